@@ -1,0 +1,324 @@
+"""JSON-RPC 2.0 over newline-delimited frames on a unix socket; both ends may call.
+
+A malformed frame gets an error and closes that connection only. A peer that does
+not read is dropped once `MAX_UNSENT` bytes wait for it: it reconnects and resumes
+by id. Requests of one connection start in the order they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import logging
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .frames import FrameError, FrameSplitter, decode, encode
+
+log = logging.getLogger(__name__)
+
+MAX_UNSENT = 8 << 20
+MAX_IN_FLIGHT = 256
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+# Ours, in the range JSON-RPC leaves to applications.
+REFUSED = 1  # the request is understood and not allowed; the message says why
+NOT_FOUND = 2
+CONFLICT = 3  # the state moved since the caller looked; look again
+BUSY = 4
+UNAVAILABLE = 5  # a process that is needed is away; try again later
+
+Params = dict[str, Any]
+Handler = Callable[["Peer", Params], Any]
+Handlers = Mapping[str, Handler]
+
+
+class RpcError(Exception):
+    """An error that goes over the wire: a code, words for a person, and data."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+    def as_json(self) -> dict[str, Any]:
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.data is not None:
+            error["data"] = self.data
+        return error
+
+
+class PeerGone(RpcError):
+    """The connection ended before the answer came; the request may have been done."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(UNAVAILABLE, f"the connection closed before {what} was answered")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is at the other end, as the kernel says (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Peer(asyncio.Protocol):
+    """One connection. `context` is for whoever owns it (an agent's uid, a session)."""
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        *,
+        context: Any = None,
+        on_close: Callable[[Peer], None] | None = None,
+        max_unsent: int = MAX_UNSENT,
+    ) -> None:
+        self.context = context
+        self.closed = asyncio.Event()
+        self.caller = Caller(-1, -1, -1)
+        self._handlers = handlers
+        self._on_close = on_close
+        self._max_unsent = max_unsent
+        self._splitter = FrameSplitter()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._ids = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._out: list[bytes] = []
+
+    # -- calling the other end -------------------------------------------------
+
+    async def request(
+        self, method: str, params: Params | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """The other end's result.
+
+        Raises RpcError with its error, PeerGone when the connection ends first,
+        TimeoutError after `timeout` seconds.
+        """
+        if self.closed.is_set() or self._transport is None:
+            raise PeerGone(method)
+        ident = next(self._ids)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[ident] = answer
+        try:
+            self._send({"jsonrpc": "2.0", "id": ident, "method": method, "params": params or {}})
+            async with asyncio.timeout(timeout):
+                return await answer
+        finally:
+            self._waiting.pop(ident, None)
+
+    def notify(self, method: str, params: Params | None = None) -> None:
+        """Tell the other end, without an answer. Does nothing once closed."""
+        self._send({"jsonrpc": "2.0", "method": method, "params": params or {}})
+
+    def close(self) -> None:
+        """Flush what is queued, then close."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    async def drained(self) -> None:
+        """Returns when the other end has read enough for more to be sent."""
+        while not self.closed.is_set():
+            self._flush()
+            if self._transport is None or self._transport.get_write_buffer_size() < 1 << 16:
+                return
+            await self._writable.wait()
+
+    # -- asyncio.Protocol ------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.caller = _caller(transport.get_extra_info("socket"))
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self.closed.is_set():
+            return
+        try:
+            for line in self._splitter.feed(data):
+                self._receive(decode(line))
+        except FrameError as error:
+            self._send(_error_frame(None, RpcError(PARSE_ERROR, str(error))))
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+        self._writable.set()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(PeerGone("the request"))
+        for task in self._tasks:
+            task.cancel()
+        if self._on_close is not None:
+            self._on_close(self)
+
+    # -- inside ----------------------------------------------------------------
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        ident = message.get("id")
+        if "method" not in message:
+            self._receive_answer(ident, message)
+            return
+        method, params = message["method"], message.get("params", {})
+        if not isinstance(method, str) or not isinstance(params, dict):
+            self._reply_error(
+                ident, RpcError(INVALID_REQUEST, "method is a string, params an object")
+            )
+            return
+        handler = self._handlers.get(method)
+        if handler is None:
+            self._reply_error(
+                ident, RpcError(METHOD_NOT_FOUND, f"there is no method {method[:80]!r}")
+            )
+            return
+        try:
+            result = handler(self, params)
+        except Exception as error:  # noqa: BLE001 - every handler error becomes an answer
+            self._reply_error(ident, _as_rpc_error(method, error))
+            return
+        if inspect.isawaitable(result):
+            self._start(ident, method, result)
+        elif ident is not None:
+            self._send({"jsonrpc": "2.0", "id": ident, "result": result})
+
+    def _receive_answer(self, ident: Any, message: dict[str, Any]) -> None:
+        answer = self._waiting.get(ident) if isinstance(ident, int) else None
+        if answer is None or answer.done():
+            return  # an answer that nobody waits for any more
+        error = message.get("error")
+        if error is None:
+            answer.set_result(message.get("result"))
+        elif isinstance(error, dict) and isinstance(error.get("code"), int):
+            text = str(error.get("message", ""))
+            answer.set_exception(RpcError(error["code"], text, error.get("data")))
+        else:
+            answer.set_exception(RpcError(INTERNAL_ERROR, "the other end sent a malformed error"))
+
+    def _start(self, ident: Any, method: str, result: Awaitable[Any]) -> None:
+        task = asyncio.ensure_future(self._finish(ident, method, result))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._unthrottle)
+        if len(self._tasks) >= MAX_IN_FLIGHT and self._transport is not None:
+            self._transport.pause_reading()
+
+    def _unthrottle(self, _task: object) -> None:
+        if len(self._tasks) < MAX_IN_FLIGHT // 2 and not self.closed.is_set() and self._transport:
+            self._transport.resume_reading()
+
+    async def _finish(self, ident: Any, method: str, result: Awaitable[Any]) -> None:
+        try:
+            value = await result
+        except Exception as error:  # noqa: BLE001 - every handler error becomes an answer
+            self._reply_error(ident, _as_rpc_error(method, error))
+            return
+        if ident is not None:
+            self._send({"jsonrpc": "2.0", "id": ident, "result": value})
+
+    def _reply_error(self, ident: Any, error: RpcError) -> None:
+        if ident is not None:
+            self._send(_error_frame(ident, error))
+
+    def _send(self, message: dict[str, Any]) -> None:
+        """Queue one frame; all frames of one loop turn leave in one write."""
+        if self.closed.is_set() or self._transport is None:
+            return
+        try:
+            frame = encode(message)
+        except FrameError as error:
+            if "method" in message:
+                raise
+            frame = encode(_error_frame(message.get("id"), RpcError(INTERNAL_ERROR, str(error))))
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(frame)
+
+    def _flush(self) -> None:
+        if not self._out or self._transport is None:
+            return
+        data, self._out = b"".join(self._out), []
+        if self.closed.is_set():
+            return
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > self._max_unsent:
+            log.warning("a peer on %s does not read: dropped", self.caller)
+            self._transport.abort()
+
+
+def _caller(sock: socket.socket | None) -> Caller:
+    if sock is None or sock.family != socket.AF_UNIX:
+        return Caller(-1, -1, -1)
+    size = struct.calcsize("3i")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return Caller(*struct.unpack("3i", credentials))
+
+
+def _error_frame(ident: Any, error: RpcError) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": ident, "error": error.as_json()}
+
+
+def _as_rpc_error(method: str, error: Exception) -> RpcError:
+    if isinstance(error, RpcError):
+        return error
+    log.error("%s failed", method, exc_info=error)
+    return RpcError(INTERNAL_ERROR, f"{method} failed inside; the log of the process has the cause")
+
+
+async def connect(
+    path: Path,
+    handlers: Handlers | None = None,
+    *,
+    context: Any = None,
+    on_close: Callable[[Peer], None] | None = None,
+) -> Peer:
+    """A connection to the server at `path`. Raises OSError when nobody listens."""
+    _, peer = await asyncio.get_running_loop().create_unix_connection(
+        lambda: Peer(handlers or {}, context=context, on_close=on_close), str(path)
+    )
+    return peer
+
+
+async def listen(
+    path: Path, make_peer: Callable[[], asyncio.BaseProtocol], *, mode: int = 0o666
+) -> asyncio.Server:
+    """Serve at `path`, taking the place of whatever was there.
+
+    Bound beside it and renamed over it: clients never find the name missing.
+    """
+    beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.bind(str(beside))
+        os.chmod(beside, mode)
+        server = await asyncio.get_running_loop().create_unix_server(
+            make_peer, sock=sock, backlog=1024
+        )
+        os.rename(beside, path)
+    except BaseException:
+        sock.close()
+        raise
+    return server
