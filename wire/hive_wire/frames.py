@@ -23,13 +23,20 @@ def encode(message: dict[str, Any]) -> bytes:
 
     Raises FrameError when it would be longer than MAX_FRAME.
     """
-    if orjson is not None:
-        frame: bytes = orjson.dumps(message) + b"\n"
-    else:
-        frame = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    frame = _dump(message) + b"\n"
     if len(frame) > MAX_FRAME:
         raise FrameError(f"frame of {len(frame)} bytes is over the limit of {MAX_FRAME}")
     return frame
+
+
+def _dump(message: dict[str, Any]) -> bytes:
+    if orjson is not None:
+        try:
+            return bytes(orjson.dumps(message))
+        except TypeError:  # lone surrogates, integers over 64 bits: the slow way takes them
+            pass
+    text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")
 
 
 def decode(line: bytes) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""What every test gets: no blocking call on an event loop of ours, no state between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+from hypothesis import settings
+
+settings.register_profile("hive", database=None, deadline=None)
+settings.load_profile("hive")
+
+OURS = [
+    "hive_wire",
+    "hive_broker",
+    "hive_gateway",
+    "hive_harness",
+    "hive_reconciler",
+    "hive_dashboard",
+]
+# Metadata of local files: microseconds, and a thread hop costs more.
+CHEAP = (
+    "os.stat",
+    "os.mkdir",
+    "os.unlink",
+    "os.remove",
+    "os.rename",
+    "os.replace",
+    "os.rmdir",
+    "os.listdir",
+    "os.scandir",
+    "os.link",
+    "os.symlink",
+    "os.readlink",
+    "os.access",
+    "os.path.abspath",
+    "os.getcwd",
+    "os.statvfs",
+    "os.sendfile",
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """A sleep, a socket, SQLite or a lock that blocks inside a running loop raises."""
+    with blockbuster_ctx(scanned_modules=OURS) as detector:
+        for name in CHEAP:
+            if name in detector.functions:
+                detector.functions[name].deactivate()
+        yield

@@ -1,0 +1,170 @@
+import asyncio
+import os
+import stat
+
+import pytest
+
+from hive_wire import jsonrpc
+from hive_wire.frames import MAX_FRAME
+from hive_wire.jsonrpc import INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, Peer, RpcError
+from hive_wire.link import Link
+
+
+@pytest.fixture
+async def serve(tmp_path):
+    servers = []
+
+    async def start(handlers, name="s.sock", **options):
+        path = tmp_path / name
+        servers.append(await jsonrpc.listen(path, lambda: Peer(handlers, **options)))
+        return path
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+async def raw(path, data):
+    """What the server answers to raw bytes until it closes or is silent for good."""
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(data)
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_both_ends_call(serve):
+    async def ask_back(peer, params):
+        return {"sum": await peer.request("add", params)}
+
+    path = await serve({"ask": ask_back})
+    peer = await jsonrpc.connect(path, {"add": lambda _, p: p["a"] + p["b"]})
+    assert await peer.request("ask", {"a": 1, "b": 2}) == {"sum": 3}
+    peer.close()
+
+
+async def test_the_kernel_says_who_calls(serve):
+    path = await serve({"who": lambda peer, _: [peer.caller.pid, peer.caller.uid]})
+    peer = await jsonrpc.connect(path)
+    assert await peer.request("who") == [os.getpid(), os.getuid()]
+    peer.close()
+
+
+async def test_errors_reach_the_caller_and_inner_faults_stay_inside(serve):
+    def refuse(_peer, _params):
+        raise RpcError(jsonrpc.REFUSED, "not today", {"until": 1})
+
+    def broken(_peer, _params):
+        raise KeyError("/secret/path")
+
+    path = await serve({"refuse": refuse, "broken": broken})
+    peer = await jsonrpc.connect(path)
+    with pytest.raises(RpcError) as refused:
+        await peer.request("refuse")
+    assert (refused.value.code, refused.value.message, refused.value.data) == (
+        jsonrpc.REFUSED,
+        "not today",
+        {"until": 1},
+    )
+    with pytest.raises(RpcError) as inside:
+        await peer.request("broken")
+    assert "secret" not in inside.value.message
+    with pytest.raises(RpcError) as unknown:
+        await peer.request("nothing")
+    assert unknown.value.code == METHOD_NOT_FOUND
+    peer.close()
+
+
+@pytest.mark.parametrize("bad", [b"{nonsense\n", b"[]\n", b"\xff\xfe\n", b"x" * (MAX_FRAME + 1)])
+async def test_a_malformed_frame_closes_that_connection_only(serve, bad):
+    path = await serve({"ping": lambda *_: "pong"})
+    other = await jsonrpc.connect(path)
+    answer = await raw(path, bad)
+    assert f'"code":{PARSE_ERROR}'.encode() in answer
+    assert await other.request("ping") == "pong"
+    other.close()
+
+
+async def test_wrong_shapes_get_an_error(serve):
+    path = await serve({"ping": lambda *_: "pong"})
+    answer = await raw(path, b'{"id":1,"method":"ping","params":[1]}\n')
+    assert f'"code":{INVALID_REQUEST}'.encode() in answer
+
+
+async def test_requests_of_one_connection_start_in_order(serve):
+    started = []
+
+    async def note(_peer, params):
+        started.append(params["n"])
+        await asyncio.sleep(0)
+
+    path = await serve({"note": note})
+    peer = await jsonrpc.connect(path)
+    await asyncio.gather(*(peer.request("note", {"n": n}) for n in range(1000)))
+    assert started == list(range(1000))
+    peer.close()
+
+
+async def test_a_reader_that_does_not_read_is_dropped(serve):
+    dropped = asyncio.Event()
+
+    def flood(peer, _params):
+        for _ in range(400):
+            peer.notify("noise", {"data": "x" * 50_000})
+
+    path = await serve({"flood": flood}, max_unsent=1 << 20, on_close=lambda _: dropped.set())
+    _reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"method":"flood"}\n')
+    async with asyncio.timeout(10):
+        await dropped.wait()
+    writer.close()
+
+
+async def test_a_lost_connection_ends_what_waits(serve):
+    async def never(peer, _params):
+        peer.close()
+        await asyncio.Event().wait()
+
+    path = await serve({"never": never})
+    peer = await jsonrpc.connect(path)
+    with pytest.raises(jsonrpc.PeerGone):
+        await peer.request("never")
+    with pytest.raises(jsonrpc.PeerGone):
+        await peer.request("never")
+
+
+async def test_listening_takes_the_place_of_a_stale_socket(tmp_path):
+    path = tmp_path / "s.sock"
+    old = await jsonrpc.listen(path, lambda: Peer({"who": lambda *_: "old"}))
+    new = await jsonrpc.listen(path, lambda: Peer({"who": lambda *_: "new"}), mode=0o600)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    peer = await jsonrpc.connect(path)
+    assert await peer.request("who") == "new"
+    peer.close()
+    old.close()
+    new.close()
+
+
+async def test_a_link_comes_back_and_says_hello_each_time(serve, tmp_path):
+    hellos = []
+
+    async def greet(peer):
+        hellos.append(await peer.request("hello"))
+
+    link = Link(tmp_path / "s.sock", on_connect=greet)
+    running = asyncio.create_task(link.run())
+    with pytest.raises(RpcError, match="is not connected"):
+        await link.request("hello")
+    for round_ in (1, 2):
+        path = await serve({"hello": lambda _p, _q, r=round_: r, "bye": lambda p, _: p.close()})
+        async with asyncio.timeout(10):
+            peer = await link.up()
+            assert await link.request("hello") == round_
+            path.unlink()
+            link.notify("bye")
+            await peer.closed.wait()
+            while link.is_up:
+                await asyncio.sleep(0)
+    assert hellos == [1, 2]
+    running.cancel()
