@@ -51,14 +51,12 @@ pip_wheel() {
 
 # make_venv VENV CHECKOUT LOCK...: the packages of the locks, by hash, and this checkout's own code.
 make_venv() {
-  local venv=$1 here=$2 stamp temporary pip lock; shift 2
+  local venv=$1 here=$2 stamp pip lock; shift 2
   stamp=$(cd "$here" && sha256sum "$@" | sha256sum | cut -c1-32)
   [ "$(cat "$venv/hive.stamp-$#" 2>/dev/null)" = "$stamp" ] && return 0
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     die "hyperhive needs python3 of version 3.11 or newer; here is $(python3 -V 2>&1 || echo none)"
   say "preparing the Python environment in $venv (once for each lock)"
-  temporary=$(mktemp -d)
-  trap 'rm -rf "$temporary"' RETURN
   mkdir -p "$(dirname "$venv")"
   if ! [ -x "$venv/bin/python" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
     rm -rf "$venv"
@@ -69,13 +67,14 @@ make_venv() {
   elif "$venv/bin/python" -m ensurepip >/dev/null 2>&1; then
     pip=(-m pip)
   else
-    pip=("$(pip_wheel "$temporary")") || exit 1
+    pip=("$(pip_wheel "$venv/pip-wheel")") || exit 1
   fi
   for lock; do
     "$venv/bin/python" "${pip[@]}" install -q --disable-pip-version-check --no-input \
       --only-binary :all: --require-hashes -r "$here/$lock" >&2 ||
       die "pip could not install $lock; the lines above say why"
   done
+  rm -rf "$venv/pip-wheel"
   printf '%s\n' "$here"/{wire,broker,gateway,harness,reconciler,dashboard} \
     > "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hyperhive.pth"
   printf '%s' "$stamp" > "$venv/hive.stamp-$#"
