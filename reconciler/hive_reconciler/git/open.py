@@ -1,0 +1,76 @@
+"""Opening a root's repositories, and making them where there are none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from hive_wire.paths import Layout
+
+from ..model.records import accepted_message
+from .first import FirstCommit, make_first_commit
+from .history import History
+from .reading import Reader
+from .store import (
+    APPLIED,
+    CONFIG,
+    INBOX_CONFIG,
+    Store,
+    configure_libgit2,
+    create_bare,
+    open_bare,
+)
+from .trees import Trees
+
+
+@dataclass(frozen=True)
+class Repositories:
+    """What the git thread works with."""
+
+    layout: Layout
+    store: Store
+    trees: Trees
+    reader: Reader
+    history: History
+    created: bool
+
+
+def open_repositories(layout: Layout, first: FirstCommit, runtime_reads_nix: bool) -> Repositories:
+    """Raises ReadFailed, Refused. A crash while making them leaves nothing that looks made."""
+    configure_libgit2()
+    created = not layout.hive_git.exists()
+    if created:
+        _make(layout, first)
+    if not layout.inbox_git.exists():
+        create_bare(layout.inbox_git, INBOX_CONFIG, 0o2770 if not layout.tag else 0o700)
+    store = _store(layout, layout.hive_git)
+    store.remove_stale_locks()
+    trees = Trees(store.repo)
+    reader = Reader(trees, runtime_reads_nix=runtime_reads_nix)
+    return Repositories(layout, store, trees, reader, History(store), created)
+
+
+def _make(layout: Layout, first: FirstCommit) -> None:
+    """Build hive.git beside its place, then rename it there."""
+    layout.root.mkdir(parents=True, exist_ok=True)
+    fresh = layout.root / "hive.git.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    create_bare(fresh, CONFIG, 0o755 if not layout.tag else 0o700)
+    store = _store(layout, fresh)
+    root = make_first_commit(store, Trees(store.repo), first)
+    store.tag(f"accepted/{root}", root, accepted_message(root, "hive up", "the first commit"))
+    store.create_ref(APPLIED, root)
+    History(store).take_over(root)
+    store.repo.free()
+    os.rename(fresh, layout.hive_git)
+    folder = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _store(layout: Layout, path: Path) -> Store:
+    return Store(open_bare(path), layout.reconciler / "git.lock")

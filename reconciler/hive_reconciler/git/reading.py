@@ -1,0 +1,160 @@
+"""From a commit to desired state. What did not change is not read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hive_wire.hivetoml import HiveToml
+from hive_wire.names import name_problem
+from hive_wire.parse import SpecError, SpecProblem, parse_agent, parse_hive
+from hive_wire.spec import AgentSpec
+
+from ..model.desired import Desired, Entry, Invalid, Unreadable, Valid
+from ..model.version import VERSION
+from .errors import ReadFailed
+from .trees import Trees
+
+MAX_PROMPT = 256 << 10  # bytes
+NIX_SHARED = ("flake.nix", "flake.lock", "modules")
+_CACHED_SHARED = 8
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the revision of every agent depends on."""
+
+    defaults: Mapping[str, Any]
+    digest: str
+
+
+class Reader:
+    """Reads trees to values. Used in the git thread only."""
+
+    def __init__(self, trees: Trees, *, runtime_reads_nix: bool) -> None:
+        self._trees = trees
+        self._nix = runtime_reads_nix
+        self._hive: dict[str, HiveToml] = {}
+        self._agents: dict[str, dict[str, tuple[str, Entry]]] = {}
+
+    def hive(self, tree: str) -> HiveToml:
+        """hive.toml of a tree. Raises ReadFailed: without it nothing can be concluded."""
+        found = self._trees.entry(tree, "hive.toml")
+        if found is None or found.is_tree:
+            raise ReadFailed("hive.toml is missing; put it back by a revert")
+        known = self._hive.get(found.oid)
+        if known is None:
+            try:
+                known = parse_hive(self._trees.blob(found.oid))
+            except SpecError as error:
+                raise ReadFailed(f"hive.toml cannot be used: {error}") from None
+            self._hive = {**self._hive, found.oid: known}
+        return known
+
+    def desired(self, commit: str, tree: str, allow_prune: int) -> Desired:
+        """The desired state of a tree. Raises ReadFailed; one bad agent is an entry, no error."""
+        hive = self.hive(tree)
+        return Desired(commit, hive, self.agents(tree, hive), allow_prune)
+
+    def agents(self, tree: str, hive: HiveToml) -> dict[str, Entry]:
+        """Every directory under agents/ with what it says."""
+        shared = self._shared(tree, hive)
+        known = self._agents.get(shared.digest, {})
+        found: dict[str, tuple[str, Entry]] = {}
+        for name, item in self._trees.entries(self._trees.subtree(tree, "agents")).items():
+            if not item.is_tree:
+                continue
+            before = known.get(name)
+            if before is not None and before[0] == item.oid:
+                found[name] = before
+            else:
+                found[name] = (item.oid, self._entry(name, item.oid, shared))
+        self._remember(shared.digest, found)
+        return {name: entry for name, (_, entry) in found.items()}
+
+    def agent(self, tree: str, name: str) -> Entry | None:
+        """One agent of a tree, or None. Raises ReadFailed."""
+        found = self._trees.entry(tree, f"agents/{name}")
+        if found is None or not found.is_tree:
+            return None
+        shared = self._shared(tree, self.hive(tree))
+        before = self._agents.get(shared.digest, {}).get(name)
+        if before is not None and before[0] == found.oid:
+            return before[1]
+        return self._entry(name, found.oid, shared)
+
+    def _remember(self, digest: str, found: dict[str, tuple[str, Entry]]) -> None:
+        good = {n: e for n, e in found.items() if not isinstance(e[1], Unreadable)}
+        self._agents.pop(digest, None)
+        self._agents[digest] = good
+        while len(self._agents) > _CACHED_SHARED:
+            self._agents.pop(next(iter(self._agents)))
+
+    def _shared(self, tree: str, hive: HiveToml) -> _Shared:
+        parts: list[Any] = [VERSION, hive.defaults]
+        if self._nix:
+            found = (self._trees.entry(tree, path) for path in NIX_SHARED)
+            parts.append([entry.oid if entry else None for entry in found])
+        return _Shared(hive.defaults, _digest(parts))
+
+    def _entry(self, name: str, tree: str, shared: _Shared) -> Entry:
+        folder = f"agents/{name}"
+        problem = name_problem(name)
+        if problem:
+            return Invalid((SpecProblem(folder, 0, "", problem),), tree)
+        try:
+            spec = self._spec(folder, tree, shared)
+            prompt = self._prompt(folder, tree, spec)
+        except SpecError as error:
+            return Invalid(error.problems, tree)
+        except ReadFailed as error:
+            return Unreadable(error.message)
+        items = self._trees.entries(tree)
+        nix = "agent.nix" in items
+        shape = [
+            (file, item.mode, item.oid)
+            for file, item in sorted(items.items())
+            if self._nix or file != "agent.nix"
+        ]
+        return Valid(
+            spec, prompt, _digest([shape, shared.digest]), tree, nix_applied=self._nix or not nix
+        )
+
+    def _spec(self, folder: str, tree: str, shared: _Shared) -> AgentSpec:
+        path = f"{folder}/agent.toml"
+        data = self._trees.file(tree, "agent.toml")
+        if data is None:
+            raise SpecError([SpecProblem(path, 0, "", "is missing")])
+        spec = parse_agent(data, path, dict(shared.defaults))
+        if spec.uid is None:
+            raise SpecError([SpecProblem(path, 0, "uid", "is missing; the reconciler sets it")])
+        return spec
+
+    def _prompt(self, folder: str, tree: str, spec: AgentSpec) -> str:
+        path = f"{folder}/{spec.prompt}"
+        found = self._trees.entry(tree, spec.prompt)
+        if found is None or found.is_tree:
+            raise SpecError([SpecProblem(path, 0, "", "is missing; agent.toml names it as prompt")])
+        if self._trees.size(found.oid) > MAX_PROMPT:
+            raise SpecError([SpecProblem(path, 0, "", f"is larger than {MAX_PROMPT >> 10} KiB")])
+        try:
+            return self._trees.blob(found.oid).decode()
+        except UnicodeDecodeError:
+            raise SpecError([SpecProblem(path, 0, "", "is not UTF-8 text")]) from None
+
+
+def duplicate_uids(agents: Mapping[str, Entry]) -> dict[str, list[str]]:
+    """{uid: names} of uids that more than one agent bears."""
+    names: dict[str, list[str]] = {}
+    for name, entry in sorted(agents.items()):
+        if isinstance(entry, Valid) and entry.spec.uid is not None:
+            names.setdefault(entry.spec.uid, []).append(name)
+    return {uid: bearers for uid, bearers in names.items() if len(bearers) > 1}
+
+
+def _digest(parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,174 @@
+"""hive.git itself: creating, opening, refs that are only ever created or compared and swapped."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import ConfigLevel, ObjectType
+
+from .errors import Conflict, ReadFailed
+
+APPLIED = "refs/heads/applied"
+PROPOSALS = "refs/tags/proposal/"
+CLOSED = "refs/tags/closed/"
+ACCEPTED = "refs/tags/accepted/"
+STATUS = "refs/status/"
+
+NAME = "hyperhive"
+MAIL = "hive-c0re@localhost"
+
+CONFIG = {
+    "core.logAllRefUpdates": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "receive.denyCurrentBranch": "refuse",
+    "receive.denyNonFastForwards": "true",
+    "receive.denyDeletes": "true",
+    "transfer.hideRefs": "refs/status",
+    "uploadpack.allowAnySHA1InWant": "false",
+}
+
+INBOX_CONFIG = {
+    "core.sharedRepository": "group",
+    "gc.auto": "0",
+    "receive.denyDeletes": "false",
+    "receive.maxInputSize": str(16 << 20),
+    "transfer.fsckObjects": "true",
+}
+
+
+def configure_libgit2() -> None:
+    """Durable writes, and nothing of the user's or the machine's git configuration."""
+    pygit2.settings.enable_fsync_gitdir(True)
+    for level in (ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL):
+        pygit2.settings.search_path[level] = ""
+
+
+def create_bare(path: Path, config: dict[str, str], mode: int) -> pygit2.Repository:
+    """A bare repository with files refs and sha1, without hooks."""
+    repo = pygit2.init_repository(path, bare=True, initial_head="applied")
+    for key, value in config.items():
+        repo.config[key] = value
+    shutil.rmtree(path / "hooks", ignore_errors=True)
+    os.chmod(path, mode)
+    return repo
+
+
+def open_bare(path: Path) -> pygit2.Repository:
+    """Raises ReadFailed when it is no usable repository."""
+    try:
+        return pygit2.Repository(str(path), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
+    except (pygit2.GitError, OSError, KeyError) as error:
+        raise ReadFailed(
+            f"{path} cannot be opened: {error}. Restore it from a backup, or move it away to "
+            "start anew"
+        ) from None
+
+
+def host_name() -> str:
+    """This machine's name, as part of a ref."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:60].strip("-") or "host"
+
+
+def signature(at: float | None = None) -> pygit2.Signature:
+    return pygit2.Signature(NAME, MAIL, int(time.time() if at is None else at), 0)
+
+
+class Store:
+    """Objects and refs of one bare repository. Used in the git thread only."""
+
+    def __init__(self, repo: pygit2.Repository, lock: Path) -> None:
+        self.repo = repo
+        self._lock = lock
+
+    def ref(self, name: str) -> str | None:
+        """The OID that a direct ref points to. Raises ReadFailed, never None for a failure."""
+        try:
+            return str(self.repo.lookup_reference(name).target)
+        except KeyError:
+            return None
+        except (pygit2.GitError, OSError, ValueError) as error:
+            raise ReadFailed(f"{name} of {self.repo.path} cannot be read: {error}") from None
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """{name after prefix: OID} of all refs under `prefix`."""
+        found: dict[str, str] = {}
+        try:
+            for name in self.repo.listall_references():
+                if name.startswith(prefix):
+                    oid = self.ref(name)
+                    if oid is not None:
+                        found[name[len(prefix) :]] = oid
+        except (pygit2.GitError, OSError) as error:
+            raise ReadFailed(f"the refs of {self.repo.path} cannot be read: {error}") from None
+        return found
+
+    def create_ref(self, name: str, oid: str) -> None:
+        """Raises Conflict when it exists."""
+        try:
+            self.repo.create_reference_direct(name, pygit2.Oid(hex=oid), False)
+        except (pygit2.AlreadyExistsError, ValueError):
+            raise Conflict(f"{name} exists") from None
+
+    def swap_ref(self, name: str, new: str, old: str) -> None:
+        """Set `name` to `new` if it is still `old`. Raises Conflict when it moved."""
+        try:
+            ref = self.repo.lookup_reference(name)
+            if str(ref.target) != old:
+                raise Conflict(f"{name} moved to {ref.target}")
+            ref.set_target(pygit2.Oid(hex=new))
+        except pygit2.GitError as error:
+            raise Conflict(f"{name} moved: {error}") from None
+
+    def put_ref(self, name: str, oid: str) -> None:
+        """Create or move an observation (a status ref)."""
+        self.repo.create_reference_direct(name, pygit2.Oid(hex=oid), True)
+
+    def tag(self, name: str, target: str, message: str, at: float | None = None) -> None:
+        """An annotated tag `refs/tags/<name>`, create-only. Raises Conflict when it exists."""
+        if self.ref(f"refs/tags/{name}") is not None:
+            raise Conflict(f"the tag {name} exists")
+        try:
+            self.repo.create_tag(
+                name, pygit2.Oid(hex=target), ObjectType.COMMIT, signature(at), message
+            )
+        except (pygit2.AlreadyExistsError, ValueError):
+            raise Conflict(f"the tag {name} exists") from None
+
+    def commit(self, oid: str) -> pygit2.Commit:
+        """Raises ReadFailed when it is missing or no commit."""
+        try:
+            return self.repo[oid].peel(pygit2.Commit)
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise ReadFailed(f"commit {oid} cannot be read: {error}") from None
+
+    def tree_of(self, commit: str) -> str:
+        return str(self.commit(commit).tree_id)
+
+    def write_blob(self, data: bytes) -> str:
+        return str(self.repo.create_blob(data))
+
+    def remove_stale_locks(self) -> None:
+        """Lock files of a writer that was killed. Only at start: nobody else writes here."""
+        for lock in (
+            *Path(self.repo.path).glob("*.lock"),
+            *Path(self.repo.path, "refs").rglob("*.lock"),
+        ):
+            lock.unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The one lock under which proposals are numbered, merged and closed."""
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,254 @@
+"""Trees as plain values: reading, editing, comparing and merging them by OID.
+
+Only subtrees whose OIDs differ are ever opened, so a change of one agent costs the same in
+a swarm of ten thousand; and every walk is bounded, so a hostile tree cannot expand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pygit2
+from pygit2.enums import FileMode, ObjectType
+
+from ..model.tree import DIRECTORY, Blob, FileChange
+from .errors import ReadFailed
+
+_ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
+_CACHE = 4096
+EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+
+class TooMany(Exception):
+    """A comparison would go over more paths than allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    mode: int
+    oid: str
+
+    @property
+    def is_tree(self) -> bool:
+        return self.mode == DIRECTORY
+
+
+Entries = Mapping[str, Entry]
+
+
+class Trees:
+    """The trees and blobs of one repository. Used in the git thread only."""
+
+    def __init__(self, repo: pygit2.Repository) -> None:
+        self.repo = repo
+        self._cache: dict[str, dict[str, Entry]] = {}
+
+    # -- reading ---------------------------------------------------------------
+
+    def entries(self, tree: str) -> Entries:
+        """What a tree lists, by name. Raises ReadFailed."""
+        if tree == EMPTY:
+            return {}
+        known = self._cache.get(tree)
+        if known is not None:
+            return known
+        kind, raw = self._read(tree)
+        if kind != ObjectType.TREE:
+            raise ReadFailed(f"{tree} is no tree")
+        found = {
+            name.decode(errors="surrogateescape"): Entry(int(mode, 8), oid.hex())
+            for mode, name, oid in _ENTRY.findall(raw)
+        }
+        if len(self._cache) >= _CACHE:
+            self._cache.clear()
+        self._cache[tree] = found
+        return found
+
+    def entry(self, tree: str, path: str) -> Entry | None:
+        """The entry at `path`, or None."""
+        *parents, name = path.split("/")
+        for part in parents:
+            below = self.entries(tree).get(part)
+            if below is None or not below.is_tree:
+                return None
+            tree = below.oid
+        return self.entries(tree).get(name)
+
+    def subtree(self, tree: str, path: str) -> str:
+        """The OID of the directory at `path`; the empty tree where there is none."""
+        found = self.entry(tree, path)
+        return found.oid if found is not None and found.is_tree else EMPTY
+
+    def blob(self, oid: str) -> bytes:
+        """Raises ReadFailed."""
+        kind, data = self._read(oid)
+        if kind != ObjectType.BLOB:
+            raise ReadFailed(f"{oid} is no file")
+        return data
+
+    def file(self, tree: str, path: str) -> bytes | None:
+        found = self.entry(tree, path)
+        return None if found is None or found.is_tree else self.blob(found.oid)
+
+    def size(self, oid: str) -> int:
+        """Bytes of an object."""
+        try:
+            return int(self.repo.odb.read_header(pygit2.Oid(hex=oid))[1])
+        except (KeyError, pygit2.GitError) as error:
+            raise ReadFailed(f"object {oid} cannot be read: {error}") from None
+
+    def _read(self, oid: str) -> tuple[int, bytes]:
+        try:
+            kind, data = self.repo.odb.read(pygit2.Oid(hex=oid))
+        except (KeyError, ValueError, OSError, pygit2.GitError) as error:
+            raise ReadFailed(f"object {oid} cannot be read: {error}") from None
+        return int(kind), data
+
+    # -- comparing -------------------------------------------------------------
+
+    def changed(
+        self, old: str, new: str, limit: int
+    ) -> list[tuple[str, Entry | None, Entry | None]]:
+        """Paths that differ, sorted. Raises TooMany above `limit` paths or directories."""
+        found: list[tuple[str, Entry | None, Entry | None]] = []
+        todo = [("", old, new)]
+        opened = 0
+        while todo:
+            prefix, left, right = todo.pop()
+            opened += 1
+            if opened > limit:
+                raise TooMany
+            before, after = self.entries(left), self.entries(right)
+            for name in before.keys() | after.keys():
+                a, b = before.get(name), after.get(name)
+                if a == b:
+                    continue
+                path = prefix + name
+                if (a is not None and a.is_tree) or (b is not None and b.is_tree):
+                    todo.append((path + "/", _tree(a), _tree(b)))
+                    a, b = _leaf(a), _leaf(b)
+                if a is not None or b is not None:
+                    found.append((path, a, b))
+                if len(found) + len(todo) > limit:
+                    raise TooMany
+        return sorted(found, key=lambda change: change[0])
+
+    def changes(self, old: str, new: str, *, limit: int, max_bytes: int) -> tuple[FileChange, ...]:
+        """The same with contents; a file larger than `max_bytes` has none. Raises TooMany."""
+        return tuple(
+            FileChange(path, self._side(a, max_bytes), self._side(b, max_bytes))
+            for path, a, b in self.changed(old, new, limit)
+        )
+
+    def _side(self, entry: Entry | None, max_bytes: int) -> Blob | None:
+        if entry is None:
+            return None
+        if entry.mode & 0o170000 == 0o160000:  # a submodule: its commit is not here
+            return Blob(entry.mode, entry.oid, 0, None)
+        size = self.size(entry.oid)
+        data = self.blob(entry.oid) if size <= max_bytes else None
+        return Blob(entry.mode, entry.oid, size, data)
+
+    # -- writing ---------------------------------------------------------------
+
+    def write(self, entries: Entries) -> str:
+        """Write a tree; the OID."""
+        raw = b"".join(
+            b"%o %s\0%s" % (entry.mode, name, bytes.fromhex(entry.oid))
+            for name, entry in sorted(
+                ((n.encode(errors="surrogateescape"), e) for n, e in entries.items()),
+                key=lambda item: item[0] + b"/" if item[1].is_tree else item[0],
+            )
+        )
+        return str(self.repo.odb.write(ObjectType.TREE, raw))
+
+    def put(self, tree: str, path: str, entry: Entry | None) -> str:
+        """`tree` with `entry` at `path` (None removes it); empty directories vanish."""
+        name, _, rest = path.partition("/")
+        entries = dict(self.entries(tree))
+        if not rest:
+            here = entry
+        else:
+            below = self.put(_tree(entries.get(name)), rest, entry)
+            here = None if below == EMPTY else Entry(DIRECTORY, below)
+        if here is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = here
+        return self.write(entries) if entries else EMPTY
+
+    # -- merging ---------------------------------------------------------------
+
+    def merge(self, base: str, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
+        """Three-way merge of trees: the tree and the paths in conflict.
+
+        No renames are guessed: what was written for one agent never lands in another. With
+        conflicts the tree holds our side of them and is not to be used.
+        """
+        conflicts: list[str] = []
+        tree = self._merge("", base, ours, theirs, conflicts.append)
+        return tree, tuple(sorted(conflicts))
+
+    def _merge(
+        self, prefix: str, base: str, ours: str, theirs: str, conflict: Callable[[str], None]
+    ) -> str:
+        if theirs in (ours, base):
+            return ours
+        if ours == base:
+            return theirs
+        b, o, t = self.entries(base), self.entries(ours), self.entries(theirs)
+        merged = dict(o)
+        for name in b.keys() | t.keys():
+            was, mine, other = b.get(name), o.get(name), t.get(name)
+            if other in (was, mine):
+                continue
+            path = prefix + name
+            if mine == was:
+                result = other
+            elif _are_trees(was, mine, other):
+                below = self._merge(path + "/", _tree(was), _tree(mine), _tree(other), conflict)
+                result = None if below == EMPTY else Entry(DIRECTORY, below)
+            else:
+                result = self._merge_file(path, was, mine, other)
+                if result is None:
+                    conflict(path)
+                    result = mine
+            if result is None:
+                merged.pop(name, None)
+            else:
+                merged[name] = result
+        return self.write(merged) if merged else EMPTY
+
+    def _merge_file(
+        self, path: str, was: Entry | None, mine: Entry | None, other: Entry | None
+    ) -> Entry | None:
+        """The merged file, or None when the sides contradict each other."""
+        if was is None or mine is None or other is None:
+            return None
+        if not was.mode == mine.mode == other.mode or was.is_tree:
+            return None
+        result = self.repo.merge_file_from_index(
+            _index(path, was), _index(path, mine), _index(path, other)
+        )
+        if not result.automergeable:
+            return None
+        return Entry(mine.mode, str(self.repo.create_blob(result.contents.encode())))
+
+
+def _tree(entry: Entry | None) -> str:
+    return entry.oid if entry is not None and entry.is_tree else EMPTY
+
+
+def _leaf(entry: Entry | None) -> Entry | None:
+    return None if entry is not None and entry.is_tree else entry
+
+
+def _are_trees(*entries: Entry | None) -> bool:
+    present = [entry for entry in entries if entry is not None]
+    return len(present) >= 2 and all(entry.is_tree for entry in present)
+
+
+def _index(path: str, entry: Entry) -> pygit2.IndexEntry:
+    return pygit2.IndexEntry(path, pygit2.Oid(hex=entry.oid), FileMode(entry.mode))

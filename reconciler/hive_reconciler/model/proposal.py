@@ -1,0 +1,129 @@
+"""A proposal and where it stands. The state is a function of refs and history alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .effect import Effect, effect_json
+
+Kind = Literal["apply", "spawn", "power", "retire", "revert"]
+Ending = Literal["denied", "withdrawn", "rejected", "expired", "superseded"]
+State = Literal["open", "merged", "denied", "withdrawn", "rejected", "expired", "superseded"]
+
+
+@dataclass(frozen=True)
+class Requester:
+    """Who asks. An agent is known by its uid; a user by the name the kernel or login gave."""
+
+    kind: Literal["agent", "user"]
+    name: str
+    uid: str | None = None
+
+    @classmethod
+    def agent(cls, uid: str, name: str) -> Requester:
+        return cls("agent", name, uid)
+
+    @classmethod
+    def user(cls, name: str) -> Requester:
+        return cls("user", name)
+
+    def __str__(self) -> str:
+        return f"agent/{self.name}/{self.uid}" if self.kind == "agent" else f"user/{self.name}"
+
+    @property
+    def key(self) -> str:
+        """What is the same for all requests of one requester, whatever it is called now."""
+        return f"agent/{self.uid}" if self.kind == "agent" else f"user/{self.name}"
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What the tag `proposal/<n>` says; nothing of it ever changes."""
+
+    n: int
+    commit: str  # what would be merged
+    submitted: str  # what was handed in: the parent of `commit` where a uid was added
+    base: str  # the merge base at that time
+    kind: Kind
+    agent: str
+    requester: Requester
+    description: str
+    created: float  # unix seconds
+    source: str = ""  # the inbox branch it came from
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What the tag `closed/<n>` says."""
+
+    outcome: Ending
+    reason: str
+    by: str
+    at: float  # unix seconds
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What the merge on `applied` says."""
+
+    commit: str
+    by: str
+    at: float  # unix seconds
+    requested_by: str
+    effect_version: int
+    effect_digest: str
+    allow_prune: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    pinned: Pinned
+    state: State
+    reason: str
+    by: str
+    ended: float | None  # unix seconds
+    merge: str | None = None
+    needs_rebase: bool = False
+    effect: Effect | None = None  # None in lists of ended ones
+    deployed: str | None = None
+
+    @property
+    def n(self) -> int:
+        return self.pinned.n
+
+
+def standing(
+    pinned: Pinned, merges: Mapping[int, Merged], closed: Mapping[int, Closed]
+) -> Proposal:
+    """Where a proposal stands: a merge wins over a closing, and without either it is open."""
+    merged = merges.get(pinned.n)
+    if merged is not None:
+        return Proposal(pinned, "merged", "", merged.by, merged.at, merge=merged.commit)
+    ending = closed.get(pinned.n)
+    if ending is not None:
+        return Proposal(pinned, ending.outcome, ending.reason, ending.by, ending.at)
+    return Proposal(pinned, "open", "", "", None)
+
+
+def proposal_json(proposal: Proposal) -> dict[str, Any]:
+    """`Proposal` as docs/protocol.md has it."""
+    pinned = proposal.pinned
+    return {
+        "n": pinned.n,
+        "kind": pinned.kind,
+        "agent": pinned.agent,
+        "requester": f"{pinned.requester.kind}/{pinned.requester.name}",
+        "description": pinned.description,
+        "commit": pinned.commit,
+        "base": pinned.base,
+        "state": proposal.state,
+        "created": pinned.created,
+        "reason": proposal.reason,
+        "by": proposal.by,
+        "ended": proposal.ended,
+        "needs_rebase": proposal.needs_rebase,
+        "effect": None if proposal.effect is None else effect_json(proposal.effect),
+        "deployed": proposal.deployed,
+    }
