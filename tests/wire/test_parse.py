@@ -1,8 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
 
-from hive_wire.parse import MAX_TOML, SpecError, parse_agent, parse_hive
+from hive_wire.parse import MAX_TOML, SpecError, parse_agent, parse_hive, parse_settings
 from hive_wire.spec import AgentSpec, Takes, parse_size, takes
 
 AGENT = "agents/scout/agent.toml"
@@ -101,3 +102,13 @@ def test_sizes():
     for bad in ("2", "0G", "G", "2GB", "-1G", "1e3G"):
         with pytest.raises(ValueError, match="is no size"):
             parse_size(bad)
+
+
+def test_a_settings_file_of_any_model_gets_the_same_errors():
+    class Settings(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        port: int = 0
+
+    assert parse_settings(Settings, b"port = 7", "x.toml").port == 7
+    with pytest.raises(SpecError, match=r"x\.toml:2: prot: is no key here; did you mean 'port'"):
+        parse_settings(Settings, b"\nprot = 7", "x.toml")

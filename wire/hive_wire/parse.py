@@ -59,6 +59,12 @@ def parse_hive(data: bytes, file: str = "hive.toml") -> HiveToml:
     return hive
 
 
+def parse_settings(model: type[M], data: bytes, file: str) -> M:
+    """The settings file of one process. Raises SpecError."""
+    text, table = _load(data, file)
+    return _validate(model, table, file, text)
+
+
 def _template(table: Any) -> Any:
     if not isinstance(table, dict):
         return table
