@@ -1,0 +1,87 @@
+# The configuration that one of our modules makes of `settings`, as JSON. `lib` is the stand-in
+# or a real one.
+{
+  module,
+  settings,
+  libPath ? ./nixpkgs/lib,
+}:
+let
+  lib = import libPath;
+  system = "x86_64-linux";
+  package = name: {
+    type = "derivation";
+    pname = name;
+    inherit name;
+    version = "0.1.0";
+    outPath = "/nix/store/${lib.substring 0 32 (builtins.hashString "sha256" name)}-${name}";
+  };
+  pkgs =
+    lib.genAttrs [
+      "claude-code"
+      "coreutils"
+      "gitMinimal"
+      "gnugrep"
+      "nix"
+      "openssh"
+      "systemd"
+      "util-linux"
+    ] package
+    // {
+      stdenv.hostPlatform = { inherit system; };
+      writeShellScript = name: text: package "${name}-${builtins.hashString "md5" text}";
+    };
+  self = {
+    outPath = "/nix/store/00000000000000000000000000000000-source";
+    packages.${system} = lib.genAttrs [
+      "broker"
+      "dashboard"
+      "gateway"
+      "harness"
+      "reconciler"
+    ] (name: package "hive-${name}");
+  };
+  evaluated = lib.evalModules {
+    modules = [
+      ./nixpkgs/options.nix
+      (import module { inherit self; })
+      {
+        config = builtins.fromJSON settings;
+      }
+      {
+        config._module.args = { inherit pkgs; };
+        config.nix.package = pkgs.nix;
+      }
+    ];
+  };
+  inherit (evaluated) config;
+  failed = lib.filter (a: !a.assertion) config.assertions;
+  undocumented =
+    prefix: options:
+    lib.concatMap (
+      name:
+      let
+        option = options.${name};
+        here = "${prefix}.${name}";
+      in
+      if option._type or "" != "option" then
+        undocumented here option
+      else
+        lib.optional (!(option ? type && option ? example && option ? description)) here
+    ) (lib.attrNames options);
+in
+if failed != [ ] then
+  throw "Failed assertions:\n${lib.concatMapStrings (a: "- ${a.message}\n") failed}"
+else
+  {
+    inherit (config)
+      boot
+      environment
+      networking
+      nixpkgs
+      systemd
+      users
+      ;
+    nix = config.nix.enable;
+    stateVersion = config.system.stateVersion;
+    undocumented = undocumented "services" evaluated.options.services;
+  }

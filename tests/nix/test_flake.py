@@ -1,0 +1,137 @@
+"""The flake as a whole, with stand-ins for its inputs and no network."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.nix_env import Nix
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STUB = REPOSITORY / "tests/nix/stub"
+SYSTEMS = ("x86_64-linux", "aarch64-linux")
+PACKAGES = {"broker", "dashboard", "default", "gateway", "harness", "hive", "reconciler"}
+OVERRIDES = (
+    "--no-write-lock-file",
+    "--override-input",
+    "nixpkgs",
+    "path:/stub/nixpkgs",
+    "--override-input",
+    "treefmt-nix",
+    "path:/stub/treefmt",
+)
+
+
+def flake(nix: Nix, source: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    return nix.run("nix", "flake", *argv, binds={source: "/src", STUB: "/stub"})
+
+
+def test_the_flake_checks_for_all_systems(nix: Nix, source: Path) -> None:
+    done = flake(nix, source, "check", "--no-build", "--all-systems", *OVERRIDES, "path:/src")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_outputs_are_those_of_the_design(nix: Nix, source: Path) -> None:
+    done = flake(nix, source, "show", "--json", "--all-systems", *OVERRIDES, "path:/src")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert set(shown["packages"]) == set(SYSTEMS)
+    for system in SYSTEMS:
+        assert set(shown["packages"][system]) == PACKAGES
+        assert {"closure-harness", "versions", "unit", "nixos"} <= set(shown["checks"][system])
+        assert "default" in shown["devShells"][system]
+        assert shown["formatter"][system]["type"] == "derivation"
+    assert set(shown["nixosModules"]) == {"agent", "default", "hive-c0re"}
+    assert set(shown["templates"]) == {"default", "swarm"}
+    assert "lib" in shown
+
+
+def test_the_lock_belongs_to_the_flake(nix: Nix, source: Path) -> None:
+    """No input is missing in the lock or left over: nix has nothing to add."""
+    done = flake(nix, source, "metadata", "--json", "--no-update-lock-file", "path:/src")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["locks"] == json.loads((source / "flake.lock").read_text())
+
+
+def test_the_harness_depends_on_the_wire_alone(nix: Nix, source: Path) -> None:
+    expression = (
+        "let lib = import /stub/nixpkgs/lib; hive = import /src/pkgs { inherit lib;"
+        ' pkgs = import /stub/nixpkgs/packages.nix { inherit lib; system = "x86_64-linux"; }; };'
+        " in lib.mapAttrs (_: l: map (p: p.pname) l.resolved) hive.libraries"
+    )
+    done = nix.run(
+        *("nix-instantiate", "--eval", "--strict", "--json", "-E", expression),
+        binds={source: "/src", STUB: "/stub"},
+    )
+    assert done.returncode == 0, done.stderr
+    resolved = json.loads(done.stdout)
+    assert resolved["harness"] == ["hive-wire"]
+    assert resolved["wire"] == []
+    assert {"hive-wire", "pydantic", "mcp", "aiosqlite"} <= set(resolved["broker"])
+
+
+def test_wheels_are_those_of_the_lock() -> None:
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    files = sorted((REPOSITORY / "pkgs/python").glob("*.nix"))
+    checked = 0
+    for file in files:
+        text = file.read_text()
+        if "fetchPypi" not in text:
+            continue
+        checked += 1
+        (name,) = re.findall(r'^  pname = "(.*)";', text, re.MULTILINE)
+        (version,) = re.findall(r'^  version = "(.*)";', text, re.MULTILINE)
+        (digest,) = re.findall(r'hash = "sha256-(.*)";', text)
+        pinned = re.search(
+            rf"^{name}=={re.escape(version)} .*?(?=^\S)", lock, re.MULTILINE | re.DOTALL
+        )
+        assert pinned, f"{file.name}: requirements.lock has no {name}=={version}"
+        assert base64.b64decode(digest).hex() in pinned[0], f"{file.name}: another hash"
+    assert checked == 4
+
+
+@pytest.mark.parametrize(
+    ("watchdog", "expected"),
+    [
+        ("6.0.0", []),
+        ("4.0.0", ["watchdog: nixpkgs has 4.0.0, pyproject.toml wants 5"]),
+        ("99.0", ["watchdog: nixpkgs has 99.0, requirements.lock 7.1.0"]),
+    ],
+)
+def test_version_skew_is_bounded(
+    nix: Nix, source: Path, watchdog: str, expected: list[str]
+) -> None:
+    expression = (
+        "let lib = import /stub/nixpkgs/lib; skew = import /src/pkgs/skew.nix { inherit lib;"
+        f' lockFile = /src/requirements.lock; python.pkgs.watchdog.version = "{watchdog}";'
+        ' libraries.x.requirements = [ "hive-wire[models]" "watchdog>=5" ]; }; in skew'
+    )
+    done = nix.run(
+        *("nix-instantiate", "--eval", "--strict", "--json", "-E", expression),
+        binds={source: "/src", STUB: "/stub"},
+    )
+    assert done.returncode == 0, done.stderr
+    skew = json.loads(done.stdout)
+    assert skew["problems"] == expected
+    assert skew["table"].startswith("watchdog\t5\t")
+
+
+def test_a_new_swarm_from_the_template_is_complete(nix: Nix, source: Path) -> None:
+    """Its agents evaluate through its own flake, with the host's hyperhive put in."""
+    for system in ("nixosConfigurations.hm1nd.config.networking.hostName",):
+        done = nix.run(
+            "nix",
+            "eval",
+            "--json",
+            *("--no-write-lock-file", "--override-input", "hyperhive", "path:/src"),
+            *("--override-input", "hyperhive/nixpkgs", "path:/stub/nixpkgs"),
+            *("--override-input", "hyperhive/treefmt-nix", "path:/stub/treefmt"),
+            f"path:/src/templates/swarm#{system}",
+            binds={source: "/src", STUB: "/stub"},
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == "hm1nd"
