@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_wire.names import RESERVED, container_name, is_name, is_uid, name_problem, new_uid
-from hive_wire.paths import Layout, UnsafeDirectory
+from hive_wire.paths import SYSTEM_ROOT, SYSTEM_RUN, Layout, UnsafeDirectory
 
 
 @pytest.mark.parametrize("name", ["a", "scout", "hm1nd", "web-2", "abcdefghi"])
@@ -57,3 +57,24 @@ def test_a_runtime_directory_of_another_is_refused(tmp_path):
     (tmp_path / "run").symlink_to(tmp_path / "target")
     with pytest.raises(UnsafeDirectory, match="remove it"):
         Layout(tmp_path, tmp_path / "run", "-x").make_run()
+
+
+def test_the_system_root_is_one_layout_for_every_user(monkeypatch):
+    as_root = Layout.of(SYSTEM_ROOT)
+    monkeypatch.setattr(os, "geteuid", lambda: 999)
+    assert Layout.of(SYSTEM_ROOT) == as_root == Layout(SYSTEM_ROOT, SYSTEM_RUN, "")
+
+
+def test_the_system_runtime_directory_is_only_used_by_others_than_root(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 999)
+    with pytest.raises(UnsafeDirectory, match="start hive-c0re first"):
+        Layout(tmp_path, tmp_path / "missing", "").make_run()
+    if os.getuid() == 0:
+        (tmp_path / "run").mkdir(mode=0o751)
+        Layout(tmp_path, tmp_path / "run", "").make_run()
+        assert (tmp_path / "run").stat().st_mode & 0o7777 == 0o751
+
+
+def test_the_environment_may_name_the_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("HIVE_ROOT", str(tmp_path))
+    assert Layout.of().root == tmp_path.resolve()

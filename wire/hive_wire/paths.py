@@ -35,7 +35,7 @@ class Layout:
     def of(cls, root: str | os.PathLike[str] | None = None) -> Layout:
         """The layout of `root`, by default the root of this user."""
         path = Path(os.path.realpath(root if root is not None else default_root()))
-        if path == SYSTEM_ROOT and os.geteuid() == 0:
+        if path == SYSTEM_ROOT:  # also for the processes of the system service that are not root
             return cls(path, SYSTEM_RUN, "")
         short = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
         base = os.environ.get("XDG_RUNTIME_DIR")
@@ -124,8 +124,13 @@ class Layout:
     def make_run(self) -> None:
         """Make the runtime directory, or refuse one that another user made.
 
-        Raises UnsafeDirectory.
+        That of the system service is root's; its other processes only use it. Raises
+        UnsafeDirectory.
         """
+        if not self.tag and os.geteuid() != 0:
+            if not self.run.is_dir() or self.run.lstat().st_uid != 0:
+                raise UnsafeDirectory(f"{self.run} is made by root: start hive-c0re first")
+            return
         mode = 0o711 if not self.tag else 0o700
         self.run.mkdir(mode=mode, parents=True, exist_ok=True)
         status = self.run.lstat()
@@ -137,7 +142,9 @@ class Layout:
 
 
 def default_root() -> Path:
-    """`/var/lib/hyperhive` for root, else `$XDG_STATE_HOME/hyperhive`."""
+    """`$HIVE_ROOT`; else `/var/lib/hyperhive` for root, `$XDG_STATE_HOME/hyperhive` for others."""
+    if chosen := os.environ.get("HIVE_ROOT"):
+        return Path(chosen)
     if os.geteuid() == 0:
         return SYSTEM_ROOT
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(
