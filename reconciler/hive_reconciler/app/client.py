@@ -1,0 +1,95 @@
+"""A caller of the sockets for the command line: blocking, without an event loop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hive_wire.frames import FrameError, FrameSplitter, decode, encode
+
+NOT_FOUND, CONFLICT, UNAVAILABLE = 2, 3, 5
+
+
+class CallFailed(Exception):
+    """The other end refused, or is away. The message is for a person."""
+
+    def __init__(self, message: str, code: int = 1, data: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.data = data
+
+
+class Client:
+    """One connection. `who` names the process at the other end, for messages."""
+
+    def __init__(self, path: Path, who: str, timeout: float = 60.0) -> None:
+        """Raises CallFailed when nobody listens at `path`."""
+        self._who = who
+        self._splitter = FrameSplitter()
+        self._lines: list[bytes] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(str(path))
+        except PermissionError:
+            self._socket.close()
+            raise CallFailed(f"you may not open {path}: join the group hive, or use sudo") from None
+        except OSError:
+            self._socket.close()
+            raise CallFailed(
+                f"the {who} does not run here (nobody listens at {path}); start it with: hive up",
+                UNAVAILABLE,
+            ) from None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def call(self, method: str, **params: Any) -> Any:
+        """The result; what is None is left out of `params`. Raises CallFailed."""
+        given = {key: value for key, value in params.items() if value is not None}
+        try:
+            self._socket.sendall(
+                encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": given})
+            )
+            for message in self._messages():
+                if message.get("id") == 1:
+                    return _result(message)
+        except TimeoutError:
+            raise CallFailed(f"the {self._who} did not answer {method} in time") from None
+        except FrameError as error:
+            raise CallFailed(f"the request or the answer does not fit: {error}") from None
+        except OSError as error:
+            raise CallFailed(f"the connection to the {self._who} broke: {error}") from None
+        raise CallFailed(f"the {self._who} went away before it answered {method}", UNAVAILABLE)
+
+    def notifications(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(method, params) of what the other end tells, until it goes away."""
+        self._socket.settimeout(None)
+        try:
+            for message in self._messages():
+                if "method" in message:
+                    yield message["method"], message.get("params", {})
+        except OSError:
+            return
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        while True:
+            while self._lines:
+                yield decode(self._lines.pop(0))
+            data = self._socket.recv(1 << 16)
+            if not data:
+                return
+            self._lines.extend(self._splitter.feed(data))
+
+
+def _result(message: dict[str, Any]) -> Any:
+    error = message.get("error")
+    if error is None:
+        return message.get("result")
+    raise CallFailed(str(error.get("message")), int(error.get("code", 1)), error.get("data"))

@@ -1,0 +1,113 @@
+"""hive-c0re: the reconciler's process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from hive_wire.jsonrpc import Peer, listen
+from hive_wire.paths import Layout, UnsafeDirectory
+
+from ..core.files import HIVE_GROUP, Owners, make_run
+from ..core.loop import Reconciler
+from ..core.toolchain import ToolchainFinder
+from ..git.errors import HiveError
+from ..git.first import FirstCommit
+from ..git.hive import Hive
+from ..runtime.base import Runtime, RuntimeFailure
+from ..runtime.choose import choose
+from .host_api import HostApi
+from .lock import Lock, Taken
+from .requests_api import RequestsApi
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; containers go on. Exit status 1 with one clear line on errors."""
+    parser = argparse.ArgumentParser(prog="hive-c0re", description=__doc__)
+    parser.add_argument("--root", help="where everything is kept")
+    parser.add_argument("--runtime", default="auto", choices=("auto", "nixos", "nspawn", "process"))
+    parser.add_argument(
+        "--rehearse", action="store_true", help="a new root starts with the rehearsal engine"
+    )
+    options = parser.parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        asyncio.run(_serve(Layout.of(options.root), options.runtime, options.rehearse))
+    except (HiveError, RuntimeFailure, UnsafeDirectory, Taken, OSError) as error:
+        print(f"hive-c0re: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(layout: Layout, runtime_name: str, rehearse: bool) -> None:
+    owners = Owners.of(layout)
+    make_run(layout, owners)
+    layout.reconciler.mkdir(parents=True, exist_ok=True, mode=0o700)
+    layout.logs.mkdir(exist_ok=True)
+    lock = Lock(layout.reconciler / "lock")
+    runtime = choose(runtime_name, layout)
+    first = FirstCommit(engine="rehearsal" if rehearse else "claude")
+    hive = await Hive.open(layout, runtime_reads_nix=runtime.name == "nixos", first=first)
+    try:
+        await _run(layout, owners, hive, runtime)
+    finally:
+        await hive.close()
+        lock.release()
+
+
+async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> None:
+    def changed() -> None:
+        host.changed("agents")
+
+    reconciler = Reconciler(
+        layout,
+        owners,
+        hive,
+        runtime=runtime,
+        find_toolchain=ToolchainFinder(),
+        on_change=changed,
+    )
+    host = HostApi(reconciler)
+    requests = RequestsApi(reconciler, host.moved)
+    host_server = await listen(
+        layout.host_sock, lambda: Peer(host.handlers(), on_close=host.closed), mode=0o660
+    )
+    requests_server = await listen(layout.requests_sock, lambda: Peer(requests.handlers()))
+    if not layout.tag:
+        _give_to_group(layout)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(reconciler.broker.run()),
+            tasks.create_task(reconciler.gateway.run()),
+            tasks.create_task(reconciler.run()),
+        ]
+        await stop.wait()
+        log.info("stopping; containers go on")
+        for task in running:
+            task.cancel()
+    host_server.close()
+    requests_server.close()
+
+
+def _give_to_group(layout: Layout) -> None:
+    """The system service's host.sock is for people of the group hive."""
+    with contextlib.suppress(KeyError):
+        os.chown(layout.host_sock, 0, grp.getgrnam(HIVE_GROUP).gr_gid)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

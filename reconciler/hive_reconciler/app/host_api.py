@@ -1,0 +1,261 @@
+"""host.sock: what people may ask of the reconciler, by command line and dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hive_wire.jsonrpc import NOT_FOUND, REFUSED, Handler, Handlers, Peer, RpcError
+from hive_wire.names import container_name
+from hive_wire.protocol import Oid
+
+from ..core.files import BROKER_USER, DASHBOARD_USER
+from ..core.loop import Reconciler
+from ..core.view import status
+from ..git.hive import Submitted
+from ..model.proposal import Requester, proposal_json
+from .serving import M, Nothing, Request, handler, uid_of, user_name
+
+Behalf = Annotated[str | None, Field(min_length=1, max_length=64)]
+Text = Annotated[str, Field(max_length=4000)]
+Number = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(max_length=64)]
+
+
+class Acting(Request):
+    """A request in somebody's name; `on_behalf` is believed only from the dashboard."""
+
+    on_behalf: Behalf = None
+
+
+class Reconcile(Request):
+    wait: bool = False
+
+
+class PlanOf(Request):
+    rev: Annotated[str | None, Field(max_length=200)] = None
+
+
+class Proposals(Request):
+    state: Literal["open", "closed", "merged"] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class One(Request):
+    n: Number
+
+
+class Approve(Acting):
+    n: Number
+    effect: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    allow_prune: Annotated[int | None, Field(ge=0, le=100_000)] = None
+
+
+class Deny(Acting):
+    n: Number
+    reason: Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class Withdraw(Acting):
+    n: Number
+
+
+class Spawn(Acting):
+    name: Name
+    description: Text = ""
+    prompt: Annotated[str | None, Field(max_length=65536)] = None
+    template: Name | None = None
+    settings: dict[str, Any] | None = None
+
+
+class Power(Acting):
+    agent: Name
+    action: Literal["start", "stop", "restart"]
+    now: bool = False
+
+
+class Retire(Acting):
+    agent: Name
+    reason: Text = ""
+
+
+class Logs(Request):
+    name: Name
+    limit: Annotated[int, Field(ge=1, le=5000)] = 200
+
+
+class Shutdown(Request):
+    by: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Accept(Acting):
+    oid: Oid
+    reason: Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class HostApi:
+    """The handlers, and who wants to hear of changes."""
+
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+        self._hive = reconciler.hive
+        self._subscribers: set[Peer] = set()
+        system = not reconciler.layout.tag
+        self._dashboard = uid_of(DASHBOARD_USER, system)
+        self._refused = {uid_of(BROKER_USER, system)} if system else set()
+
+    def handlers(self) -> Handlers:
+        return {
+            "status": self._on(Nothing, self._status),
+            "reconcile": self._on(Reconcile, self._reconcile),
+            "plan": self._on(PlanOf, self._plan),
+            "proposals": self._on(Proposals, self._proposals),
+            "proposal": self._on(One, self._proposal),
+            "approve": self._on(Approve, self._approve),
+            "deny": self._on(Deny, self._deny),
+            "withdraw": self._on(Withdraw, self._withdraw),
+            "spawn": self._on(Spawn, self._spawn),
+            "power": self._on(Power, self._power),
+            "retire": self._on(Retire, self._retire),
+            "logs": self._on(Logs, self._logs),
+            "doctor": self._on(Nothing, self._doctor),
+            "subscribe": self._on(Nothing, self._subscribe),
+            "shutdown": self._on(Shutdown, self._shutdown),
+            "accept": self._on(Accept, self._accept),
+        }
+
+    def closed(self, peer: Peer) -> None:
+        self._subscribers.discard(peer)
+
+    def changed(self, what: str) -> None:
+        for peer in tuple(self._subscribers):
+            peer.notify("changed", {"what": what})
+
+    # -- looking ---------------------------------------------------------------------
+
+    async def _status(self, _peer: Peer, _params: Nothing) -> Any:
+        return status(self._reconciler)
+
+    async def _reconcile(self, _peer: Peer, params: Reconcile) -> Any:
+        if not params.wait:
+            self._reconciler.wake()
+        plan = await self._reconciler.round() if params.wait else self._reconciler.picture.plan
+        answer = plan.as_json() if plan is not None else None
+        return {"round": self._reconciler.picture.rounds, "plan": answer}
+
+    async def _plan(self, _peer: Peer, params: PlanOf) -> Any:
+        desired = await self._hive.read(params.rev)
+        await self._reconciler.observe()
+        return self._reconciler.picture.dry_run(desired).as_json()
+
+    async def _proposals(self, _peer: Peer, params: Proposals) -> Any:
+        found = await self._hive.proposals(params.state, params.limit)
+        return {"proposals": [proposal_json(p) for p in found]}
+
+    async def _proposal(self, _peer: Peer, params: One) -> Any:
+        proposal = await self._hive.proposal(params.n)
+        after = await self._hive.preview(params.n) if proposal.state == "open" else None
+        return {
+            **proposal_json(proposal),
+            "diff": await self._hive.diff(params.n),
+            "plan": self._reconciler.picture.dry_run(after).as_json()
+            if after is not None
+            else None,
+            "checks": [],
+        }
+
+    async def _logs(self, _peer: Peer, params: Logs) -> Any:
+        uid = self._reconciler.picture.uid_of(params.name)
+        if uid is None:
+            raise RpcError(NOT_FOUND, f"there is no agent {params.name!r}; hive status lists them")
+        container = container_name(params.name, self._reconciler.picture.usable()[uid][1].spec.role)
+        return {"lines": await self._reconciler.runtime.logs(container, params.limit)}
+
+    async def _doctor(self, _peer: Peer, _params: Nothing) -> Any:
+        findings = await self._reconciler.runtime.doctor()
+        return {"findings": [vars(f) for f in findings]}
+
+    async def _subscribe(self, peer: Peer, _params: Nothing) -> Any:
+        self._subscribers.add(peer)
+        return {}
+
+    # -- deciding --------------------------------------------------------------------
+
+    async def _approve(self, peer: Peer, params: Approve) -> Any:
+        who = self._who(peer, params)
+        commit = await self._hive.approve(params.n, params.effect, who, params.allow_prune or 0)
+        self.moved()
+        return {"commit": commit}
+
+    async def _deny(self, peer: Peer, params: Deny) -> Any:
+        await self._hive.deny(params.n, params.reason, self._who(peer, params))
+        self.moved()
+        return {}
+
+    async def _withdraw(self, peer: Peer, params: Withdraw) -> Any:
+        await self._hive.withdraw(params.n, self._who(peer, params))
+        self.moved()
+        return {}
+
+    async def _spawn(self, peer: Peer, params: Spawn) -> Any:
+        submitted = await self._hive.submit_spawn(
+            Requester.user(self._who(peer, params)),
+            params.name,
+            params.description,
+            prompt=params.prompt,
+            template=params.template,
+            settings=params.settings,
+        )
+        return self._submitted(submitted)
+
+    async def _power(self, peer: Peer, params: Power) -> Any:
+        who = self._who(peer, params)
+        submitted = await self._hive.submit_power(Requester.user(who), params.agent, params.action)
+        uid = self._reconciler.picture.uid_of(params.agent)
+        if params.now and uid is not None:
+            self._reconciler.at_once(uid, who)
+        return self._submitted(submitted)
+
+    async def _retire(self, peer: Peer, params: Retire) -> Any:
+        who = Requester.user(self._who(peer, params))
+        return self._submitted(await self._hive.submit_retire(who, params.agent, params.reason))
+
+    async def _accept(self, peer: Peer, params: Accept) -> Any:
+        await self._hive.accept(params.oid, self._who(peer, params), params.reason)
+        self.moved()
+        return {}
+
+    async def _shutdown(self, peer: Peer, _params: Shutdown) -> Any:
+        return {"stopped": await self._reconciler.shutdown(user_name(peer.caller.uid))}
+
+    # -- who asks --------------------------------------------------------------------
+
+    def _on(self, model: type[M], call: Callable[[Peer, M], Awaitable[Any]]) -> Handler:
+        return handler(model, call, self._check)
+
+    def _check(self, peer: Peer) -> None:
+        if peer.caller.uid in self._refused:
+            raise RpcError(REFUSED, "the broker speaks for agents and may not use host.sock")
+
+    def _who(self, peer: Peer, params: Acting) -> str:
+        if params.on_behalf is None:
+            return user_name(peer.caller.uid)
+        if peer.caller.uid != self._dashboard:
+            raise RpcError(REFUSED, "only the dashboard acts on behalf of its users")
+        return f"{params.on_behalf} via dashboard session"
+
+    def _submitted(self, submitted: Submitted) -> dict[str, Any]:
+        self.moved()
+        return {
+            "proposal": submitted.n,
+            "state": submitted.state,
+            "message": submitted.message,
+        }
+
+    def moved(self) -> None:
+        """Proposals changed: the loop looks at once, and so does who is subscribed."""
+        self._reconciler.outcomes.look()
+        self._reconciler.wake()
+        self.changed("proposals")

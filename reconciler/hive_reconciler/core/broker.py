@@ -1,0 +1,192 @@
+"""The reconciler's line to the broker: registry, holds, system messages, exports."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from hive_wire.jsonrpc import REFUSED, UNAVAILABLE, Params, Peer, RpcError
+from hive_wire.link import Link
+from hive_wire.paths import Layout
+from hive_wire.protocol import AgentStatus, Registry
+
+log = logging.getLogger(__name__)
+
+WAKING = frozenset({"ready", "offline", "turn.started", "turn.ended", "paused", "unpaused"})
+EXPORT_TIMEOUT = 90.0  # seconds; the harness has its own, shorter one
+MAX_EXPORT = 64 << 20
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the broker said to a hold. `known` False: it cannot tell whether a turn runs."""
+
+    running: str | None
+    known: bool
+
+
+class Broker:
+    """`on_event` is called whenever something happened that may change what is to be done."""
+
+    def __init__(self, layout: Layout, on_event: Callable[[], None]) -> None:
+        self._on_event = on_event
+        self._registry: Registry | None = None
+        self._told: Registry | None = None  # what this connection was told
+        self._changes: dict[str, set[asyncio.Event]] = {}
+        self._exports: dict[str, asyncio.Queue[bytes | None]] = {}
+        self._up_at: float | None = None
+        self.down_since: float | None = time.time()
+        self.link = Link(
+            layout.broker_sock,
+            {"events": self._events, "chunk": self._chunk},
+            on_connect=self._greet,
+            on_down=self._down,
+        )
+
+    async def run(self) -> None:
+        await self.link.run()
+
+    @property
+    def up_for(self) -> float:
+        """Seconds since the connection stands; 0 while it does not."""
+        return 0.0 if self._up_at is None else time.monotonic() - self._up_at
+
+    async def publish(self, registry: Registry) -> None:
+        """Tell the broker who there is, now if it listens and on each new connection."""
+        self._registry = registry
+        if self.link.is_up and registry != self._told:
+            await self.link.request("registry.set", registry.model_dump(mode="json"))
+            self._told = registry
+
+    async def agents(self) -> dict[str, AgentStatus] | None:
+        """What the broker knows of each agent, by uid; None while it is away."""
+        try:
+            answer = await self.link.request("agents", timeout=10)
+            statuses = [AgentStatus.model_validate(item) for item in answer["agents"]]
+        except (RpcError, TimeoutError, ValidationError) as error:
+            log.debug("agents: %s", error)
+            return None
+        return {status.uid: status for status in statuses}
+
+    # -- one agent ---------------------------------------------------------------
+
+    async def hold(self, uid: str, token: str, ttl: float) -> Held:
+        answer = await self._ask("hold", uid=uid, token=token, ttl=ttl)
+        return Held(answer["running"], answer["known"])
+
+    async def release(self, uid: str, token: str) -> None:
+        await self._ask("release", uid=uid, token=token)
+
+    async def fence(self, uid: str, token: str) -> None:
+        await self._ask("fence", uid=uid, token=token)
+
+    async def unfence(self, uid: str) -> None:
+        await self._ask("unfence", uid=uid)
+
+    async def fences(self) -> list[str]:
+        answer = await self._ask("fences")
+        return list(answer["uids"])
+
+    async def interrupt(self, uid: str, by: str) -> None:
+        await self._ask("interrupt", uid=uid, by=by)
+
+    async def system(
+        self, to: str, kind: str, body: str, data: dict[str, Any] | None, key: str
+    ) -> None:
+        """A system message; the same key again is the same message. Raises RpcError."""
+        params = {"to": to, "kind": kind, "body": body, "key": key}
+        await self.link.request("system", params if data is None else {**params, "data": data})
+
+    def changes(self, uid: str) -> asyncio.Event:
+        """An event that is set when something happens to this agent. Give it back to `forget`."""
+        event = asyncio.Event()
+        self._changes.setdefault(uid, set()).add(event)
+        return event
+
+    def forget(self, uid: str, event: asyncio.Event) -> None:
+        waiting = self._changes.get(uid, set())
+        waiting.discard(event)
+        if not waiting:
+            self._changes.pop(uid, None)
+
+    async def export(
+        self,
+        uid: str,
+        commit: str,
+        have: Sequence[str],
+        write: Callable[[bytes], Awaitable[None]],
+    ) -> str:
+        """Writes the pack of `commit` from the agent's clone, without what `have` reaches.
+
+        Returns the commit's full OID. Raises RpcError when the agent is away, does not
+        know the commit, or sends too much.
+        """
+        stream = uuid.uuid4().hex
+        chunks = self._exports[stream] = asyncio.Queue()
+        params = {"uid": uid, "commit": commit, "have": list(have), "stream": stream}
+        asking = asyncio.ensure_future(self.link.request("export", params, timeout=EXPORT_TIMEOUT))
+        asking.add_done_callback(lambda _: chunks.put_nowait(None))
+        size = 0
+        try:
+            while (chunk := await chunks.get()) is not None:
+                size += len(chunk)
+                if size > MAX_EXPORT:
+                    raise RpcError(REFUSED, f"the commit is larger than {MAX_EXPORT >> 20} MiB")
+                await write(chunk)
+            return str((await asking)["oid"])
+        except TimeoutError:
+            message = f"the agent did not export {commit} within {EXPORT_TIMEOUT:.0f} s"
+            raise RpcError(UNAVAILABLE, message) from None
+        finally:
+            self._exports.pop(stream, None)
+            asking.cancel()
+
+    # -- inside --------------------------------------------------------------------
+
+    async def _ask(self, method: str, **params: Any) -> Any:
+        return await self.link.request(method, params, timeout=10)
+
+    async def _greet(self, peer: Peer) -> None:
+        if self._registry is not None:
+            known = self._registry
+            await peer.request("registry.set", known.model_dump(mode="json"), timeout=30)
+            self._told = known
+        await peer.request("subscribe", {"after": None, "stream": False}, timeout=30)
+        self._up_at, self.down_since = time.monotonic(), None
+        self._wake(None)
+
+    def _down(self) -> None:
+        self._told = None
+        if self._up_at is not None:
+            self._up_at, self.down_since = None, time.time()
+            self._wake(None)
+
+    def _events(self, _peer: Peer, params: Params) -> None:
+        for event in params.get("events", ()):
+            if event.get("kind") in WAKING:
+                self._wake(event.get("agent"))
+
+    def _wake(self, uid: str | None) -> None:
+        for name, waiting in self._changes.items():
+            if uid is None or uid == name:
+                for event in waiting:
+                    event.set()
+        self._on_event()
+
+    def _chunk(self, _peer: Peer, params: Params) -> None:
+        queue = self._exports.get(str(params.get("stream")))
+        if queue is None:
+            return
+        try:
+            queue.put_nowait(base64.b64decode(params.get("data", ""), validate=True))
+        except (binascii.Error, TypeError, ValueError):
+            log.warning("a chunk of an export is not base64: dropped")

@@ -1,0 +1,219 @@
+"""What is under way: one operation per agent at a time, and none waits for another agent's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hive_wire.paths import Layout
+
+from ..model.desired import Valid
+from ..model.plan import Action, Kind
+from ..runtime.base import Container, Observed, Phase, Runtime, RuntimeFailure
+from .broker import Broker
+from .containers import agent_file
+from .drain import Drain
+from .files import Owners, make_agent, write_agent_file
+
+log = logging.getLogger(__name__)
+
+START_DEADLINE = 300.0  # seconds
+STOP_DEADLINE = 120.0
+STOP_GRACE = 10.0
+NOW_GRACE = 3.0
+PARALLEL = 4
+
+
+@dataclass
+class Operation:
+    """One action under way. While `waits` is True it only waits and may be called off."""
+
+    action: Action
+    now_by: str | None = None  # who wants no waiting
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    since: float = field(default_factory=time.time)
+    reason: str = "Waiting"
+    message: str = "waits for its turn"
+    waits: bool = True
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to run for one uid now."""
+
+    name: str
+    valid: Valid
+    container: Container
+
+
+class World(Protocol):
+    """What an operation reads at the moment it acts, not when it was planned, and whom it tells."""
+
+    def wanted(self, uid: str) -> Wanted | None:
+        """None when nothing is to run: stopped, or gone."""
+
+    def seen(self, uid: str) -> Observed | None: ...
+
+    def started(self, uid: str, valid: Valid) -> None: ...
+
+    def stopping(self, uid: str) -> None: ...
+
+    def finished(self, operation: Operation, failure: RuntimeFailure | None) -> None: ...
+
+    def changed(self) -> None: ...
+
+
+class Operations:
+    def __init__(
+        self, layout: Layout, owners: Owners, *, runtime: Runtime, broker: Broker, world: World
+    ) -> None:
+        self._layout = layout
+        self._owners = owners
+        self._runtime = runtime
+        self._broker = broker
+        self._world = world
+        self._slots = asyncio.Semaphore(PARALLEL)
+        self.under_way: dict[str, Operation] = {}
+
+    def start(self, action: Action, now_by: str | None = None) -> bool:
+        """Begin, unless something is under way for this agent or its container's name."""
+        if action.uid in self.under_way:
+            return False
+        if any(o.action.container == action.container for o in self.under_way.values()):
+            return False
+        operation = Operation(action, now_by)
+        self.under_way[action.uid] = operation
+        operation.task = asyncio.create_task(self._run(operation), name=action.container)
+        return True
+
+    async def call_off(self, uid: str) -> None:
+        """End an operation that only waits yet."""
+        operation = self.under_way.get(uid)
+        if operation is not None and operation.waits and operation.task is not None:
+            operation.task.cancel()
+            await asyncio.wait([operation.task])
+
+    async def close(self) -> None:
+        """Cancel everything; what was half done is found by observation and finished later."""
+        tasks = [o.task for o in self.under_way.values() if o.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # -- one operation -------------------------------------------------------------
+
+    async def _run(self, operation: Operation) -> None:
+        failure: RuntimeFailure | None = None
+        try:
+            await self._act(operation)
+        except RuntimeFailure as error:
+            failure = error
+        except TimeoutError:
+            what = operation.action.kind.value
+            failure = RuntimeFailure("Deadline", f"{what} did not end in time")
+        except Exception as error:
+            log.exception("%s of %s failed", operation.action.kind.value, operation.action.agent)
+            failure = RuntimeFailure("Failed", f"{type(error).__name__}: {error}")
+        finally:
+            del self.under_way[operation.action.uid]
+            self._world.finished(operation, failure)
+
+    async def _act(self, operation: Operation) -> None:
+        match operation.action.kind:
+            case Kind.CREATE | Kind.START:
+                await self._bring_up(operation)
+            case Kind.UPDATE:
+                await self._update(operation)
+            case Kind.ADOPT:
+                await self._adopt(operation)
+            case Kind.RESTART | Kind.STOP | Kind.DESTROY:
+                await self._take_down_and_on(operation)
+
+    async def _take_down_and_on(self, operation: Operation) -> None:
+        uid, kind = operation.action.uid, operation.action.kind
+        drain = Drain(
+            self._broker,
+            uid,
+            operation.token,
+            see=lambda: self._world.seen(uid),
+            say=lambda reason, message: self._say(operation, reason, message),
+        )
+        try:
+            if operation.now_by is not None:
+                await drain.now(operation.now_by)
+            else:
+                await drain.wait()
+            await self._take_down(operation)
+            if kind is Kind.DESTROY:
+                await self._runtime.destroy(operation.action.container)
+            elif kind is Kind.RESTART:
+                await self._bring_up(operation)
+        finally:
+            await drain.end()
+
+    async def _take_down(self, operation: Operation) -> None:
+        uid = operation.action.uid
+        async with self._slots:
+            self._begin(operation, "Stopping", "its container is being stopped")
+            self._world.stopping(uid)
+            grace = STOP_GRACE if operation.now_by is None else NOW_GRACE
+            for seen in await self._runtime.observe():
+                if seen.uid == uid and seen.phase is not Phase.STOPPED:
+                    async with asyncio.timeout(STOP_DEADLINE):
+                        await self._runtime.stop(seen.name, grace)
+
+    async def _bring_up(self, operation: Operation) -> None:
+        async with self._slots:
+            wanted = self._world.wanted(operation.action.uid)
+            if wanted is None:
+                return  # it changed while this waited
+            self._begin(operation, "Starting", "its container is being started")
+            await self._write_files(wanted)
+            async with asyncio.timeout(START_DEADLINE):
+                await self._runtime.start(wanted.container)
+        self._world.started(operation.action.uid, wanted.valid)
+
+    async def _update(self, operation: Operation) -> None:
+        wanted = self._unchanged(operation)
+        if wanted is None:
+            return
+        self._begin(operation, "Updating", operation.action.reason)
+        await self._write_files(wanted)
+        async with asyncio.timeout(STOP_DEADLINE):
+            await self._runtime.update(wanted.container)
+        self._world.started(operation.action.uid, wanted.valid)
+
+    async def _adopt(self, operation: Operation) -> None:
+        wanted = self._unchanged(operation)
+        if wanted is not None:
+            await self._write_files(wanted)
+            self._world.started(operation.action.uid, wanted.valid)
+
+    def _unchanged(self, operation: Operation) -> Wanted | None:
+        """What is wanted, if it is still what was planned; else the next round plans anew."""
+        wanted = self._world.wanted(operation.action.uid)
+        if wanted is None or wanted.valid.revision != operation.action.after:
+            return None
+        return wanted
+
+    async def _write_files(self, wanted: Wanted) -> None:
+        def write() -> None:
+            make_agent(self._layout, wanted.container.uid, self._owners)
+            write_agent_file(self._layout, agent_file(wanted.name, wanted.valid))
+
+        await asyncio.to_thread(write)
+
+    def _begin(self, operation: Operation, reason: str, message: str) -> None:
+        operation.waits = False
+        self._say(operation, reason, message)
+
+    def _say(self, operation: Operation, reason: str, message: str) -> None:
+        if (operation.reason, operation.message) != (reason, message):
+            operation.reason, operation.message = reason, message
+            self._world.changed()

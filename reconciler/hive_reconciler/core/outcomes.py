@@ -1,0 +1,226 @@
+"""What requesters and the manager are told. Every message has a key, so twice told is once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hive_wire.jsonrpc import UNAVAILABLE, RpcError
+
+from ..git.errors import HiveError
+from ..git.hive import Hive
+from ..model.proposal import Proposal
+from .broker import Broker
+from .files import write_atomically
+
+log = logging.getLogger(__name__)
+
+LOOK_BACK = 200  # proposals
+PULL = "git -C /hive pull --no-rebase --no-edit applied applied"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the swarm stands after a round."""
+
+    commit: str
+    manager: str | None  # its name
+    names: Mapping[str, str]  # by uid
+    present: frozenset[str]  # names in the applied commit
+    stopped: frozenset[str]  # names of agents that are to be stopped, and are
+    ready: frozenset[str]  # names of agents that run what is applied, and said hello
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A container ended by itself: the `count`th time in 10 minutes, at `at` (unix seconds)."""
+
+    name: str
+    uid: str
+    at: float
+    count: int
+    status: str  # "", or words that follow "ended by itself"
+
+
+@dataclass(frozen=True)
+class _Message:
+    to: str
+    kind: str
+    body: str
+    data: dict[str, Any]
+    key: str
+
+
+@dataclass
+class _Told:
+    """What was said already. Losable: the broker drops what comes under a known key."""
+
+    applied: str | None = None
+    proposals: set[int] = field(default_factory=set)
+
+
+class Outcomes:
+    def __init__(self, hive: Hive, broker: Broker, file: Path) -> None:
+        self._hive = hive
+        self._broker = broker
+        self._file = file
+        self._told = _load(file)
+        self._look = True
+        self._undeployed: list[Proposal] = []
+        self._crashes: list[Crash] = []
+
+    def look(self) -> None:
+        """Proposals may have changed: read them at the next round."""
+        self._look = True
+
+    def crashed(self, crash: Crash) -> None:
+        self._crashes.append(crash)
+
+    async def tell(self, standing: Standing) -> None:
+        """Say what is due. What the broker cannot take now is said in a later round."""
+        if not self._broker.link.is_up:
+            return
+        before = (self._told.applied, len(self._told.proposals))
+        try:
+            await self._tell_resolved(standing)
+            await self._tell_applied(standing)
+            await self._tell_deployed(standing)
+            await self._tell_crashes(standing)
+        except (HiveError, RpcError, TimeoutError) as error:
+            log.warning("a message to an agent waits: %s", error)
+        if before != (self._told.applied, len(self._told.proposals)):
+            await asyncio.to_thread(_save, self._file, self._told)
+
+    # -- kinds -----------------------------------------------------------------------
+
+    async def _tell_resolved(self, standing: Standing) -> None:
+        if not self._look:
+            return
+        self._look = False
+        merged = await self._hive.proposals("merged", LOOK_BACK)
+        closed = await self._hive.proposals("closed", LOOK_BACK)
+        self._undeployed = [p for p in merged if p.deployed is None]
+        for proposal in sorted((*merged, *closed), key=lambda p: p.ended or 0.0):
+            if proposal.n in self._told.proposals:
+                continue
+            try:
+                await self._send(_resolved(proposal, standing.names))
+            except RpcError:
+                self._look = True
+                raise
+            self._told.proposals.add(proposal.n)
+
+    async def _tell_applied(self, standing: Standing) -> None:
+        if self._told.applied == standing.commit:
+            return
+        if self._told.applied is not None and standing.manager is not None:
+            body = f"The applied branch moved to {standing.commit[:12]}. Take it over with:\n{PULL}"
+            data = {"commit": standing.commit, "command": PULL}
+            key = f"applied:{standing.commit}"
+            await self._send(_Message(standing.manager, "applied_moved", body, data, key))
+        self._told.applied = standing.commit
+
+    async def _tell_deployed(self, standing: Standing) -> None:
+        for proposal in tuple(self._undeployed):
+            word = deployed(proposal.pinned.kind, proposal.pinned.agent, standing)
+            if word is None:
+                continue
+            await self._send(_deployment(proposal, word, standing))
+            await self._hive.set_deployed(proposal.n, word)
+            self._undeployed.remove(proposal)
+
+    async def _tell_crashes(self, standing: Standing) -> None:
+        while self._crashes:
+            crash = self._crashes[0]
+            if standing.manager is not None and standing.manager != crash.name:
+                body = f"The container of {crash.name} ended by itself{crash.status}."
+                data = {"agent": crash.name, "times": crash.count}
+                key = f"crash:{crash.uid}:{crash.at:.3f}"
+                await self._send(_Message(standing.manager, "container_crash", body, data, key))
+            self._crashes.pop(0)
+
+    async def _send(self, message: _Message | None) -> None:
+        if message is None:
+            return
+        try:
+            await self._broker.system(
+                message.to, message.kind, message.body, message.data, message.key
+            )
+        except RpcError as error:
+            if error.code == UNAVAILABLE:
+                raise
+            log.warning("%s to %s: %s", message.kind, message.to, error)
+
+
+def deployed(kind: str, agent: str, standing: Standing) -> str | None:
+    """What became of a merge, in one word; None while it is not there yet."""
+    if agent not in standing.present:
+        return "retired" if kind == "retire" else "applied"
+    if agent in standing.stopped:
+        return "killed"
+    if agent in standing.ready:
+        return "spawned" if kind == "spawn" else "rebuilt"
+    return None
+
+
+def _resolved(proposal: Proposal, names: Mapping[str, str]) -> _Message | None:
+    """To the agent that asked. What a policy merged was answered when it was asked."""
+    to = _requester(proposal, names)
+    if to is None or proposal.by.startswith("policy/"):
+        return None
+    pinned = proposal.pinned
+    what = f"Your proposal {pinned.n} ({pinned.kind} {pinned.agent}) was {proposal.state}"
+    body = f"{what}: {proposal.reason}" if proposal.reason else f"{what}."
+    data = {
+        "proposal": pinned.n,
+        "outcome": proposal.state,
+        "reason": proposal.reason,
+        "kind": pinned.kind,
+        "agent": pinned.agent,
+        "commit": pinned.submitted,
+    }
+    return _Message(to, "approval_resolved", body, data, f"approval:{pinned.n}")
+
+
+def _deployment(proposal: Proposal, word: str, standing: Standing) -> _Message | None:
+    """To the agent that asked; of a spawn that a person asked for, to the manager."""
+    pinned = proposal.pinned
+    to = _requester(proposal, standing.names)
+    if to is None and word == "spawned":
+        to = standing.manager
+    bodies = {
+        "spawned": f"{pinned.agent} is up and ready. You can write to it.",
+        "rebuilt": f"{pinned.agent} runs what proposal {pinned.n} merged.",
+        "killed": f"{pinned.agent} is stopped; its state is kept.",
+    }
+    if to is None or word not in bodies:
+        return None
+    data = {"agent": pinned.agent, "proposal": pinned.n}
+    return _Message(to, word, bodies[word], data, f"deployed:{pinned.n}")
+
+
+def _requester(proposal: Proposal, names: Mapping[str, str]) -> str | None:
+    """The present name of the agent that asked; None for people and retired agents."""
+    requester = proposal.pinned.requester
+    return names.get(requester.uid or "") if requester.kind == "agent" else None
+
+
+def _load(file: Path) -> _Told:
+    try:
+        content = json.loads(file.read_text())
+        return _Told(content["applied"], set(content["proposals"]))
+    except FileNotFoundError:
+        return _Told()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s cannot be used (%s): what was told is told again", file, error)
+        return _Told()
+
+
+def _save(file: Path, told: _Told) -> None:
+    content = {"applied": told.applied, "proposals": sorted(told.proposals)}
+    write_atomically(file, json.dumps(content).encode())

@@ -1,0 +1,97 @@
+"""What `status` answers: the swarm as it is known now, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hive_wire.names import container_name
+
+from ..model.desired import Entry, Valid
+from ..runtime.base import Phase
+from .health import is_live
+from .loop import Reconciler
+from .picture import Picture
+
+
+def status(reconciler: Reconciler) -> dict[str, Any]:
+    picture = reconciler.picture
+    desired = picture.desired
+    return {
+        "root": str(reconciler.layout.root),
+        "runtime": reconciler.runtime.name,
+        "applied": desired.commit if desired is not None else None,
+        "at": picture.at,
+        "stale": _stale(picture),
+        "suspended": picture.suspended,
+        "agents": [] if desired is None else _agents(picture),
+    }
+
+
+def agent_list(reconciler: Reconciler) -> list[dict[str, Any]]:
+    """What an agent may know of the others."""
+    keys = ("name", "role", "state", "description", "revision")
+    return [
+        {**{key: agent[key] for key in keys}, "ready": _is_ready(agent)}
+        for agent in status(reconciler)["agents"]
+        if agent["uid"] is not None
+    ]
+
+
+def _stale(picture: Picture) -> str | None:
+    """Why what is shown is not the whole truth; None when it is."""
+    if picture.stalled is not None:
+        return ": ".join(picture.stalled)
+    if picture.plan is None:
+        return "nothing was read yet"
+    guards = [b.message for b in picture.plan.blocked if b.reason == "PruneGuard"]
+    return f"PruneGuard: {guards[0]}" if guards else None
+
+
+def _agents(picture: Picture) -> list[dict[str, Any]]:
+    assert picture.desired is not None
+    uids = {name: uid for uid, (name, _) in picture.usable().items()}
+    entries = sorted(picture.desired.agents.items())
+    return [_agent(picture, name, entry, uids.get(name)) for name, entry in entries]
+
+
+def _agent(picture: Picture, name: str, entry: Entry, uid: str | None) -> dict[str, Any]:
+    valid = entry if isinstance(entry, Valid) else None
+    if valid is None and uid is not None:
+        valid = picture.usable()[uid][1]
+    spec = valid.spec if valid is not None else None
+    role = spec.role if spec is not None else "agent"
+    seen = picture.observed.get(uid or "")
+    broker = (picture.statuses or {}).get(uid or "")
+    revision = entry.revision if isinstance(entry, Valid) else None
+    running = seen.revision if seen is not None and is_live(seen) else None
+    wanted = revision if spec is not None and spec.state == "running" else None
+    return {
+        "name": name,
+        "uid": uid,
+        "role": role,
+        "container": container_name(name, role),
+        "engine": spec.engine if spec is not None else None,
+        "description": spec.description if spec is not None else "",
+        "desired": spec.state if spec is not None else None,
+        "state": _state(seen.phase if seen is not None else None, broker.state if broker else None),
+        "revision": revision,
+        "running_revision": running,
+        "in_sync": isinstance(entry, Valid) and running == wanted,
+        "conditions": [c.as_json() for c in picture.conditions.get(name, ())],
+        "web_port": None,
+        "tasks": seen.tasks if seen is not None else None,
+        "memory": seen.memory if seen is not None else None,
+    }
+
+
+def _state(phase: Phase | None, reported: str | None) -> str:
+    """One word for people: what the harness says while the container runs, else the container's."""
+    if phase is None:
+        return Phase.STOPPED.value
+    if phase is Phase.RUNNING and reported is not None and reported != "offline":
+        return reported
+    return "starting" if phase is Phase.RUNNING else phase.value
+
+
+def _is_ready(agent: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in agent["conditions"])

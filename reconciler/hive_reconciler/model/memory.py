@@ -1,0 +1,43 @@
+"""What the reconciler remembers of one agent between rounds. Losable: it only slows things down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .desired import Valid
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An action that failed. A permanent one is not retried until the revision changes."""
+
+    revision: str
+    reason: str
+    message: str
+    permanent: bool
+
+
+@dataclass(frozen=True)
+class AgentMemory:
+    """Times are unix seconds."""
+
+    good: Valid | None = None  # the last spec that could be used
+    name: str = ""
+    ran: Valid | None = None  # what the container was last started or updated with
+    expected: bool = False  # we believe it runs; an end we did not order is a crash
+    failure: Failure | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+    crashes: tuple[float, ...] = ()  # in the last CRASH_WINDOW
+    crash_retry_at: float = 0.0
+    crashed_revision: str | None = None
+    quarantined: bool = False
+
+
+@dataclass(frozen=True)
+class Memory:
+    """By uid. `may_destroy` holds uids whose removal the prune guard let pass once."""
+
+    agents: Mapping[str, AgentMemory] = field(default_factory=dict)
+    may_destroy: frozenset[str] = frozenset()
