@@ -77,11 +77,13 @@ else
       boot
       environment
       networking
-      nixpkgs
       systemd
       users
       ;
     nix = config.nix.enable;
+    unfree = lib.filter (name: (config.nixpkgs.config.allowUnfreePredicate or (_: false)) {
+      pname = name;
+    }) (lib.attrNames pkgs);
     stateVersion = config.system.stateVersion;
     undocumented = undocumented "services" evaluated.options.services;
   }

@@ -21,6 +21,7 @@ let
   failed = lib.filter (a: !a.assertion) evaluated.config.assertions;
   shown = removeAttrs evaluated.config [
     "_module"
+    "nixpkgs"
     "services"
   ];
   config =

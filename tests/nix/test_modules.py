@@ -1,0 +1,151 @@
+"""What the modules make of settings, against golden files; what is wrong is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.nix_env import Nix
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+UPDATE = "HIVE_UPDATE_GOLDEN" in os.environ
+
+HOST: dict[str, dict[str, Any]] = {
+    "host-off": {},
+    "host-enable": {"enable": True},
+    "host-web": {
+        "enable": True,
+        "dashboard": {
+            "address": "0.0.0.0",
+            "port": 7443,
+            "allowedHosts": ["hive.example.org", "hive's"],
+            "openFirewall": True,
+        },
+    },
+    "host-secrets": {
+        "enable": True,
+        "operators": ["alice", "bob"],
+        "stopTimeout": 30,
+        "hyperhiveFlake": "git+https://git.example.org/hyperhive",
+        "gateway": {"apiKeyFile": "/run/secrets/key", "url": "https://models.example.org"},
+    },
+    "host-oauth": {"enable": True, "gateway": {"oauthTokenFile": "/run/secrets/token"}},
+}
+AGENT: dict[str, dict[str, Any]] = {
+    "agent-off": {},
+    "agent-claude": {"enable": True, "name": "scout"},
+    "agent-rehearsal": {"enable": True, "name": "scout", "engine": "rehearsal"},
+    "agent-manager": {
+        "enable": True,
+        "name": "hm1nd",
+        "role": "manager",
+        "engine": "rehearsal",
+    },
+}
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "unknown option": ("host", {"enable": True, "prot": 1}, "prot' does not exist"),
+    "wrong type": ("host", {"enable": "yes"}, "enable' is not of type `boolean'"),
+    "port": ("host", {"enable": True, "dashboard": {"port": 70000}}, "port' is not of type"),
+    "two credentials": (
+        "host",
+        {"enable": True, "gateway": {"apiKeyFile": "/a", "oauthTokenFile": "/b"}},
+        "set apiKeyFile or oauthTokenFile, not both",
+    ),
+    "secret in the store": (
+        "host",
+        {"enable": True, "gateway": {"apiKeyFile": "/nix/store/x-key"}},
+        "which everybody can read",
+    ),
+    "public without names": (
+        "host",
+        {"enable": True, "dashboard": {"address": "::"}},
+        "name the hosts under which browsers reach ::",
+    ),
+    "agent without a name": ("agent", {"enable": True}, "name' was accessed but has no value"),
+    "reserved characters": ("agent", {"enable": True, "name": "../x"}, "name' is not of type"),
+    "engine": ("agent", {"enable": True, "name": "a", "engine": "gpt"}, "engine' is not of type"),
+    "claude without claude": (
+        "agent",
+        {"enable": True, "name": "a", "package": None},
+        'engine "claude" needs Claude Code',
+    ),
+}
+
+
+def evaluate(
+    nix: Nix, source: Path, kind: str, options: dict[str, Any], library: Path | None
+) -> subprocess.CompletedProcess[str]:
+    service = "hive-c0re" if kind == "host" else "hive-agent"
+    argv = ["nix-instantiate", "--eval", "--strict", "--json", "/src/tests/nix/stub/eval.nix"]
+    argv += ["--arg", "module", f"/src/modules/{kind}.nix"]
+    argv += ["--argstr", "settings", json.dumps({"services": {service: options}})]
+    binds = {source: "/src"}
+    if library is not None:
+        binds[library] = "/lib-real"
+        argv += ["--arg", "libPath", "/lib-real"]
+    return nix.run(*argv, binds=binds)
+
+
+@pytest.mark.parametrize("name", [*HOST, *AGENT])
+def test_configuration(
+    nix: Nix, source: Path, libraries: dict[str, Path | None], name: str
+) -> None:
+    kind = name.split("-", 1)[0]
+    options = (HOST if kind == "host" else AGENT)[name]
+    golden = GOLDEN / f"{name}.json"
+    for which, library in libraries.items():
+        done = evaluate(nix, source, kind, options, library)
+        assert done.returncode == 0, f"{which}: {done.stderr}"
+        made = json.dumps(json.loads(done.stdout), indent=2, sort_keys=True) + "\n"
+        if UPDATE and library is None:
+            golden.write_text(made)
+        assert made == golden.read_text(), f"{which}: HIVE_UPDATE_GOLDEN=1 accepts a change"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_settings_are_refused_in_words(
+    nix: Nix, source: Path, libraries: dict[str, Path | None], name: str
+) -> None:
+    kind, options, words = WRONG[name]
+    for which, library in libraries.items():
+        done = evaluate(nix, source, kind, options, library)
+        assert done.returncode != 0, f"{which}: was accepted"
+        assert words in done.stderr, f"{which}: {done.stderr}"
+
+
+def test_every_option_is_documented() -> None:
+    for name in ("host-enable", "agent-manager"):
+        made = json.loads((GOLDEN / f"{name}.json").read_text())
+        assert made["undocumented"] == []
+
+
+def test_only_the_gateway_has_credentials() -> None:
+    services = json.loads((GOLDEN / "host-secrets.json").read_text())["systemd"]["services"]
+    having = {
+        name for name, unit in services.items() if unit["serviceConfig"].get("LoadCredential")
+    }
+    assert having == {"hive-gateway"}
+
+
+def test_no_process_but_the_reconciler_is_root() -> None:
+    services = json.loads((GOLDEN / "host-enable.json").read_text())["systemd"]["services"]
+    for name in ("hive-broker", "hive-gateway", "hive-dashboard"):
+        unit = services[name]["serviceConfig"]
+        assert unit["User"] == name
+        assert unit["CapabilityBoundingSet"] == ""
+        assert unit["NoNewPrivileges"] is True
+        assert unit["ProtectSystem"] == "strict"
+    groups = json.loads((GOLDEN / "host-enable.json").read_text())["users"]["groups"]
+    assert groups["hive"]["members"] == []  # no process may ask host.sock as an operator
+
+
+def test_a_switch_leaves_a_running_turn_alone() -> None:
+    made = json.loads((GOLDEN / "agent-claude.json").read_text())
+    unit = made["systemd"]["services"]["hive-harness"]
+    assert unit["restartIfChanged"] is False
+    assert unit["stopIfChanged"] is False
