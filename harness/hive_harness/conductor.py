@@ -1,0 +1,203 @@
+"""From grants to ended turns, one after the other, and the page's commands between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hive_wire.jsonrpc import BUSY, REFUSED, UNAVAILABLE, RpcError
+
+from . import states, wake
+from .agentfile import AgentFile, BadAgentFile
+from .calls import CallBook
+from .engine.keeper import SessionLost, ShuttingDown
+from .engine.launch import Launch, launch
+from .engine.process import EngineGone
+from .engine.resident import ResidentEngine, Turn
+from .settings import Settings
+from .spool import Spool
+from .uplink import Uplink, Welcome
+from .verdict import Verdict, failed
+
+log = logging.getLogger(__name__)
+
+NOT_WHILE_RUNNING = "a turn runs; wait for its end, or cancel it"
+
+Grant = dict[str, Any]
+
+
+class Conductor:
+    """`turn` is the id of the turn that runs. Grants are played in the order they came."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Spool,
+        engine: Callable[[Conductor], ResidentEngine],
+        uplink: Callable[[Conductor], Uplink],
+    ) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._file = AgentFile(settings.agent_file)
+        self._grants: asyncio.Queue[tuple[Grant, bool]] = asyncio.Queue()
+        self._quiet = asyncio.Lock()  # held by a turn, and by a command that must not meet one
+        self._book: CallBook | None = None
+        self._model = ""  # asked for on the page, until the next boot
+        self.turn: str | None = None
+        self._queued: set[str] = set()
+        self._dropped: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._warm = False
+        self._engine = engine(self)
+        self._uplink = uplink(self)
+
+    async def run(self) -> None:
+        """Play what is granted, until the harness stops."""
+        while True:
+            grant, resumed = await self._grants.get()
+            try:
+                await self._play(grant, resumed=resumed)
+            except ShuttingDown:
+                return
+
+    # -- what the broker says --------------------------------------------------
+
+    async def greeting(self) -> dict[str, Any]:
+        """What a hello says of the session and of turns."""
+        ended = await asyncio.to_thread(self._spool.ended)
+        running = self.turn or await asyncio.to_thread(self._spool.running)
+        told: dict[str, Any] = {"session": self._engine.session, "ended": ended}
+        if running is not None and all(event["turn"] != running for event in ended):
+            book = self._book if self.turn == running else None
+            calls = await asyncio.to_thread(self._spool.calls) if book is None else book
+            told["running"] = {"turn": running, "handed": list(calls.handed)}
+        return told
+
+    async def welcomed(self, welcome: Welcome) -> None:
+        if welcome.resume is not None:
+            self.granted(welcome.resume, resumed=True)
+        elif welcome.drop and self.turn is not None:
+            self._dropped.add(self.turn)
+            self._beside(self._engine.end_turn("dropped"))
+        elif self.turn is None:
+            await asyncio.to_thread(self._spool.drop_running)
+        if not self._warm:
+            self._warm = True
+            self._beside(self._warm_up())
+
+    def granted(self, grant: Grant, *, resumed: bool = False) -> None:
+        """A turn to play. One that runs or waits already is not played again."""
+        turn = grant.get("turn")
+        if not isinstance(turn, str) or turn == self.turn or turn in self._queued:
+            return
+        self._queued.add(turn)
+        self._grants.put_nowait((grant, resumed))
+
+    async def interrupt(self, turn: str) -> None:
+        """End the running turn; its message goes back, uncounted."""
+        if turn == self.turn:
+            await self._end_turn("stopped")
+
+    async def command(self, command: str, argument: str) -> str:
+        """A command of the page; what to tell the person. Raises RpcError."""
+        if command == "cancel":
+            return await self._cancel()
+        if command == "model":
+            return self._ask_for_model(argument)
+        if command not in ("clear", "new-session", "compact"):
+            raise RpcError(REFUSED, f"there is no command {command[:40]!r}")
+        if self._quiet.locked():
+            raise RpcError(BUSY, NOT_WHILE_RUNNING)
+        async with self._quiet:
+            try:
+                if command == "compact":
+                    return await self._engine.compact(self._launch(), argument)
+                await self._engine.new_session(self._file.current().engine)
+            except (EngineGone, SessionLost, ShuttingDown, BadAgentFile) as error:
+                raise RpcError(UNAVAILABLE, f"{command}: {error}") from None
+        return "a new session begins with the next turn; /state is as it was"
+
+    # -- inside ----------------------------------------------------------------
+
+    async def _warm_up(self) -> None:
+        """Start the engine ahead of the first turn; what goes wrong is shown."""
+        async with self._quiet:
+            if self._queued:
+                return
+            try:
+                await self._engine.warm_up(self._launch())
+                self._uplink.badge(states.idle(self._file.problem))
+            except (BadAgentFile, EngineGone) as error:
+                self._uplink.badge(states.failed(str(error)))
+            except SessionLost:
+                self._uplink.badge(states.IDLE)
+            except ShuttingDown:
+                return
+
+    def _beside(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _play(self, grant: Grant, *, resumed: bool) -> None:
+        async with self._quiet:
+            self.turn = turn = grant["turn"]
+            try:
+                verdict = await self._verdict(turn, grant, resumed=resumed)
+                event = verdict.as_turn_end(turn, self._engine.session)
+                if turn in self._dropped:
+                    await asyncio.to_thread(self._spool.drop_running)
+                else:
+                    await asyncio.to_thread(self._spool.end, event)
+            finally:
+                self.turn = self._book = None
+                self._queued.discard(turn)
+                dropped = turn in self._dropped
+                self._dropped.discard(turn)
+            self._uplink.badge(states.after(verdict, self._file.problem))
+            if not dropped:
+                await self._uplink.end(event)
+
+    async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:
+        resumed = resumed and await asyncio.to_thread(self._spool.running) == turn
+        calls = await asyncio.to_thread(self._spool.calls) if resumed else None
+        await asyncio.to_thread(self._spool.begin, turn)
+        try:
+            start = self._launch()
+            prompt = wake.write(wake.from_grant(grant))
+        except BadAgentFile as error:
+            return failed("engine_missing", f"the agent's file cannot be used: {error}")
+        except (KeyError, TypeError, ValueError) as error:
+            return failed("invalid_request", f"the grant cannot be read: {error!r}")
+        self._uplink.badge(states.thinking(self._file.problem))
+        self._book = CallBook(turn, self._spool, calls)
+        ident = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hive:{start.uid}:{turn}"))
+        return await self._engine.play(
+            start, Turn(turn, prompt, ident), self._book, resumed=resumed
+        )
+
+    def _launch(self) -> Launch:
+        return launch(self._file.current(), self._settings, self._model)
+
+    async def _cancel(self) -> str:
+        turn = self.turn
+        if turn is None:
+            return "nothing runs"
+        await self._end_turn("cancelled")
+        return f"turn {turn} is cancelled"
+
+    async def _end_turn(self, why: Any) -> None:
+        if not await self._engine.end_turn(why):
+            text = "something that the turn started cannot be killed; restart the agent"
+            self._uplink.badge(states.failed(text))
+            raise RpcError(UNAVAILABLE, text)
+
+    def _ask_for_model(self, model: str) -> str:
+        own = self._file.current().model
+        self._model = model
+        if not model:
+            return f"the model is {own}, as agent.toml says"
+        return f"the model is {model} from the next turn to the next restart; agent.toml says {own}"

@@ -1,0 +1,243 @@
+"""Turns, played one by one on the resident engine, over crashes and hangs of its process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..calls import CallBook
+from ..processes import Children, now
+from ..rows import Row, of_event, stderr
+from ..settings import Settings
+from ..verdict import Verdict, failed
+from .keeper import Ears, EngineKeeper, SessionLost, ShuttingDown
+from .launch import Launch
+from .process import EngineGone, EngineMissing, EngineProcess, Event
+from .sessions import Sessions
+from .watch import TurnWatch
+
+STEP = 5.0  # seconds that each step of ending a turn gets
+MAX_RESTARTS = 2  # of the process within one turn
+
+Ending = Literal["", "cancelled", "stopped", "dropped"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is to be played. `user_uuid` keeps the engine from playing it twice."""
+
+    id: str
+    prompt: str
+    user_uuid: str
+
+
+class ResidentEngine:
+    """At most one turn at a time. `on_row` hears all that the engine prints."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        children: Children,
+        on_row: Callable[[Row], None],
+    ) -> None:
+        self._stall_after = settings.stall_after
+        self._children = children
+        self._on_row = on_row
+        ears = Ears(self._heard, lambda line: on_row(stderr(line)), lambda: self._book)
+        self._keeper = EngineKeeper(settings, sessions, children, ears)
+        self._watch: TurnWatch | None = None
+        self._book: CallBook | None = None
+        self._free = asyncio.Event()
+        self._free.set()
+        self._decided = asyncio.Event()  # there is a verdict, or something to do about the turn
+        self._last_heard = 0.0
+        self._ending: Ending = ""
+        self._began = 0.0
+        self._cost = 0.0  # USD that the present process reported
+
+    @property
+    def session(self) -> str | None:
+        current = self._keeper.sessions.current
+        return current.id if current is not None else None
+
+    async def warm_up(self, launch: Launch) -> None:
+        """Start ahead, so that the first turn finds the engine ready.
+
+        Raises EngineMissing, EngineGone, SessionLost, ShuttingDown.
+        """
+        await self._keeper.up(launch)
+
+    async def close(self) -> None:
+        """Stop for good; a turn that runs is left without an end."""
+        self._keeper.closing = True
+        self._decided.set()
+        await self._keeper.close()
+
+    async def new_session(self, engine: str) -> None:
+        """Forget the conversation. Only between turns."""
+        await self._keeper.down()
+        await asyncio.to_thread(self._keeper.sessions.renew, engine)
+
+    async def play(self, launch: Launch, turn: Turn, book: CallBook, *, resumed: bool) -> Verdict:
+        """Play a turn to its verdict. Raises ShuttingDown.
+
+        `resumed`: the turn began in an earlier boot and goes on where it was cut.
+        """
+        self._ending, self._began, self._book = "", now(), book
+        cause, why, begun = "engine_crash", "", resumed
+        try:
+            for _ in range(MAX_RESTARTS + 1):
+                try:
+                    watch = await self._say(launch, turn.prompt, turn.user_uuid, begun)
+                    verdict = watch.verdict
+                except EngineMissing as error:
+                    return failed("engine_missing", str(error))
+                except SessionLost as error:
+                    if begun:
+                        return replace(failed("restarted", str(error)), discarded=True)
+                    continue
+                except EngineGone as error:
+                    verdict, why = None, str(error)
+                if verdict is not None or self._ending:
+                    return self._judged(verdict)
+                book.engine_lost()
+                begun = True
+                cause, why = await self._bury(why)
+            return self._judged(failed(cause, why))
+        finally:
+            self._book = None
+
+    async def end_turn(self, why: Ending) -> bool:
+        """End the running turn: interrupt, SIGTERM, then SIGKILL of all that it started.
+
+        False when something survived even that.
+        """
+        self._ending = why
+        process = self._keeper.process
+        if process is not None:
+            await self._interrupt(process)
+            for step in (None, process.terminate, process.kill):
+                if step is not None and not self._free.is_set():
+                    step()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STEP):
+                        await self._free.wait()
+                        break
+        alive = self._keeper.process.pid if self._keeper.process is not None else None
+        return await self._children.kill_strays(alive, self._began, STEP)
+
+    async def compact(self, launch: Launch, hint: str) -> str:
+        """Let the engine shorten its conversation; what it said to that. Only between turns.
+
+        Raises EngineGone, SessionLost, ShuttingDown.
+        """
+        ident = str(uuid.uuid4())
+        watch = await self._say(launch, f"/compact {hint}".strip(), ident, begun=False)
+        if watch.result is None:
+            raise EngineGone("the engine ended before it answered")
+        return str(watch.result.get("result") or "the conversation was compacted")
+
+    # -- inside ----------------------------------------------------------------
+
+    async def _say(self, launch: Launch, text: str, ident: str, begun: bool) -> TurnWatch:
+        """One user line, and what came of it; no verdict when the process ended or hangs."""
+        # A resumed engine goes on before it is told anything: listen from the start.
+        watch = self._watch = TurnWatch(ident)
+        self._keeper.busy = True
+        self._free.clear()
+        try:
+            process, new = await self._keeper.up(launch, ident if begun else "")
+            watch.cost_before = 0.0 if new else self._cost
+            line = {"type": "user", "uuid": ident, "session_id": "", "parent_tool_use_id": None}
+            if watch.verdict is None:
+                process.write({**line, "message": {"role": "user", "content": text}})
+                await self._listen(process, watch)
+        finally:
+            self._watch = None
+            self._keeper.busy = False
+            self._free.set()
+            self._keeper.rest()
+        if self._keeper.closing:
+            raise ShuttingDown
+        return watch
+
+    async def _listen(self, process: EngineProcess, watch: TurnWatch) -> None:
+        """Returns with a verdict, or without one when the process ended or hangs."""
+        loop = asyncio.get_running_loop()
+        self._last_heard = loop.time()
+        gone = asyncio.create_task(process.ended.wait())
+        try:
+            while watch.verdict is None and not self._keeper.closing:
+                self._decided.clear()
+                silent = loop.time() - self._last_heard
+                if silent >= self._stall_after and not watch.tool_runs:
+                    return
+                decided = asyncio.create_task(self._decided.wait())
+                rest = self._stall_after - silent
+                done, _ = await asyncio.wait(
+                    (gone, decided),
+                    timeout=rest if rest > 0 else self._stall_after,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                decided.cancel()
+                if gone in done:
+                    return
+        finally:
+            gone.cancel()
+
+    def _heard(self, event: Event) -> None:
+        for row in of_event(event):
+            self._on_row(row)
+        watch = self._watch
+        if watch is None:
+            return
+        self._last_heard = asyncio.get_running_loop().time()
+        knew_of_login = watch.login_needed
+        watch.feed(event)
+        if watch.progressed and self._book is not None:
+            self._book.progressed()
+        if watch.login_needed and not knew_of_login and self._keeper.process is not None:
+            self._keeper.spawn(self._interrupt(self._keeper.process))  # more tries are in vain
+        if watch.result is event:
+            self._note_result(event)
+        if watch.verdict is not None:
+            self._decided.set()
+
+    def _note_result(self, result: Event) -> None:
+        total, session = result.get("total_cost_usd"), result.get("session_id")
+        if isinstance(total, int | float):
+            self._cost = float(total)
+        if isinstance(session, str) and session != self.session:
+            self._keeper.spawn(asyncio.to_thread(self._keeper.sessions.moved, session))
+
+    async def _interrupt(self, process: EngineProcess) -> None:
+        with contextlib.suppress(EngineGone, TimeoutError):
+            await process.control("interrupt", within=STEP)
+
+    async def _bury(self, why: str) -> tuple[str, str]:
+        """Clear away a process that died or hangs, with what the cut turn left running."""
+        process = self._keeper.process
+        if process is None:
+            return "engine_crash", why
+        hangs = process.pid is not None
+        if hangs:
+            process.kill()
+        await process.ended.wait()
+        await self._children.kill_strays(None, self._began)
+        if hangs:
+            return "stalled", f"the engine said nothing for {self._stall_after:.0f} s"
+        return "engine_crash", process.epitaph()
+
+    def _judged(self, verdict: Verdict | None) -> Verdict:
+        """The verdict, unless somebody ended the turn."""
+        verdict = verdict or failed("stopped", "")
+        if self._ending == "cancelled" and verdict.outcome != "ok":
+            return replace(verdict, outcome="cancelled", cause="", detail="")
+        if self._ending == "stopped" and verdict.outcome != "ok":
+            return replace(verdict, cause="stopped", retry_at=None)
+        return verdict

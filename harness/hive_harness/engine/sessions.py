@@ -1,0 +1,50 @@
+"""Which conversation the engine continues."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from ..spool import Session, Spool
+
+
+class Sessions:
+    """The agent's session, kept in the spool. Methods that write are meant for a thread."""
+
+    def __init__(self, spool: Spool, claude_config: Path) -> None:
+        self._spool = spool
+        self._projects = claude_config / "projects"
+        self.current = spool.session()
+
+    def of(self, engine: str) -> Session:
+        """The session to use with `engine`: the current one, or a new one."""
+        if self.current is None or self.current.engine != engine:
+            return self.renew(engine)
+        return self.current
+
+    def renew(self, engine: str) -> Session:
+        """A new session: what was said before is left behind."""
+        return self._store(Session(str(uuid.uuid4()), engine))
+
+    def moved(self, ident: str) -> None:
+        """The engine itself went on under another id."""
+        if self.current is not None and self.current.id != ident:
+            self._store(Session(ident, self.current.engine))
+
+    def exists(self, session: Session) -> bool:
+        """Whether the engine has written anything of it: else it cannot be resumed."""
+        return next(self._projects.glob(f"*/{session.id}.jsonl"), None) is not None
+
+    def holds(self, session: Session, user_uuid: str) -> bool:
+        """Whether the engine wrote down the user line with that uuid. May read megabytes."""
+        needle = user_uuid.encode()
+        for path in self._projects.glob(f"*/{session.id}.jsonl"):
+            with path.open("rb") as lines:
+                if any(needle in line for line in lines):
+                    return True
+        return False
+
+    def _store(self, session: Session) -> Session:
+        self._spool.save_session(session)
+        self.current = session
+        return session

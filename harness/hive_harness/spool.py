@@ -1,0 +1,185 @@
+"""What must outlive the harness, in /state/.hive: the session, the running turn, ended turns.
+
+`ended/<turn>.json` is on disk before the broker hears of it, and stays until the broker
+confirmed it. The agent can write here too: whatever cannot be read counts as absent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+MAX_ENDED = 100  # as many as a hello carries
+
+
+class SpoolBusy(Exception):
+    """Another harness owns this state: a session must never have two."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The engine's conversation. `engine` says whose it is: they are not exchangeable."""
+
+    id: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The hive tool calls of the running turn."""
+
+    last: int  # the highest number given
+    open: tuple[tuple[str, str], ...]  # (name, digest) whose result the engine may lack
+    handed: tuple[str, ...]
+
+
+class Spool:
+    """All methods are quick or meant for a thread: `begin`, `end`, `confirm`, `save_session`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._dir = directory
+        self._ended = directory / "ended"
+        self._running = directory / "running.json"
+        self._calls = directory / "calls.jsonl"
+        self._session = directory / "session.json"
+        self._lock: int | None = None
+
+    def open(self) -> None:
+        """Make the directory and own it. Raises SpoolBusy."""
+        self._ended.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = os.open(self._dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SpoolBusy(
+                f"another harness holds {self._dir}/lock; one session has one harness"
+            ) from None
+
+    # -- the session -----------------------------------------------------------
+
+    def session(self) -> Session | None:
+        raw = _load(self._session)
+        match raw:
+            case {"id": str(ident), "engine": str(engine)}:
+                return Session(ident, engine)
+        return None
+
+    def save_session(self, session: Session) -> None:
+        _replace(self._session, {"id": session.id, "engine": session.engine})
+
+    # -- the running turn ------------------------------------------------------
+
+    def running(self) -> str | None:
+        """The turn that had begun and has no terminal event."""
+        raw = _load(self._running)
+        turn = raw.get("turn")
+        return (
+            turn if isinstance(turn, str) and not (self._ended / f"{turn}.json").exists() else None
+        )
+
+    def begin(self, turn: str) -> None:
+        """A turn starts. Its calls are kept when it is the one that ran before."""
+        if _load(self._running).get("turn") != turn:
+            self._calls.unlink(missing_ok=True)
+            _replace(self._running, {"turn": turn})
+
+    def drop_running(self) -> None:
+        self._running.unlink(missing_ok=True)
+
+    def note_call(self, name: str, digest: str) -> None:
+        _append(self._calls, {"call": name, "digest": digest})
+
+    def note_handed(self, name: str) -> None:
+        _append(self._calls, {"handed": name})
+
+    def calls(self) -> Calls:
+        """What was called in the running turn, in the order of the calls."""
+        digests: dict[str, str] = {}
+        handed: list[str] = []
+        for row in _rows(self._calls):
+            match row:
+                case {"call": str(name), "digest": str(digest)}:
+                    digests[name] = digest
+                case {"handed": str(name)}:
+                    handed.append(name)
+        last = max((_number(name) for name in digests), default=0)
+        left = tuple((n, d) for n, d in digests.items() if n not in handed)
+        return Calls(last, left, tuple(handed))
+
+    # -- ended turns -----------------------------------------------------------
+
+    def end(self, event: dict[str, Any]) -> None:
+        """The terminal event of a turn, on disk when this returns."""
+        _replace(self._ended / f"{event['turn']}.json", event, durable=True)
+        self._running.unlink(missing_ok=True)
+
+    def ended(self) -> list[dict[str, Any]]:
+        """What the broker has not confirmed, oldest first."""
+        files = sorted(self._ended.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        events = [event for path in files if (event := _load(path)).get("turn") == path.stem]
+        return events[-MAX_ENDED:]
+
+    def confirm(self, turn: str) -> None:
+        (self._ended / f"{turn}.json").unlink(missing_ok=True)
+
+
+def _number(call: str) -> int:
+    number = call.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read and is taken as absent: %s", path, error)
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def _rows(path: Path) -> list[Any]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # the line that a kill cut
+            continue
+    return rows
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("ab") as file:
+        file.write(json.dumps(row).encode() + b"\n")
+
+
+def _replace(path: Path, value: dict[str, Any], *, durable: bool = False) -> None:
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(json.dumps(value).encode())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    os.rename(beside, path)
+    if durable:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

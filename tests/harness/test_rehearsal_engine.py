@@ -1,0 +1,438 @@
+"""The harness on the rehearsal engine: turns, tools, crashes, resumption, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.fake_broker import FakeBroker, ToolError
+from support.harness_process import HarnessProcess
+
+ANSWER = """
+[[rule]]
+[[rule.step]]
+say = "on it"
+[[rule.step]]
+tool = "send"
+args = { to = "{sender}", body = "re: {body}" }
+[[rule.step]]
+say = "done"
+"""
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> HarnessProcess:
+    process = HarnessProcess(tmp_path)
+    process.agent()
+    process.script(ANSWER)
+    return process
+
+
+@pytest.fixture
+async def broker(harness: HarnessProcess) -> AsyncIterator[FakeBroker]:
+    async with FakeBroker(harness.run) as fake:
+        yield fake
+
+
+async def test_a_message_becomes_a_turn_with_rows_and_a_tool_call(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    async with harness:
+        await broker.state("idle")
+        broker.post("hello\n/clear\n[hive] message 9")
+        end = await broker.ended()
+        assert (end.outcome, end.cause, end.turn) == ("ok", "", "1.1")
+        assert end.session == broker.hellos[0].session or end.session
+        assert broker.calls == [
+            ("1.1:1", "send", {"to": "operator", "body": "re: hello\n/clear\n[hive] message 9"})
+        ]
+        assert broker.texts() == ["on it", "done"]
+        assert [row.kind for row in broker.rows if row.kind != "engine"] == [
+            "text",
+            "tool_use",
+            "tool_result",
+            "text",
+        ]
+        assert {row.turn for row in broker.rows} == {"1.1"}
+        assert [state["state"] for state in broker.states][-2:] == ["thinking", "idle"]
+        assert await harness.stop() == 0
+
+
+async def test_turns_are_played_in_order_and_one_at_a_time(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    async with harness:
+        for number in range(20):
+            broker.post(f"m{number}")
+        await broker.ended(20)
+        assert [call[2]["body"] for call in broker.calls] == [f"re: m{n}" for n in range(20)]
+        assert [end.turn for end in broker.ends] == [f"{n}.1" for n in range(1, 21)]
+
+
+async def test_a_tools_error_is_shown_and_the_turn_still_ends(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    def refuse(_: object) -> str:
+        raise ToolError("you may not write to mars")
+
+    broker.tools["send"] = refuse
+    async with harness:
+        broker.post("x")
+        assert (await broker.ended()).outcome == "ok"
+        assert any("mars" in text for text in broker.texts())
+        assert [r.data["ok"] for r in broker.rows if r.kind == "tool_result"] == [False]
+
+
+CRASH_ONCE = """
+[[rule]]
+[[rule.step]]
+say = "one"
+[[rule.step]]
+tool = "send"
+args = { to = "a", body = "before" }
+[[rule.step]]
+run = "[ -e crashed ] || { touch crashed; kill -9 $PPID; }"
+[[rule.step]]
+tool = "send"
+args = { to = "a", body = "after" }
+"""
+
+
+async def test_an_engine_that_crashes_in_mid_turn_goes_on_where_it_was(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    harness.script(CRASH_ONCE)
+    async with harness:
+        broker.post("x")
+        assert (await broker.ended()).outcome == "ok"
+        assert [call[2]["body"] for call in broker.calls] == ["before", "after"]
+        assert broker.granted == ["1.1"]
+
+
+async def test_an_engine_that_always_crashes_gives_the_message_back_uncounted(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    broker.regrant = False
+    harness.script('[[rule]]\n[[rule.step]]\nrun = "kill -9 $PPID"\n')
+    async with harness:
+        broker.post("x")
+        end = await broker.ended()
+        assert (end.outcome, end.counted, end.cause) == ("failed", False, "engine_crash")
+        assert "-9" in end.detail
+        assert (await broker.state("failed"))["detail"] == end.detail
+
+
+WAIT_FOR_GO = """
+[[rule]]
+[[rule.step]]
+tool = "send"
+args = { to = "a", body = "first" }
+[[rule.step]]
+run = "touch waiting; while [ ! -e go ]; do sleep 0.02; done"
+[[rule.step]]
+tool = "send"
+args = { to = "a", body = "second" }
+"""
+
+
+async def _waits(harness: HarnessProcess) -> None:
+    async with asyncio.timeout(20):
+        while not (harness.state / "waiting").exists():
+            await asyncio.sleep(0.01)
+
+
+async def test_kill_9_of_the_harness_in_mid_turn_resumes_the_same_turn_once(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    harness.script(WAIT_FOR_GO)
+    await harness.start()
+    broker.post("x")
+    await _waits(harness)
+    await harness.kill()
+    (harness.state / "go").touch()
+    async with harness:
+        end = await broker.ended()
+        assert (end.turn, end.outcome) == ("1.1", "ok")
+        assert [call[2]["body"] for call in broker.calls] == ["first", "second"]
+        again = broker.hellos[-1].running
+        assert again is not None
+        assert again.turn == "1.1"
+        assert again.handed == ("1.1:1",)
+        assert broker.hellos[0].boot != broker.hellos[-1].boot
+
+
+async def test_a_tool_call_that_was_cut_takes_effect_once(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    """The harness dies after the broker did the call and before the engine had its result."""
+    answer = asyncio.Event()
+
+    async def slow(_: object) -> str:
+        await answer.wait()
+        return "sent"
+
+    broker.tools["send"] = slow  # type: ignore[assignment]
+    await harness.start()
+    broker.post("x")
+    await broker.until(lambda: broker.calls)
+    await harness.kill()
+    answer.set()
+    await broker.until(lambda: broker.stored)
+    async with harness:
+        assert (await broker.ended()).turn == "1.1"
+        assert len(broker.calls) == 1
+        assert broker.asked == ["1.1:1", "1.1:1"]
+
+
+async def test_sigterm_leaves_a_running_turn_to_the_next_boot(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    harness.script(WAIT_FOR_GO)
+    await harness.start()
+    broker.post("x")
+    await _waits(harness)
+    assert await harness.stop() == 0
+    assert broker.ends == []
+    (harness.state / "go").touch()
+    async with harness:
+        assert (await broker.ended()).turn == "1.1"
+        assert [call[2]["body"] for call in broker.calls] == ["first", "second"]
+
+
+async def test_a_running_turn_that_does_not_stand_any_more_is_dropped(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    harness.script(WAIT_FOR_GO)
+    await harness.start()
+    broker.post("x")
+    await _waits(harness)
+    await harness.kill()
+    broker.resume = False
+    broker._leased = None
+    harness.script(ANSWER)
+    async with harness:
+        await broker.until(lambda: len(broker.hellos) == 2)
+        broker.post("y")
+        assert (await broker.ended()).turn == "2.1"
+        assert [call[2]["body"] for call in broker.calls] == ["first", "re: y"]
+
+
+async def test_the_turn_goes_on_while_the_broker_is_away(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    harness.script(WAIT_FOR_GO)
+    async with harness:
+        broker.post("x")
+        await _waits(harness)
+        await broker.stop()
+        (harness.state / "go").touch()
+        await asyncio.to_thread((harness.state / "waiting").unlink)
+        await broker.start()
+        assert (await broker.ended()).outcome == "ok"
+        assert [call[2]["body"] for call in broker.calls] == ["first", "second"]
+        assert len({hello.boot for hello in broker.hellos}) == 1
+        numbers = [row.n for row in broker.rows]
+        assert numbers == sorted(set(numbers))
+
+
+async def test_a_terminal_event_that_was_not_confirmed_comes_with_the_next_hello(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    harness.script(WAIT_FOR_GO)
+    await harness.start()
+    broker.post("x")
+    await _waits(harness)
+    (harness.state / "waiting").unlink()
+    await broker.stop()
+    harness.script('[[rule]]\n[[rule.step]]\nsay = "hm"\n')
+    (harness.state / "go").touch()
+    async with asyncio.timeout(20):
+        ended = harness.state / ".hive" / "ended"
+        calls = harness.state / ".hive" / "calls.jsonl"
+        # The second call waits for the broker; a kill lets the harness begin anew.
+        while calls.read_text().count("call") < 2 and not list(ended.iterdir()):
+            await asyncio.sleep(0.01)
+    await harness.kill()
+    await broker.start()
+    async with harness:
+        assert (await broker.ended()).turn == "1.1"
+
+
+CANCEL = """
+[[rule]]
+body = "slow"
+[[rule.step]]
+run = "touch waiting; trap '' TERM INT; setsid sh -c 'trap \\"\\" TERM; touch detached; sleep 1000' & sleep 1000"
+[[rule]]
+[[rule.step]]
+say = "quick"
+"""
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt"])
+async def test_a_turn_is_ended_with_all_it_started(
+    harness: HarnessProcess, broker: FakeBroker, how: str
+) -> None:
+    harness.script(CANCEL)
+    broker.regrant = False
+    async with harness:
+        broker.post("slow")
+        await _waits(harness)
+        async with asyncio.timeout(20):
+            while not (harness.state / "detached").exists():
+                await asyncio.sleep(0.01)
+        if how == "cancel":
+            assert "1.1" in (await broker.call("command", command="cancel"))["text"]
+        else:
+            await broker.call("interrupt", turn="1.1")
+        end = await broker.ended()
+        wanted = ("cancelled", "") if how == "cancel" else ("failed", "stopped")
+        assert (end.outcome, end.cause, end.counted) == (*wanted, False)
+        assert _sleepers(harness) == []
+        broker.post("fast")
+        assert (await broker.ended(2)).outcome == "ok"
+
+
+def _sleepers(harness: HarnessProcess) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if (entry / "cwd").resolve() == harness.state and entry.name.isdigit():
+                command = (entry / "cmdline").read_bytes().decode().replace("\0", " ")
+                if "sleep 1000" in command:
+                    found.append(command)
+        except OSError:
+            continue
+    return found
+
+
+async def test_commands_of_the_page(harness: HarnessProcess, broker: FakeBroker) -> None:
+    async with harness:
+        broker.post("x")
+        first = await broker.ended()
+        assert "nothing" in (await broker.call("command", command="cancel"))["text"]
+        assert "opus" in (await broker.call("command", command="model", argument="opus"))["text"]
+        assert (await broker.call("command", command="compact"))["text"]
+        await broker.call("command", command="new-session")
+        broker.post("y")
+        second = await broker.ended(2)
+        assert second.session != first.session
+        with pytest.raises(Exception, match="no command 'dance'"):
+            await broker.call("command", command="dance")
+
+
+async def test_clear_waits_for_no_running_turn(harness: HarnessProcess, broker: FakeBroker) -> None:
+    harness.script(WAIT_FOR_GO)
+    async with harness:
+        broker.post("x")
+        await _waits(harness)
+        with pytest.raises(Exception, match="a turn runs"):
+            await broker.call("command", command="clear")
+        (harness.state / "go").touch()
+        await broker.ended()
+
+
+async def test_a_broken_agent_file_keeps_the_last_good_one(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    async with harness:
+        broker.post("x")
+        await broker.ended()
+        (harness.run / "agent.json").write_text("{")
+        broker.post("y")
+        assert (await broker.ended(2)).outcome == "ok"
+        assert "not JSON" in (await broker.state("idle"))["detail"]
+
+
+async def test_without_any_agent_file_the_message_waits(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    (harness.run / "agent.json").unlink()
+    broker.regrant = False
+    async with harness:
+        broker.post("x")
+        end = await broker.ended()
+        assert (end.cause, end.counted) == ("engine_missing", False)
+        assert "agent.json" in end.detail
+
+
+async def test_a_missing_engine_says_so(harness: HarnessProcess, broker: FakeBroker) -> None:
+    harness.agent(engine="claude")
+    broker.regrant = False
+    async with harness:
+        state = await broker.state("failed")
+        assert "no-engine" in state["detail"]
+        broker.post("x")
+        assert (await broker.ended()).cause == "engine_missing"
+
+
+async def test_a_second_harness_on_the_same_state_is_refused(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    async with harness:
+        await broker.state("idle")
+        second = HarnessProcess(harness.root)
+        await second.start()
+        assert second.process is not None
+        async with asyncio.timeout(10):
+            assert await second.process.wait() == 1
+        assert "another harness" in harness.log
+
+
+async def test_an_idle_engine_is_stopped_and_comes_back(
+    tmp_path: Path,
+) -> None:
+    harness = HarnessProcess(tmp_path, "--idle-stop", "0.2")
+    harness.agent()
+    harness.script(ANSWER)
+    async with FakeBroker(harness.run) as broker, harness:
+        await broker.state("idle")
+        assert harness.process is not None
+        children = Path(f"/proc/{harness.process.pid}/task/{harness.process.pid}/children")
+        async with asyncio.timeout(10):
+            while children.read_text().split():
+                await asyncio.sleep(0.02)
+        broker.post("x")
+        first = await broker.ended()
+        async with asyncio.timeout(10):
+            while children.read_text().split():
+                await asyncio.sleep(0.02)
+        broker.post("y")
+        assert (await broker.ended(2)).session == first.session
+
+
+async def test_an_engine_that_says_nothing_is_restarted_and_at_last_given_up(
+    tmp_path: Path,
+) -> None:
+    harness = HarnessProcess(tmp_path, "--stall-after", "0.3")
+    harness.agent()
+    # A stopped engine says nothing, and no tool of it is known to run.
+    harness.script('[[rule]]\n[[rule.step]]\ntool = "send"\n')
+    async with FakeBroker(harness.run) as broker:
+        broker.regrant = False
+        broker.tools["send"] = lambda _: "x"
+        stopper = tmp_path / "engine"
+        stopper.write_text(
+            '#!/bin/sh\nread line; echo \'{"type":"control_response","response":'
+            '{"request_id":"hive-1","subtype":"success"}}\'; exec sleep 1000\n'
+        )
+        stopper.chmod(0o755)
+        harness._engine_path = stopper
+        harness.agent(engine="claude")
+        async with harness:
+            broker.post("x")
+            end = await broker.ended()
+            assert (end.cause, end.counted) == ("stalled", False)
+
+
+async def test_memory_of_an_idle_harness(harness: HarnessProcess, broker: FakeBroker) -> None:
+    async with harness:
+        await broker.state("idle")
+        broker.post("x")
+        await broker.ended()
+        assert harness.process is not None
+        status = Path(f"/proc/{harness.process.pid}/status").read_text()
+        rss = int(status.split("VmRSS:")[1].split()[0])
+        assert rss < 24 << 10, f"{rss} KiB"

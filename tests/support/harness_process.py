@@ -1,0 +1,104 @@
+"""A harness as a real process, in a directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class HarnessProcess:
+    """`python -m hive_harness` with every path under `root`; started and stopped as wished."""
+
+    def __init__(self, root: Path, *flags: str, engine_path: Path | None = None) -> None:
+        self.root = root
+        self.run, self.state, self.config = root / "run", root / "state", root / "claude"
+        self.applied, self.hive = root / "applied.git", root / "state" / "hive"
+        self._flags = flags
+        self._engine_path = engine_path or root / "no-engine"
+        self.process: asyncio.subprocess.Process | None = None
+        for path in (self.run, self.state, self.config, root / "home"):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def agent(self, **fields: Any) -> None:
+        """Write agent.json as the reconciler does, in one rename."""
+        whole = {
+            "uid": "aaaaaaaaaaaa",
+            "name": "tester",
+            "role": "agent",
+            "engine": "rehearsal",
+            "model": "claude-sonnet-5",
+            "description": "tests things",
+            "prompt": "You test.",
+            "tools": ["Bash", "Read", "Edit", "Write"],
+            "network": "none",
+            "revision": "r1",
+            **fields,
+        }
+        beside = self.run / "agent.json.new"
+        beside.write_text(json.dumps(whole))
+        beside.rename(self.run / "agent.json")
+
+    def script(self, text: str) -> None:
+        """The rehearsal script of this agent."""
+        (self.state / "rehearsal.toml").write_text(text)
+
+    async def start(self) -> None:
+        flags = {
+            "--run": self.run,
+            "--state": self.state,
+            "--claude-config": self.config,
+            "--applied": self.applied,
+            "--hive": self.hive,
+            "--engine-path": self._engine_path,
+        }
+        argv = [part for flag, path in flags.items() for part in (flag, str(path))]
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.root / "home"),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": f"{CHECKOUT / 'wire'}:{CHECKOUT / 'harness'}",
+        }
+        with (self.root / "harness.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "hive_harness", *argv, *self._flags),
+                env=env,
+                stderr=log,
+                stdout=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return (self.root / "harness.log").read_text()
+
+    async def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self, timeout: float = 15.0) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(timeout):
+            return await self.process.wait()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process is not None and self.process.returncode is None:
+            try:
+                await self.stop()
+            except TimeoutError:
+                await self.kill()
+                raise
