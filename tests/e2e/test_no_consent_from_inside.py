@@ -1,0 +1,147 @@
+"""No socket that a container sees has a method that consents, and none leads to one."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.swarm import Swarm, swarm
+
+from hive_wire import jsonrpc
+from hive_wire.jsonrpc import METHOD_NOT_FOUND, RpcError
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
+
+PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+
+
+def methods_of(heading: str) -> set[str]:
+    """The methods that docs/protocol.md names in one section."""
+    section = PROTOCOL.split(f"## {heading}", 1)[1].split("\n## ", 1)[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return {name for cell in cells for name in re.findall(r"`([a-z._]+)`", cell)}
+
+
+async def refused(path: Path, method: str) -> bool:
+    peer = await jsonrpc.connect(path)
+    try:
+        await peer.request(method, {}, timeout=10)
+    except RpcError as error:
+        return error.code == METHOD_NOT_FOUND or "closed" in error.message
+    finally:
+        peer.close()
+    return False
+
+
+async def test_agents_sockets_know_no_method_of_people(tmp_path):
+    people = methods_of("host.sock") | methods_of("broker.sock") | methods_of("requests.sock")
+    assert {"approve", "answer", "submit", "shutdown"} <= people
+    people -= methods_of("agents/UID/harness.sock")
+    async with swarm(tmp_path / "root", "--rehearse") as hive:
+        manager = await hive.ready("hm1nd")
+        run = hive.layout.agent_run(manager["uid"])
+        for name in ("harness.sock", "mcp.sock"):
+            taken = [method for method in sorted(people) if not await refused(run / name, method)]
+            assert taken == [], f"{name} took {taken}"
+        assert "403" in over_http(run / "model" / "model.sock", "/approve")
+
+
+def over_http(path: Path, target: str) -> str:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(
+            f"POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode()
+        )
+        return connection.recv(4096).decode()
+
+
+async def test_the_managers_tools_hold_no_consent(tmp_path):
+    async with swarm(tmp_path / "root", "--rehearse") as hive:
+        manager = await hive.ready("hm1nd")
+        answer = subprocess.run(
+            ["socat", "-t2", "-", f"UNIX-CONNECT:{hive.layout.agent_run(manager['uid'])}/mcp.sock"],
+            input="\n".join(json.dumps(m) for m in HANDSHAKE) + "\n",
+            capture_output=True, text=True, timeout=30, check=True,
+        ).stdout  # fmt: skip
+        replies = {m.get("id"): m for m in map(json.loads, answer.splitlines())}
+        tools = {tool["name"] for tool in replies[2]["result"]["tools"]}
+        assert tools == {
+            "send", "recv", "ask_operator", "remind", "cancel_reminder", "request_spawn",
+            "request_apply_commit", "kill", "start", "restart", "list_agents",
+        }  # fmt: skip
+
+
+HANDSHAKE = [
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    },
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+]
+
+
+async def run_inside(hive: Swarm, script: str) -> str:
+    """What a shell command prints that an agent runs in its turn."""
+    manager = await hive.ready("hm1nd")
+    state = hive.layout.agent(manager["uid"]) / "state"
+    (state / "probe.sh").write_text(script)
+    (state / "rehearsal.toml").write_text(PROBE)
+    await hive.cli("send", "hm1nd", "probe")
+    await hive.message("hm1nd", "operator", "probed")
+    return (state / "out").read_text()
+
+
+PROBE = """
+[[rule]]
+kind = "text"
+from = "operator"
+
+  [[rule.step]]
+  run = "sh /state/probe.sh > /state/out 2>&1 || true"
+
+  [[rule.step]]
+  tool = "send"
+  args = { to = "operator", body = "probed" }
+"""
+
+
+async def test_from_inside_a_turn_nothing_of_the_host_is_there(tmp_path):
+    async with swarm(tmp_path / "root", "--rehearse") as hive:
+        port = (hive.layout.dashboard / "port").read_text().strip()
+        out = await run_inside(
+            hive,
+            f"""
+            id -u; ls /home /root/.ssh {hive.root} {hive.layout.run} 2>&1
+            touch /usr/x; mount -o remount,rw,bind /usr; mknod /tmp/null c 1 3
+            touch /run/hive/x; rm -f /run/hive/harness.sock
+            python3 - <<'END'
+import socket
+for port in ({port}, 22, 80):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1); print("CONNECTED", port)
+    except OSError as e:
+        print("no connection", port)
+END
+            cat /run/hive-applied.git/config > /dev/null && echo applied-readable
+            touch /run/hive-applied.git/x || echo applied-read-only
+            """,
+        )
+        assert out.startswith("0\n")
+        assert "CONNECTED" not in out
+        assert "applied-readable" in out
+        assert "applied-read-only" in out
+        assert not Path("/usr/x").exists()
+        assert str(hive.root) not in out.replace("No such file", "") or "No such file" in out
+        assert out.count("No such file or directory") >= 4
+        assert (hive.layout.agent_run((await hive.ready("hm1nd"))["uid"]) / "harness.sock").exists()

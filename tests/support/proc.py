@@ -1,0 +1,35 @@
+"""What /proc says of all processes; those that end meanwhile are left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    command: tuple[str, ...]
+    environment: bytes
+    groups: str  # /proc/PID/cgroup
+    inner_pid: int  # in its own pid namespace
+
+    def names(self, *words: str) -> bool:
+        return all(word in self.command for word in words)
+
+
+def processes() -> Iterator[Process]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes()
+                status = (entry / "status").read_text()
+                environment = (entry / "environ").read_bytes()
+                groups = (entry / "cgroup").read_text()
+            except OSError:
+                continue
+            (inner,) = (x.split()[-1] for x in status.splitlines() if x.startswith("NSpid:"))
+            words = tuple(os.fsdecode(command).rstrip("\0").split("\0"))
+            yield Process(int(entry.name), words, environment, groups, int(inner))
