@@ -12,7 +12,7 @@ from hive_wire.spec import EngineName
 
 from ..model.tree import FILE
 from .errors import Refused
-from .store import Store, signature
+from .store import Store
 from .trees import EMPTY, Entry, Trees
 
 WORKER = "worker"
@@ -59,6 +59,5 @@ def make_first_commit(store: Store, trees: Trees, first: FirstCommit) -> str:
     """Write the root commit; the OID. No ref is made."""
     tree = EMPTY
     for path, text in first_files(first).items():
-        tree = trees.put(tree, path, Entry(FILE, store.write_blob(text.encode())))
-    who = signature()
-    return str(store.repo.create_commit(None, who, who, "Start the swarm\n", tree, []))
+        tree = trees.put(tree, path, Entry(FILE, trees.write_blob(text.encode())))
+    return store.create_commit("Start the swarm\n", tree, ())

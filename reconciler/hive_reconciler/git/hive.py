@@ -7,45 +7,31 @@ Errors are those of `git.errors`: Refused, NotFound, Conflict, Busy for requests
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import pygit2
 
 from hive_wire.paths import Layout
 
 from ..model.desired import Desired
-from ..model.proposal import Proposal, Requester, State
+from ..model.proposal import Proposal, Requester
+from .acceptance import accept
+from .decide import Decisions
+from .diffs import diff_json
 from .errors import NotFound, ReadFailed
 from .first import FirstCommit
-from .open import Repositories, open_repositories
+from .importing import Fetch, Quarantine, collect
+from .intake import Submitted
+from .previews import Conflicts
+from .repositories import Repositories, open_repositories
+from .submit import NewAgent, PowerAction, Submissions
 from .thread import GitThread
+from .watch import Watch
 
-PowerAction = Literal["start", "stop", "restart"]
 Filter = Literal["open", "closed", "merged"]
-
-
-class Fetch(Protocol):
-    """Brings a commit: writes the bytes of a pack that lacks what `have` lists.
-
-    Returns the full OID of the commit. Whatever it raises reaches the caller of
-    `submit_commit`, and nothing of the pack is kept.
-    """
-
-    async def __call__(
-        self, have: tuple[str, ...], write: Callable[[bytes], Awaitable[None]]
-    ) -> str: ...
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """What became of a request. `message` is for the requester."""
-
-    n: int
-    state: State  # open, merged or rejected
-    message: str
-    commit: str | None = None  # the merge, if state is merged
 
 
 class Hive:
@@ -54,6 +40,9 @@ class Hive:
     def __init__(self, thread: GitThread, repositories: Repositories) -> None:
         self._thread = thread
         self._all = repositories
+        self._decisions = Decisions(repositories)
+        self._submissions = Submissions(repositories, self._decisions)
+        self._watch: Watch | None = None
 
     @classmethod
     async def open(
@@ -75,7 +64,9 @@ class Hive:
 
     async def close(self) -> None:
         """Stop watching, finish what runs."""
-        self._thread.close()
+        if self._watch is not None:
+            await asyncio.to_thread(self._watch.stop)
+        await asyncio.to_thread(self._thread.close)
 
     @property
     def created(self) -> bool:
@@ -102,7 +93,7 @@ class Hive:
         Raises Refused when `oid` is not the tip or one of its first-parent ancestors, or when
         its tree cannot be used.
         """
-        raise NotImplementedError
+        await self._thread.run(accept, self._all, oid, who, why)
 
     # -- proposals ---------------------------------------------------------------
 
@@ -110,19 +101,19 @@ class Hive:
         self, state: Filter | None = None, limit: int = 100
     ) -> tuple[Proposal, ...]:
         """The newest first. Ended ones come without effect."""
-        raise NotImplementedError
+        return await self._thread.run(self._list, state, limit)
 
     async def proposal(self, n: int) -> Proposal:
         """With its effect: on the present tip while open, else as it was. Raises NotFound."""
-        raise NotImplementedError
+        return await self._thread.run(self._one, n)
 
     async def diff(self, n: int) -> list[dict[str, Any]]:
         """Per file as docs/protocol.md has it, made from blobs alone. Raises NotFound."""
-        raise NotImplementedError
+        return await self._thread.run(self._diff, n)
 
     async def preview(self, n: int) -> Desired | None:
         """The desired state after merging `n`, for the live plan; None when it needs a rebase."""
-        raise NotImplementedError
+        return await self._thread.run(self._preview, n)
 
     # -- requests ----------------------------------------------------------------
 
@@ -137,7 +128,8 @@ class Hive:
         settings: Mapping[str, Any] | None = None,
     ) -> Submitted:
         """Ask for a new agent. `settings` are dotted keys of agent.toml. Raises Refused, Busy."""
-        raise NotImplementedError
+        new = NewAgent(name, description, prompt, template, settings or {})
+        return await self._thread.run(self._submissions.spawn, requester, new)
 
     async def submit_commit(
         self, requester: Requester, agent: str, commit: str, description: str, fetch: Fetch
@@ -145,18 +137,26 @@ class Hive:
         """Ask to merge a commit that changes `agent` only. `commit` is what the requester
         named; `fetch` brings it. What fails the checks is recorded as rejected.
         Raises Refused, Busy, and what `fetch` raises."""
-        raise NotImplementedError
+        tip = await self._thread.run(self._submissions.may_submit, requester, agent)
+        async with Quarantine(self._all.layout.reconciler, self._all.layout.hive_git) as quarantine:
+            oid = await quarantine.receive(commit, (tip,), fetch)
+            imported = await self._thread.run(
+                collect, quarantine.path, self._all.store.repo, oid, tip
+            )
+        return await self._thread.run(
+            self._submissions.commit, requester, agent, imported, description
+        )
 
     async def submit_power(
         self, requester: Requester, agent: str, action: PowerAction, reason: str = ""
     ) -> Submitted:
         """Ask for state or restarts to change; the policy may merge it at once.
         A user's own request is merged with that user as approver. Raises Refused, NotFound."""
-        raise NotImplementedError
+        return await self._thread.run(self._submissions.power, requester, agent, action, reason)
 
     async def submit_retire(self, requester: Requester, agent: str, reason: str = "") -> Submitted:
         """Ask to remove an agent. Raises Refused, NotFound."""
-        raise NotImplementedError
+        return await self._thread.run(self._submissions.retire, requester, agent, reason)
 
     # -- decisions ---------------------------------------------------------------
 
@@ -167,30 +167,32 @@ class Hive:
         data {conflicts} when it does not merge, without data when it has ended; Refused when
         a check or the policy forbids it; NotFound.
         """
-        raise NotImplementedError
+        return await self._thread.run(self._decisions.approve, n, effect_digest, by, allow_prune)
 
     async def deny(self, n: int, reason: str, by: str) -> Proposal:
         """Raises Conflict when it has ended, NotFound."""
-        raise NotImplementedError
+        return await self._thread.run(self._decisions.end, n, "denied", reason, by)
 
     async def withdraw(self, n: int, by: str) -> Proposal:
         """Raises Conflict when it has ended, NotFound."""
-        raise NotImplementedError
+        return await self._thread.run(self._decisions.end, n, "withdrawn", "", by)
 
     async def sweep(self) -> tuple[Proposal, ...]:
         """End what is older than `[policy] expire_days`; what was ended now."""
-        raise NotImplementedError
+        return await self._thread.run(self._decisions.sweep, time.time())
 
     async def set_deployed(self, n: int, text: str) -> None:
         """Record as an observation how the merge of `n` went on this host."""
-        raise NotImplementedError
+        await self._thread.run(self._all.ledger.set_deployed, n, text)
 
     # -- hints -------------------------------------------------------------------
 
     async def watch(self, on_hint: Callable[[], None]) -> None:
         """Call `on_hint` in this loop some 50 ms after refs moved. A hint may be missed or
         be about nothing: compare `tip()`, also without one. Call it again at each resync."""
-        raise NotImplementedError
+        if self._watch is None:
+            self._watch = Watch((self._all.layout.hive_git, self._all.layout.inbox_git), on_hint)
+        await asyncio.to_thread(self._watch.start)
 
     # -- in the git thread -------------------------------------------------------
 
@@ -212,3 +214,30 @@ class Hive:
             raise NotFound(f"{rev[:80]!r} names no commit in hive.git: {error}") from None
         except OSError as error:
             raise ReadFailed(f"{rev[:80]!r} cannot be read: {error}") from None
+
+    def _list(self, state: Filter | None, limit: int) -> tuple[Proposal, ...]:
+        found = [p for p in self._all.ledger.all() if _matches(p, state)][:limit]
+        with self._all.trees.scratch():
+            return tuple(self._decisions.with_effect(p) if p.state == "open" else p for p in found)
+
+    def _one(self, n: int) -> Proposal:
+        with self._all.trees.scratch():
+            return self._decisions.with_effect(self._all.ledger.one(n))
+
+    def _diff(self, n: int) -> list[dict[str, Any]]:
+        with self._all.trees.scratch():
+            proposal = self._all.ledger.one(n)
+            step = self._decisions.seen(proposal)
+            if isinstance(step, Conflicts):
+                step = self._decisions.as_proposed(proposal)
+            return [] if step is None else diff_json(step.changes)
+
+    def _preview(self, n: int) -> Desired | None:
+        with self._all.trees.scratch():
+            return self._decisions.desired_after(self._all.ledger.one(n))
+
+
+def _matches(proposal: Proposal, wanted: Filter | None) -> bool:
+    if wanted == "closed":
+        return proposal.state not in ("open", "merged")
+    return wanted is None or proposal.state == wanted

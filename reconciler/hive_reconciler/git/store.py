@@ -8,7 +8,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -150,6 +150,30 @@ class Store:
             return self.repo[oid].peel(pygit2.Commit)
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise ReadFailed(f"commit {oid} cannot be read: {error}") from None
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The best common ancestor, None where there is none."""
+        found = self.repo.merge_base(pygit2.Oid(hex=one), pygit2.Oid(hex=other))
+        return None if found is None else str(found)
+
+    def create_commit(self, message: str, tree: str, parents: Sequence[str]) -> str:
+        """A commit in our name; no ref."""
+        text = self._commit_text(message, tree, parents)
+        return str(self.repo.odb.write(ObjectType.COMMIT, text.encode()))
+
+    def create_merge(
+        self, message: str, tree: str, parents: Sequence[str], sign: Callable[[str], str | None]
+    ) -> str:
+        """A merge commit in our name, signed where that is possible; no ref."""
+        text = self._commit_text(message, tree, parents)
+        signed = sign(text)
+        if signed is None:
+            return str(self.repo.odb.write(ObjectType.COMMIT, text.encode()))
+        return str(self.repo.create_commit_with_signature(text, signed, "gpgsig"))
+
+    def _commit_text(self, message: str, tree: str, parents: Sequence[str]) -> str:
+        who = signature()
+        return str(self.repo.create_commit_string(who, who, message, tree, list(parents)))
 
     def tree_of(self, commit: str) -> str:
         return str(self.commit(commit).tree_id)

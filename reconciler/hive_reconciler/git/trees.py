@@ -6,18 +6,27 @@ a swarm of ten thousand; and every walk is bounded, so a hostile tree cannot exp
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pygit2
 from pygit2.enums import FileMode, ObjectType
 
-from ..model.tree import DIRECTORY, Blob, FileChange
+from ..model.tree import DIRECTORY, SUBMODULE, Blob, FileChange
 from .errors import ReadFailed
 
 _ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
+_REFERRED = re.compile(rb"^(?:tree|parent) ([0-9a-f]{40})$", re.MULTILINE)
+_KINDS = {
+    int(ObjectType.COMMIT): b"commit",
+    int(ObjectType.TREE): b"tree",
+    int(ObjectType.BLOB): b"blob",
+}
 _CACHE = 4096
+Raw = tuple[int, bytes]  # an object's type and content
 EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
@@ -44,6 +53,36 @@ class Trees:
     def __init__(self, repo: pygit2.Repository) -> None:
         self.repo = repo
         self._cache: dict[str, dict[str, Entry]] = {}
+        self._scratch: dict[str, Raw] | None = None
+
+    # -- scratch -----------------------------------------------------------------
+
+    @contextmanager
+    def scratch(self, objects: Mapping[str, Raw] | None = None) -> Iterator[None]:
+        """Objects written inside stay in memory, beside `objects`, until `persist`."""
+        assert self._scratch is None, "scratches do not nest"
+        self._scratch = dict(objects or {})
+        try:
+            yield
+        finally:
+            self._scratch = None
+
+    def persist(self, oid: str) -> None:
+        """Put a scratch object, and the scratch objects it refers to, into the repository."""
+        scratch = self._scratch or {}
+        done: set[str] = set()
+        todo = [(oid, False)]
+        while todo:
+            oid, below_done = todo.pop()
+            raw = scratch.get(oid)
+            if raw is None or oid in done:
+                continue
+            if below_done:  # what an object names is there before it: presence means complete
+                self.repo.odb.write(*raw)
+                done.add(oid)
+            else:
+                todo.append((oid, True))
+                todo += ((below, False) for below in referred(raw))
 
     # -- reading ---------------------------------------------------------------
 
@@ -94,12 +133,16 @@ class Trees:
 
     def size(self, oid: str) -> int:
         """Bytes of an object."""
+        if self._scratch is not None and oid in self._scratch:
+            return len(self._scratch[oid][1])
         try:
             return int(self.repo.odb.read_header(pygit2.Oid(hex=oid))[1])
         except (KeyError, pygit2.GitError) as error:
             raise ReadFailed(f"object {oid} cannot be read: {error}") from None
 
-    def _read(self, oid: str) -> tuple[int, bytes]:
+    def _read(self, oid: str) -> Raw:
+        if self._scratch is not None and oid in self._scratch:
+            return self._scratch[oid]
         try:
             kind, data = self.repo.odb.read(pygit2.Oid(hex=oid))
         except (KeyError, ValueError, OSError, pygit2.GitError) as error:
@@ -145,7 +188,7 @@ class Trees:
     def _side(self, entry: Entry | None, max_bytes: int) -> Blob | None:
         if entry is None:
             return None
-        if entry.mode & 0o170000 == 0o160000:  # a submodule: its commit is not here
+        if entry.mode & 0o170000 == SUBMODULE:  # a submodule: its commit is not here
             return Blob(entry.mode, entry.oid, 0, None)
         size = self.size(entry.oid)
         data = self.blob(entry.oid) if size <= max_bytes else None
@@ -162,7 +205,18 @@ class Trees:
                 key=lambda item: item[0] + b"/" if item[1].is_tree else item[0],
             )
         )
-        return str(self.repo.odb.write(ObjectType.TREE, raw))
+        return self._write(ObjectType.TREE, raw)
+
+    def write_blob(self, data: bytes) -> str:
+        """Write a file's content; the OID."""
+        return self._write(ObjectType.BLOB, data)
+
+    def _write(self, kind: ObjectType, data: bytes) -> str:
+        if self._scratch is None:
+            return str(self.repo.odb.write(kind, data))
+        oid = object_id(kind, data)
+        self._scratch[oid] = (int(kind), data)
+        return oid
 
     def put(self, tree: str, path: str, entry: Entry | None) -> str:
         """`tree` with `entry` at `path` (None removes it); empty directories vanish."""
@@ -234,7 +288,28 @@ class Trees:
         )
         if not result.automergeable:
             return None
-        return Entry(mine.mode, str(self.repo.create_blob(result.contents.encode())))
+        return Entry(mine.mode, self.write_blob(result.contents.encode()))
+
+
+def object_id(kind: int, data: bytes) -> str:
+    """The OID of an object."""
+    header = b"%s %d\0" % (_KINDS[kind], len(data))
+    return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
+
+
+def referred(raw: Raw) -> list[str]:
+    """The OIDs that an object names: of a commit its tree and parents, of a tree its entries."""
+    kind, data = raw
+    if kind == ObjectType.TREE:
+        return [
+            oid.hex()
+            for mode, _, oid in _ENTRY.findall(data)
+            if int(mode, 8) & 0o170000 != SUBMODULE
+        ]
+    if kind == ObjectType.COMMIT:
+        head = data.split(b"\n\n", 1)[0]
+        return [match.decode() for match in _REFERRED.findall(head)]
+    return []
 
 
 def _tree(entry: Entry | None) -> str:

@@ -87,6 +87,7 @@ class Proposal:
     merge: str | None = None
     needs_rebase: bool = False
     effect: Effect | None = None  # None in lists of ended ones
+    problems: tuple[str, ...] = ()  # why it cannot be merged now
     deployed: str | None = None
 
     @property

@@ -12,7 +12,10 @@ from hive_wire.paths import Layout
 from ..model.records import accepted_message
 from .first import FirstCommit, make_first_commit
 from .history import History
+from .ledger import Ledger
+from .previews import Previews
 from .reading import Reader
+from .signing import HostKey
 from .store import (
     APPLIED,
     CONFIG,
@@ -34,6 +37,9 @@ class Repositories:
     trees: Trees
     reader: Reader
     history: History
+    ledger: Ledger
+    previews: Previews
+    key: HostKey
     created: bool
 
 
@@ -49,7 +55,20 @@ def open_repositories(layout: Layout, first: FirstCommit, runtime_reads_nix: boo
     store.remove_stale_locks()
     trees = Trees(store.repo)
     reader = Reader(trees, runtime_reads_nix=runtime_reads_nix)
-    return Repositories(layout, store, trees, reader, History(store), created)
+    history = History(store)
+    key = HostKey(layout.keys)
+    key.ensure()
+    return Repositories(
+        layout,
+        store,
+        trees,
+        reader,
+        history,
+        Ledger(store, history),
+        Previews(trees, reader),
+        key,
+        created,
+    )
 
 
 def _make(layout: Layout, first: FirstCommit) -> None:

@@ -1,0 +1,31 @@
+"""Taking over a tip that no recorded merge made: a person's decision, recorded by a tag."""
+
+from __future__ import annotations
+
+from ..model.records import accepted_message, who_problem
+from ..model.swarm import swarm_problems
+from .errors import Conflict, Refused
+from .repositories import Repositories
+
+
+def accept(all_: Repositories, oid: str, who: str, why: str) -> None:
+    """Tag `oid`; if it is the tip, follow `applied` from there. Raises Refused, ReadFailed."""
+    wrong = who_problem(who)
+    if wrong:
+        raise Refused(wrong)
+    with all_.store.locked():
+        tip = all_.history.tip()
+        if oid not in all_.history.first_parents(tip):
+            raise Refused(f"{oid[:40]!r} is not in the first-parent history of applied")
+        tree = all_.store.tree_of(oid)
+        hive = all_.reader.hive(tree)
+        agents = all_.reader.agents(tree, hive)
+        problems = swarm_problems(agents, agents, (), hive.policy)
+        if problems:
+            raise Refused(f"{oid[:12]} cannot be applied: " + "; ".join(map(str, problems)))
+        try:
+            all_.store.tag(f"accepted/{oid}", oid, accepted_message(oid, who, why))
+        except Conflict:
+            pass  # accepted before, and the branch was put back to it
+        if oid == tip:
+            all_.history.take_over(tip)

@@ -1,0 +1,195 @@
+"""Merging and ending proposals. All of it happens in the git thread and under the one lock."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from ..model.checks import printable
+from ..model.desired import Desired
+from ..model.effect import Effect, difference, effect_json
+from ..model.policy import APPROVER, frozen
+from ..model.proposal import Closed, Ending, Proposal
+from ..model.records import Merge, merge_message, who_problem
+from .errors import Conflict, ReadFailed, Refused
+from .previews import Conflicts, Step, TooLarge
+from .repositories import Repositories
+from .store import APPLIED
+
+_DAY = 86400.0
+
+
+class Decisions:
+    def __init__(self, all_: Repositories) -> None:
+        self._all = all_
+        self._shown: dict[str, Effect] = {}
+
+    # -- looking -----------------------------------------------------------------
+
+    def now(self, proposal: Proposal) -> Step | Conflicts:
+        """What merging it into the present tip would do. Inside a scratch. Raises TooLarge."""
+        return self._all.previews.merge(*self._trees(proposal))
+
+    def seen(self, proposal: Proposal) -> Step | Conflicts | None:
+        """What there is to see: for an open one as `now`, else as it was. None: not readable."""
+        try:
+            if proposal.state == "open":
+                return self.now(proposal)
+            old, new = proposal.pinned.base, proposal.pinned.commit
+            if proposal.merge is not None:
+                old, new = str(self._all.store.commit(proposal.merge).parent_ids[0]), proposal.merge
+            tree_of = self._all.store.tree_of
+            return self._all.previews.step(tree_of(old), tree_of(new))
+        except (TooLarge, ReadFailed):
+            return None
+
+    def as_proposed(self, proposal: Proposal) -> Step | None:
+        """Against its own base: what to show of one that needs a rebase."""
+        tree_of = self._all.store.tree_of
+        try:
+            return self._all.previews.step(
+                tree_of(proposal.pinned.base), tree_of(proposal.pinned.commit)
+            )
+        except (TooLarge, ReadFailed):
+            return None
+
+    def desired_after(self, proposal: Proposal) -> Desired | None:
+        """The desired state that a merge would give now; None when it cannot be merged."""
+        try:
+            if not isinstance(self.now(proposal), Step):
+                return None
+            tree = self._all.previews.tree(*self._trees(proposal))
+            return self._all.reader.desired(proposal.pinned.commit, tree, 0)
+        except (TooLarge, ReadFailed):
+            return None
+
+    def with_effect(self, proposal: Proposal) -> Proposal:
+        seen = self.seen(proposal)
+        needs_rebase = isinstance(seen, Conflicts)
+        step = self.as_proposed(proposal) if needs_rebase else seen
+        assert not isinstance(step, Conflicts)
+        if step is not None and not needs_rebase and proposal.state == "open":
+            self._remember(step.effect)
+        return replace(
+            proposal,
+            needs_rebase=needs_rebase,
+            effect=step.effect if step else None,
+            problems=tuple(map(str, step.problems)) if step and proposal.state == "open" else (),
+            deployed=self._all.ledger.deployed(proposal.n),
+        )
+
+    # -- deciding ----------------------------------------------------------------
+
+    def approve(self, n: int, digest: str, by: str, allow_prune: int) -> str:
+        """The OID of the merge. Errors as `Hive.approve` says."""
+        wrong = who_problem(by) or (by.startswith(APPROVER) and "only the policy is called so")
+        if wrong:
+            raise Refused(f"cannot approve: {wrong}")
+        if allow_prune < 0:
+            raise Refused("allow_prune is a number of agents, 0 or more")
+        with self._all.store.locked(), self._all.trees.scratch():
+            proposal = self._all.ledger.one(n)
+            return self.merge(proposal, digest, by, allow_prune)
+
+    def merge(self, proposal: Proposal, digest: str | None, by: str, allow_prune: int = 0) -> str:
+        """Merge under the lock and inside a scratch; without `digest` whatever it is now."""
+        self._all.ledger.must_be_open(proposal)
+        tip = self._all.history.verified_tip()
+        try:
+            step = self.now(proposal)
+        except TooLarge as error:
+            raise Refused(f"proposal {proposal.n} {error}") from None
+        if isinstance(step, Conflicts):
+            raise Conflict(
+                f"proposal {proposal.n} does not merge any more: {', '.join(step.paths)} changed "
+                "on both sides; its author must rebase it",
+                {"conflicts": list(step.paths)},
+            )
+        if digest is not None and step.effect.digest != digest:
+            raise self._moved(proposal, step.effect, digest)
+        if step.problems:
+            raise Refused(f"proposal {proposal.n}: " + "; ".join(map(str, step.problems)))
+        if frozen(step.hive_before, step.hive_after):
+            raise Refused("merges are frozen ([policy] freeze in hive.toml)")
+        return self._commit(proposal, step, tip, by, allow_prune)
+
+    def end(self, n: int, outcome: Ending, reason: str, by: str) -> Proposal:
+        """Raises Conflict when it has ended, NotFound, Refused."""
+        wrong = who_problem(by)
+        if wrong:
+            raise Refused(wrong)
+        with self._all.store.locked():
+            proposal = self._all.ledger.one(n)
+            return self._all.ledger.close(proposal, Closed(outcome, reason, by, time.time()))
+
+    def sweep(self, now: float) -> tuple[Proposal, ...]:
+        """End what is older than the policy allows."""
+        hive = self._all.reader.hive(self._all.store.tree_of(self._all.history.verified_tip()))
+        days = hive.policy.expire_days
+        with self._all.store.locked():
+            return tuple(
+                self._all.ledger.close(
+                    proposal, Closed("expired", f"open for {days} days", "policy/expire", now)
+                )
+                for proposal in self._all.ledger.all()
+                if proposal.state == "open" and proposal.pinned.created < now - days * _DAY
+            )
+
+    # -- inside ------------------------------------------------------------------
+
+    def _trees(self, proposal: Proposal) -> tuple[str, str, str]:
+        store = self._all.store
+        tip, commit = self._all.history.tip(), proposal.pinned.commit
+        base = store.merge_base(tip, commit)
+        if base is None:
+            raise Refused(f"proposal {proposal.n} shares no history with applied")
+        return store.tree_of(base), store.tree_of(tip), store.tree_of(commit)
+
+    def _commit(self, proposal: Proposal, step: Step, tip: str, by: str, allow_prune: int) -> str:
+        """Nothing is visible before the last line, and everything is durable before it."""
+        store = self._all.store
+        tree = self._all.previews.tree(*self._trees(proposal))
+        assert tree == step.new
+        self._all.trees.persist(tree)
+        message = merge_message(
+            Merge(
+                proposal.n,
+                str(proposal.pinned.requester),
+                by,
+                step.effect.version,
+                step.effect.digest,
+                allow_prune,
+            )
+        )
+        commit = store.create_merge(
+            message, step.new, (tip, proposal.pinned.commit), self._all.key.sign
+        )
+        store.swap_ref(APPLIED, commit, tip)
+        return commit
+
+    def _moved(self, proposal: Proposal, effect: Effect, digest: str) -> Conflict:
+        shown = self._shown.get(digest)
+        if shown is None:
+            step = self.as_proposed(proposal)
+            shown = step.effect if step else None
+        self._remember(effect)
+        data: dict[str, Any] = {
+            "effect": effect_json(effect),
+            "digest": effect.digest,
+            "changed": [printable(line) for line in difference(shown, effect)],
+        }
+        return Conflict(
+            f"the effect of proposal {proposal.n} is another by now; look at it again", data
+        )
+
+    def _remember(self, effect: Effect) -> None:
+        while len(self._shown) >= 200:
+            self._shown.pop(next(iter(self._shown)))
+        self._shown[effect.digest] = effect
+
+
+def policy_approver(all_: Repositories, tree: str) -> str:
+    """`policy/power@<oid of hive.toml>`: what decided, in which version."""
+    found = all_.trees.entry(tree, "hive.toml")
+    return f"{APPROVER}{found.oid if found else '-'}"

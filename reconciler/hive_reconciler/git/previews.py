@@ -1,0 +1,150 @@
+"""What merging a commit would give, now: the tree, its effect, its problems. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hive_wire.hivetoml import HiveToml, ProposalClass
+
+from ..model.checks import MAX_FILE, MAX_FILES, Problem, file_problems, too_many
+from ..model.desired import Entry
+from ..model.effect import Effect, Side, effect
+from ..model.policy import classes
+from ..model.swarm import swarm_problems
+from ..model.tree import FileChange, agent_of
+from .errors import ReadFailed
+from .reading import Reader
+from .trees import TooMany, Trees
+
+K = TypeVar("K")
+V = TypeVar("V")
+_KEPT = 200
+_MAX_COMPARED = 8 * MAX_FILES  # directories and paths, before a comparison is given up
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one tree to another: what a person is shown, and what a digest is made of."""
+
+    old: str
+    new: str
+    changes: tuple[FileChange, ...]
+    effect: Effect
+    problems: tuple[Problem, ...]
+    classes: frozenset[ProposalClass]
+    hive_before: HiveToml
+    hive_after: HiveToml
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """It does not merge; somebody must rebase it."""
+
+    paths: tuple[str, ...]
+
+
+class TooLarge(Exception):
+    """So much differs that it is not even looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(str(too_many(_MAX_COMPARED)))
+
+
+class Previews:
+    """Computes steps and keeps the last ones. Used in the git thread, inside a scratch."""
+
+    def __init__(self, trees: Trees, reader: Reader) -> None:
+        self._trees = trees
+        self._reader = reader
+        self._merged: dict[tuple[str, str, str], str | Conflicts] = {}
+        self._steps: dict[tuple[str, str], Step] = {}
+
+    def merge(self, base: str, ours: str, theirs: str) -> Step | Conflicts:
+        """The step from tree `ours` to its merge with `theirs`. Raises TooLarge, ReadFailed."""
+        key = (base, ours, theirs)
+        found = self._merged.get(key)
+        if isinstance(found, str) and (ours, found) in self._steps:
+            return self._steps[ours, found]
+        if not isinstance(found, Conflicts):
+            self._bound(base, theirs)
+            tree, paths = self._trees.merge(base, ours, theirs)
+            found = Conflicts(paths) if paths else tree
+            _keep(self._merged, key, found)
+        return found if isinstance(found, Conflicts) else self.step(ours, found)
+
+    def tree(self, base: str, ours: str, theirs: str) -> str:
+        """The merged tree, present in the scratch. The caller knows that it merges."""
+        return self._trees.merge(base, ours, theirs)[0]
+
+    def step(self, old: str, new: str) -> Step:
+        """Raises TooLarge, and ReadFailed when `old` cannot be used."""
+        key = (old, new)
+        if key not in self._steps:
+            _keep(self._steps, key, self._compute(old, new))
+        return self._steps[key]
+
+    def _compute(self, old: str, new: str) -> Step:
+        try:
+            changes = self._trees.changes(old, new, limit=_MAX_COMPARED, max_bytes=MAX_FILE)
+        except TooMany:
+            raise TooLarge from None
+        problems = file_problems(changes, self._siblings(new, changes))
+        before = self._reader.hive(old)
+        try:
+            after = self._reader.hive(new)
+        except ReadFailed as error:
+            after = before
+            problems.append(Problem("hive.toml", error.message))
+        agents_before, agents_after = (
+            self._reader.agents(old, before),
+            self._reader.agents(new, after),
+        )
+        touched = {name for change in changes if (name := agent_of(change.path)) is not None}
+        if before.defaults != after.defaults:
+            touched = agents_before.keys() | agents_after.keys()
+        problems += swarm_problems(agents_before, agents_after, touched, before.policy)
+        was, will = _only(agents_before, touched), _only(agents_after, touched)
+        return Step(
+            old,
+            new,
+            changes,
+            effect(changes, Side(before, was), Side(after, will)),
+            tuple(problems),
+            classes(changes, was, will),
+            before,
+            after,
+        )
+
+    def _bound(self, base: str, theirs: str) -> None:
+        """A merge opens what differs: refuse what would expand before it does."""
+        try:
+            self._trees.changed(base, theirs, _MAX_COMPARED)
+        except TooMany:
+            raise TooLarge from None
+
+    def _siblings(self, tree: str, changes: Sequence[FileChange]) -> list[str]:
+        """The paths beside changed ones. Agents' names are lower case by their own rule."""
+        folders = {
+            "/".join(parts[:depth])
+            for change in changes
+            if change.new is not None
+            for parts in [change.path.split("/")]
+            for depth in range(len(parts))
+        }
+        return [
+            f"{folder}/{name}".lstrip("/")
+            for folder in sorted(folders - {"agents"})
+            for name in self._trees.entries(self._trees.subtree(tree, folder) if folder else tree)
+        ]
+
+
+def _only(agents: Mapping[str, Entry], names: set[str]) -> dict[str, Entry]:
+    return {name: agents[name] for name in names if name in agents}
+
+
+def _keep(kept: dict[K, V], key: K, value: V) -> None:
+    while len(kept) >= _KEPT:
+        kept.pop(next(iter(kept)))
+    kept[key] = value

@@ -1,0 +1,73 @@
+"""What the policy decides without a person. It judges the diff, never the label."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+
+from hive_wire.hivetoml import HiveToml, ProposalClass
+
+from .desired import Entry, Valid
+from .proposal import Merged, Requester
+from .tomledit import set_key
+from .tree import FileChange, agent_of
+
+POWER_FIELDS = ("state", "restarts")
+POWER_PER_HOUR = 10
+APPROVER = "policy/power@"
+
+
+def classes(
+    changes: Sequence[FileChange], before: Mapping[str, Entry], after: Mapping[str, Entry]
+) -> frozenset[ProposalClass]:
+    """The classes that a diff belongs to."""
+    if changes and all(_is_power(change, before, after) for change in changes):
+        return frozenset({"power"})
+    return frozenset()
+
+
+def may_merge(hive: HiveToml, found: frozenset[ProposalClass]) -> bool:
+    """Whether the policy of the base merges such a diff by itself."""
+    return not hive.policy.freeze and any(name in hive.policy.auto_approve for name in found)
+
+
+def over_limit(requester: Requester, merges: Iterable[Merged], now: float) -> bool:
+    """Whether the policy merged enough for this requester within the last hour."""
+    recent = sum(
+        1
+        for merge in merges
+        if merge.at > now - 3600
+        and merge.by.startswith(APPROVER)
+        and _same(merge.requested_by, requester)
+    )
+    return recent >= POWER_PER_HOUR
+
+
+def frozen(before: HiveToml, after: HiveToml) -> bool:
+    """Whether a merge is held up: only one that lifts the freeze is not."""
+    return before.policy.freeze and after.policy.freeze
+
+
+def _same(requested_by: str, requester: Requester) -> bool:
+    if requester.uid is not None:
+        return requested_by.endswith(f"/{requester.uid}")
+    return requested_by == str(requester)
+
+
+def _is_power(change: FileChange, before: Mapping[str, Entry], after: Mapping[str, Entry]) -> bool:
+    """The file is what it was, but for the two keys, byte for byte."""
+    name = agent_of(change.path)
+    if name is None or change.path != f"agents/{name}/agent.toml":
+        return False
+    sides = before.get(name), after.get(name)
+    if not all(isinstance(side, Valid) and side.spec.role == "agent" for side in sides):
+        return False
+    old, new = change.old, change.new
+    if old is None or new is None or old.mode != new.mode or not old.data or not new.data:
+        return False
+    text = old.data.decode()
+    wanted = tomllib.loads(new.data.decode())
+    for field in POWER_FIELDS:
+        if field in wanted and wanted[field] != tomllib.loads(text).get(field):
+            text = set_key(text, field, wanted[field])
+    return text.encode() == new.data

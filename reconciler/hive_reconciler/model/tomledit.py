@@ -1,0 +1,40 @@
+"""Setting one top-level key of agent.toml and leaving everything else as people wrote it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import tomli_w
+
+Scalar = str | int
+_TABLE = re.compile(r"^\s*\[")
+
+
+def set_key(text: str, key: str, value: Scalar) -> str:
+    """`text` with `key = value` at top level. `text` must be TOML."""
+    wanted = {**tomllib.loads(text), key: value}
+    line = tomli_w.dumps({key: value}).rstrip("\n")
+    for edited in (_replaced(text, key, line), f"{line}\n{text}"):
+        if edited is not None and _loads(edited) == wanted:
+            return edited
+    return tomli_w.dumps(wanted)  # written in a way that no line of it can be exchanged
+
+
+def _replaced(text: str, key: str, line: str) -> str | None:
+    pattern = re.compile(rf"^{re.escape(key)}\s*=[^#\"'\n]*(?:\"[^\"\n]*\")?\s*?(?=\s*#|\s*$)")
+    lines = text.split("\n")
+    for number, old in enumerate(lines):
+        if _TABLE.match(old):
+            return None
+        if pattern.match(old):
+            lines[number] = pattern.sub(lambda _: line, old, count=1)
+            return "\n".join(lines)
+    return None
+
+
+def _loads(text: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.git_work import Clone, manager_of
+
+from hive_reconciler.git.hive import Hive
+from hive_reconciler.model.proposal import Requester
+from hive_wire.paths import Layout
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout.of(tmp_path / "root")
+
+
+@pytest.fixture
+async def hive(layout: Layout) -> AsyncIterator[Hive]:
+    opened = await Hive.open(layout, runtime_reads_nix=False)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def manager(hive: Hive) -> Requester:
+    return await manager_of(hive)
+
+
+@pytest.fixture
+def user() -> Requester:
+    return Requester.user("ada")
+
+
+@pytest.fixture
+async def clone(hive: Hive, layout: Layout, tmp_path: Path) -> Clone:
+    return Clone(layout.hive_git, tmp_path / "clone")
