@@ -1,0 +1,120 @@
+"""Files of containers under NixOS: confs, roots, garbage-collection roots, marks. Blocking."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from hive_wire.paths import Layout
+
+from .base import RuntimeFailure
+from .nixos_conf import Conf, parse, render
+from .nixos_host import Places
+
+
+class Files:
+    """Those of one root of the hive; confs of other roots and people are left alone."""
+
+    def __init__(self, layout: Layout, places: Places) -> None:
+        self._layout = layout
+        self._places = places
+        self._marks = layout.run / "nixos"
+
+    def confs(self) -> tuple[Conf, ...]:
+        """All of ours. Raises RuntimeFailure when one cannot be read."""
+        try:
+            files = sorted(self._places.confs.glob("*.conf"))
+            found = (parse(file.read_text(errors="replace")) for file in files)
+            return tuple(conf for conf in found if conf is not None and self._ours(conf))
+        except OSError as error:
+            raise RuntimeFailure("ObserveFailed", f"cannot read the confs: {error}") from error
+
+    def conf(self, name: str) -> Conf | None:
+        """Raises RuntimeFailure when somebody else has a container of that name."""
+        file = self._conf_file(name)
+        try:
+            text = file.read_text(errors="replace")
+        except FileNotFoundError:
+            return None
+        conf = parse(text)
+        if conf is None or not self._ours(conf):
+            raise RuntimeFailure(
+                "NameTaken", f"{file} is not ours: rename the agent or that container"
+            )
+        return conf
+
+    def _ours(self, conf: Conf) -> bool:
+        return conf.root == str(self._layout.root)
+
+    def write(self, conf: Conf) -> None:
+        """Durable, in one rename: the unit reads the old one or the new one."""
+        file = self._conf_file(conf.name)
+        self._places.confs.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = file.with_suffix(".new")
+        with fresh.open("w") as handle:
+            os.fchmod(handle.fileno(), 0o600)
+            handle.write(render(conf))
+            handle.flush()
+            os.fsync(handle.fileno())
+        fresh.rename(file)
+        _sync(file.parent)
+
+    def keep(self, name: str, slot: str, system: str) -> None:
+        """Safe from garbage collection. Slots `next` and `running` of one container."""
+        link = self._gcroot(name, slot)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        fresh = link.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(system)
+        fresh.rename(link)
+
+    def clear_root(self, name: str) -> None:
+        """Remove the container's own file system: what agents keep lies elsewhere."""
+        root = self._places.roots / self._layout.machine(name)
+        try:
+            shutil.rmtree(root)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RuntimeFailure(
+                "DestroyFailed", f"cannot remove {root}: {error}; remove it by hand"
+            ) from error
+
+    def forget(self, name: str) -> None:
+        """Everything that starting made. The conf goes last: until then it is destroyed again."""
+        self.clear_root(name)
+        for directory in self._places.per_container(self._layout.machine(name)):
+            shutil.rmtree(directory, ignore_errors=True)
+        for slot in ("next", "running"):
+            self._gcroot(name, slot).unlink(missing_ok=True)
+        self.mark_stopped(name, stopped=False)
+        self._conf_file(name).unlink(missing_ok=True)
+
+    def mark_stopped(self, name: str, *, stopped: bool) -> None:
+        """Whether the end of the last run was our doing."""
+        if stopped:
+            self._marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._marks / name).touch()
+        else:
+            (self._marks / name).unlink(missing_ok=True)
+
+    def stopped(self) -> frozenset[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return frozenset(os.listdir(self._marks))
+        return frozenset()
+
+    def _conf_file(self, name: str) -> Path:
+        return self._places.confs / f"{self._layout.machine(name)}.conf"
+
+    def _gcroot(self, name: str, slot: str) -> Path:
+        return self._places.gcroots / f"{self._layout.machine(name)}-{slot}"
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

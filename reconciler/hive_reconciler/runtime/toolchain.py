@@ -1,0 +1,100 @@
+"""What of the host's software runs inside containers, and how it gets there. These block."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from .base import Bind
+
+OLDEST = (3, 11)
+HIVE = Path("/opt/hive")
+CLAUDE = Path("/opt/claude/claude")
+PACKAGES = ("hive_harness", "hive_wire")
+_ELF = b"\x7fELF"
+
+
+class NoTool(Exception):
+    """Something that containers need is not on this machine; the message says the cure."""
+
+
+@cache
+def interpreter_binds() -> tuple[tuple[str, ...], tuple[Bind, ...]]:
+    """(argv prefix, binds) of a Python ≥ 3.11 inside: the host's of /usr, else the running one."""
+    system = "/usr/bin/python3"
+    if _version(system) >= OLDEST:
+        return (system,), ()
+    prefix = Path(os.path.realpath(sys.base_prefix))
+    binary = prefix / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    if not binary.exists():
+        raise NoTool(f"no Python for containers: {system} is too old and {binary} is missing")
+    return (str(binary),), (_read_only(prefix, prefix),)
+
+
+def harness_binds() -> tuple[tuple[tuple[str, str], ...], tuple[Bind, ...]]:
+    """(environment, binds) of the harness's code: its two packages and nothing beside them."""
+    binds = []
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        places = None if spec is None else spec.submodule_search_locations
+        if not places:
+            raise NoTool(f"the package {package} is not installed beside the reconciler")
+        source = Path(os.path.realpath(next(iter(places))))
+        binds.append(_read_only(source, HIVE / package))
+    environment = (("PYTHONPATH", str(HIVE)), ("PYTHONDONTWRITEBYTECODE", "1"))
+    return environment, tuple(binds)
+
+
+def claude_binds(path: Path) -> tuple[Bind, ...]:
+    """The Claude Code CLI at /opt/claude/claude: the one binary, not the directory around it."""
+    cure = "npm install -g @anthropic-ai/claude-code, or set HIVE_CLAUDE to its binary"
+    real = Path(os.path.realpath(path))
+    if not real.is_file():
+        raise NoTool(f"no Claude Code CLI at {path}: {cure}")
+    with real.open("rb") as file:
+        magic = file.read(4)
+    if magic == _ELF:
+        return (_read_only(real, CLAUDE),)
+    for found in _beside(real):  # npm's launcher is a script; the binary is a package of its own
+        return (_read_only(found, CLAUDE),)
+    raise NoTool(f"{real} is a script and the CLI's binary is not beside it: {cure}")
+
+
+def _beside(script: Path) -> list[Path]:
+    for folder in script.parents:
+        scopes = (folder / "node_modules" / "@anthropic-ai", folder / "@anthropic-ai")
+        for scope in scopes:
+            found = [f for f in sorted(scope.glob("claude-code-linux-*/claude")) if _runs(f)]
+            if found:
+                return found
+        if folder.name == "node_modules":
+            break
+    return []
+
+
+def _runs(binary: Path) -> bool:
+    """Whether its platform is ours: several may be installed side by side."""
+    done = subprocess.run([binary, "--version"], capture_output=True, check=False, timeout=30)
+    return done.returncode == 0
+
+
+def _version(python: str) -> tuple[int, ...]:
+    code = "import sys; print(*sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [python, "-I", "-S", "-c", code], capture_output=True, check=False, timeout=30
+        )
+        return tuple(int(part) for part in done.stdout.split())
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return ()
+
+
+def _read_only(source: Path, target: Path) -> Bind:
+    """Root inside is nobody outside: what others may not read is shown as its own."""
+    mode = 0o005 if source.is_dir() else 0o004
+    readable = source.stat().st_mode & mode == mode
+    return Bind(source, target, read_only=True, idmap=not readable)

@@ -1,0 +1,20 @@
+"""A root with its runtime; nothing of it is left after the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.containers import Site, missing
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    if lack := missing():
+        pytest.skip(lack)
+    made = Site(tmp_path / "root")
+    try:
+        yield made
+    finally:
+        await made.close()
