@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,15 +69,17 @@ class Client:
             raise CallFailed(f"the connection to the {self._who} broke: {error}") from None
         raise CallFailed(f"the {self._who} went away before it answered {method}", UNAVAILABLE)
 
-    def notifications(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(method, params) of what the other end tells, until it goes away."""
-        self._socket.settimeout(None)
-        try:
-            for message in self._messages():
-                if "method" in message:
-                    yield message["method"], message.get("params", {})
-        except OSError:
-            return
+    def wait(self, timeout: float | None) -> bool:
+        """True when the other end told something; everything told so far is taken.
+
+        False after `timeout` seconds. Raises CallFailed when the other end goes away.
+        """
+        ready, _, _ = select.select([self._socket], [], [], timeout)
+        if not ready:
+            return False
+        if not self._socket.recv(1 << 16):
+            raise CallFailed(f"the {self._who} went away", UNAVAILABLE)
+        return True
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         while True:

@@ -22,7 +22,7 @@ from ..git.errors import HiveError
 from ..git.first import FirstCommit
 from ..git.hive import Hive
 from ..runtime.base import Runtime, RuntimeFailure
-from ..runtime.choose import choose
+from ..runtime.choose import Wish, choose
 from .host_api import HostApi
 from .lock import Lock, Taken
 from .requests_api import RequestsApi
@@ -50,13 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(layout: Layout, runtime_name: str, rehearse: bool) -> None:
+async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     owners = Owners.of(layout)
     make_run(layout, owners)
     layout.reconciler.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.logs.mkdir(exist_ok=True)
     lock = Lock(layout.reconciler / "lock")
-    runtime = choose(runtime_name, layout)
+    runtime = choose(wish, layout)
     first = FirstCommit(engine="rehearsal" if rehearse else "claude")
     hive = await Hive.open(layout, runtime_reads_nix=runtime.name == "nixos", first=first)
     try:

@@ -14,7 +14,7 @@ from hive_wire.protocol import Oid
 from ..core.files import BROKER_USER, DASHBOARD_USER
 from ..core.loop import Reconciler
 from ..core.view import status
-from ..git.hive import Submitted
+from ..git.intake import Submitted
 from ..model.proposal import Requester, proposal_json
 from .serving import M, Nothing, Request, handler, uid_of, user_name
 
@@ -156,7 +156,10 @@ class HostApi:
 
     async def _proposal(self, _peer: Peer, params: One) -> Any:
         proposal = await self._hive.proposal(params.n)
-        after = await self._hive.preview(params.n) if proposal.state == "open" else None
+        known = self._reconciler.picture.desired is not None  # else there is no plan to show yet
+        after = None
+        if known and proposal.state == "open":
+            after = await self._hive.preview(params.n)
         return {
             **proposal_json(proposal),
             "diff": await self._hive.diff(params.n),

@@ -14,7 +14,7 @@ from hive_wire.protocol import Uid
 from ..core.files import BROKER_USER
 from ..core.loop import Reconciler
 from ..core.view import agent_list
-from ..git.hive import Submitted
+from ..git.intake import Submitted
 from ..model.proposal import Requester
 from .serving import M, Request, handler, uid_of
 

@@ -115,7 +115,7 @@ class Reconciler:
     async def observe(self) -> None:
         """Look at the containers now. Raises RuntimeFailure, TimeoutError."""
         async with asyncio.timeout(OBSERVE_DEADLINE):
-            self.picture.observed = {o.uid: o for o in await self.runtime.observe()}
+            self.picture.observed = await self.runtime.observe()
 
     def at_once(self, uid: str, by: str) -> None:
         """The next stop or restart of this agent waits for no turn."""
@@ -167,7 +167,7 @@ class Reconciler:
         for uid, memory in picture.memory.items():
             if uid in self._unsettled():
                 continue
-            seen = picture.observed.get(uid)
+            seen = picture.seen(uid)
             after = recall.seen(memory, seen, now)
             if after.crash_retry_at > memory.crash_retry_at:
                 status = seen.exit_status if seen is not None else None
@@ -257,7 +257,7 @@ class Reconciler:
         return Wanted(name, valid, built)
 
     def seen(self, uid: str) -> Observed | None:
-        return self.picture.observed.get(uid)
+        return self.picture.seen(uid)
 
     def started(self, uid: str, valid: Valid) -> None:
         memory = self.picture.memory

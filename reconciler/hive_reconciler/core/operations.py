@@ -167,6 +167,8 @@ class Operations:
                 if seen.uid == uid and seen.phase is not Phase.STOPPED:
                     async with asyncio.timeout(STOP_DEADLINE):
                         await self._runtime.stop(seen.name, grace)
+                if seen.uid == uid and seen.name != operation.action.container:
+                    await self._runtime.destroy(seen.name)  # it has another name now
 
     async def _bring_up(self, operation: Operation) -> None:
         async with self._slots:

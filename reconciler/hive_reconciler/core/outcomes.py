@@ -69,7 +69,8 @@ class Outcomes:
         self._hive = hive
         self._broker = broker
         self._file = file
-        self._told = _load(file)
+        self._told = _Told()
+        self._loaded = False
         self._look = True
         self._undeployed: list[Proposal] = []
         self._crashes: list[Crash] = []
@@ -85,6 +86,9 @@ class Outcomes:
         """Say what is due. What the broker cannot take now is said in a later round."""
         if not self._broker.link.is_up:
             return
+        if not self._loaded:
+            self._told = await asyncio.to_thread(_load, self._file)
+            self._loaded = True
         before = (self._told.applied, len(self._told.proposals))
         try:
             await self._tell_resolved(standing)

@@ -29,7 +29,7 @@ class Picture:
 
     toolchain: Toolchain | None = None
     desired: Desired | None = None
-    observed: dict[str, Observed] = field(default_factory=dict)
+    observed: tuple[Observed, ...] = ()
     statuses: dict[str, AgentStatus] | None = None  # None while the broker is away
     memory: dict[str, AgentMemory] = field(default_factory=dict)
     may_destroy: frozenset[str] = frozenset()
@@ -44,6 +44,10 @@ class Picture:
         """(name, spec) by uid of every agent whose spec can be used, now or from before."""
         return {} if self.desired is None else usable(self.desired, Memory(self.memory))
 
+    def seen(self, uid: str) -> Observed | None:
+        """Its container; the live one, where a rename left another behind."""
+        return planner.by_uid(self.observed).get(uid)
+
     def uid_of(self, name: str) -> str | None:
         return next((uid for uid, (known, _) in self.usable().items() if known == name), None)
 
@@ -56,9 +60,8 @@ class Picture:
         if desired is None or self.toolchain is None:
             why = ": ".join(self.stalled) if self.stalled else "the first round is under way"
             raise RpcError(UNAVAILABLE, f"nothing was read yet: {why}")
-        observed = list(self.observed.values())
         memory = Memory(self.recalled(desired), self.may_destroy)
-        return planner.plan(desired, observed, memory, self.toolchain, time.time())
+        return planner.plan(desired, self.observed, memory, self.toolchain, time.time())
 
     def recalled(self, desired: Desired) -> dict[str, AgentMemory]:
         """The memory, with what `desired` makes of it."""
@@ -84,7 +87,7 @@ class Picture:
             facts = health.Facts(
                 entry=entry,
                 memory=self.memory.get(uid, FRESH),
-                seen=self.observed.get(uid),
+                seen=self.seen(uid),
                 broker=(self.statuses or {}).get(uid),
                 broker_down_since=broker_down_since,
                 action=next((a for a in changes if a.uid == uid), None),
@@ -120,11 +123,11 @@ class Picture:
         )
 
     def _is_ready(self, uid: str, valid: Valid) -> bool:
-        seen, status = self.observed.get(uid), (self.statuses or {}).get(uid)
+        seen, status = self.seen(uid), (self.statuses or {}).get(uid)
         if seen is None or status is None:
             return False
         return seen.phase is Phase.RUNNING and seen.revision == valid.revision and status.ready
 
     def _is_stopped(self, uid: str) -> bool:
-        seen = self.observed.get(uid)
+        seen = self.seen(uid)
         return seen is None or seen.phase is Phase.STOPPED

@@ -61,11 +61,16 @@ def plan(
     return Plan(desired.commit, tuple(actions), tuple(blocked))
 
 
+def by_uid(observed: Iterable[Observed]) -> dict[str, Observed]:
+    """One container for each uid: the live one, where a rename left another behind."""
+    return {o.uid: o for o in sorted(observed, key=lambda o: (o.phase in _LIVE, o.name))}
+
+
 def _agents(
     desired: Desired, observed: Sequence[Observed], memory: Memory, blocked: list[Blocked]
 ) -> Iterable[_Agent]:
     """Every agent whose spec can be used, now or from before. Tells of the others in `blocked`."""
-    by_uid = {o.uid: o for o in observed}
+    seen = by_uid(observed)
     uid_of = {m.name: uid for uid, m in memory.agents.items() if m.good is not None}
     for name, entry in sorted(desired.agents.items()):
         if isinstance(entry, Valid):
@@ -76,7 +81,7 @@ def _agents(
                 )
                 continue
             remembered = memory.agents.get(uid, _FRESH)
-            yield _Agent(name, uid, entry, remembered, by_uid.get(uid))
+            yield _Agent(name, uid, entry, remembered, seen.get(uid))
             continue
         uid = uid_of.get(name, "")
         if isinstance(entry, Invalid):
@@ -86,7 +91,7 @@ def _agents(
             blocked.append(Blocked(name, uid, "Unreadable", entry.error))
         good = memory.agents.get(uid, _FRESH).good
         if good is not None:
-            yield _Agent(name, uid, good, memory.agents[uid], by_uid.get(uid))
+            yield _Agent(name, uid, good, memory.agents[uid], seen.get(uid))
 
 
 def _gone(

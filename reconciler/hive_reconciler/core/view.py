@@ -60,7 +60,7 @@ def _agent(picture: Picture, name: str, entry: Entry, uid: str | None) -> dict[s
         valid = picture.usable()[uid][1]
     spec = valid.spec if valid is not None else None
     role = spec.role if spec is not None else "agent"
-    seen = picture.observed.get(uid or "")
+    seen = picture.seen(uid or "")
     broker = (picture.statuses or {}).get(uid or "")
     revision = entry.revision if isinstance(entry, Valid) else None
     running = seen.revision if seen is not None and is_live(seen) else None

@@ -1,0 +1,161 @@
+"""The hive command: what it understands. Each command is imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from hive_wire.paths import Layout, UnsafeDirectory
+
+from .client import CallFailed
+
+USAGE_ERROR = 64
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction["_Parser"]  # noqa: SLF001 - it has no public name
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}\n{self.format_usage().strip()}", file=sys.stderr)
+        raise SystemExit(USAGE_ERROR)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0 done, 1 failed, 64 usage; 2 for changes with --detailed-exitcode."""
+    options = parser().parse_args(argv)
+    try:
+        module, name = options.run.split(":")
+        command = importlib.import_module(f"hive_reconciler.app.{module}")
+        status: int = getattr(command, name)(Layout.of(options.root), options)
+        sys.stdout.flush()
+    except (CallFailed, UnsafeDirectory, PermissionError) as error:
+        print(f"hive: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # who reads us has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="hive", description="Agents in containers, by commits that a person merged.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _swarm(commands)
+    _review(commands)
+    _agents(commands)
+    _messages(commands)
+    return top
+
+
+def _add(commands: Commands, name: str, run: str, help: str, json: bool = False) -> _Parser:
+    command: _Parser = commands.add_parser(name, help=help, description=help)
+    command.set_defaults(run=run)
+    command.add_argument("--root", metavar="DIR", help="the root, if not this user's own")
+    if json:
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return command
+
+
+def _swarm(commands: Commands) -> None:
+    up = _add(commands, "up", "up:up", "run the swarm here, in the foreground")
+    up.add_argument("--runtime", choices=("auto", "nixos", "nspawn", "process"), default="auto")
+    up.add_argument(
+        "--rehearse", action="store_true", help="a new root uses scripted agents: no account needed"
+    )
+    up.add_argument("--port", type=_port, default=7000, help="of the page; 0 takes a free one")
+    up.add_argument("--detach", action="store_true", help="return when it is ready")
+    _add(commands, "down", "down:down", "stop everything of this root")
+    status = _add(commands, "status", "commands.swarm:status", "show all agents", json=True)
+    status.add_argument("--wait", action="store_true", help="until all are ready and in sync")
+    _add(commands, "doctor", "commands.swarm:doctor", "what this machine can do", json=True)
+    login = _add(commands, "login", "commands.swarm:login", "print a one-time link to the page")
+    login.add_argument("--user", metavar="NAME", help="who logs in, if not you")
+    login.add_argument("--view-only", action="store_true", help="may look, not act")
+    reconcile = _add(
+        commands, "reconcile", "commands.swarm:reconcile", "make a round now", json=True
+    )
+    reconcile.add_argument("--dry-run", action="store_true", help="print the plan only")
+    reconcile.add_argument("--rev", help="plan for this commit (with --dry-run)")
+    reconcile.add_argument(
+        "--detailed-exitcode", action="store_true", help="2 when there is something to do"
+    )
+
+
+def _review(commands: Commands) -> None:
+    proposals = _add(
+        commands, "proposals", "commands.review:proposals", "what waits for a decision", json=True
+    )
+    proposals.add_argument("--all", action="store_true", help="decided ones, too")
+    show = _add(commands, "show", "commands.review:show", "a proposal, its diff and effect", True)
+    show.add_argument("n", type=_number, metavar="N")
+    approve = _add(commands, "approve", "commands.review:approve", "merge a proposal")
+    approve.add_argument("n", type=_number, metavar="N")
+    approve.add_argument("--expect", metavar="DIGEST", help="of the effect that you have seen")
+    approve.add_argument("--allow-prune", type=_number, metavar="COUNT")
+    deny = _add(commands, "deny", "commands.review:deny", "refuse a proposal")
+    deny.add_argument("n", type=_number, metavar="N")
+    deny.add_argument("--reason", required=True, metavar="TEXT")
+    withdraw = _add(commands, "withdraw", "commands.review:withdraw", "take a proposal back")
+    withdraw.add_argument("n", type=_number, metavar="N")
+    accept = _add(commands, "accept", "commands.review:accept", "take over a rewritten history")
+    accept.add_argument("oid", metavar="OID")
+    accept.add_argument("--reason", required=True, metavar="TEXT")
+
+
+def _agents(commands: Commands) -> None:
+    spawn = _add(commands, "spawn", "commands.agents:spawn", "propose a new agent")
+    spawn.add_argument("name", metavar="NAME")
+    spawn.add_argument("--description", default="", metavar="TEXT")
+    spawn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    for action, words in (
+        ("start", "start an agent"),
+        ("stop", "stop an agent after its turn"),
+        ("restart", "restart an agent after its turn"),
+    ):
+        power = _add(commands, action, "commands.agents:power", words)
+        power.add_argument("name", metavar="NAME")
+        power.add_argument("--now", action="store_true", help="interrupt the running turn")
+    retire = _add(commands, "retire", "commands.agents:retire", "propose to remove an agent")
+    retire.add_argument("name", metavar="NAME")
+    retire.add_argument("--reason", default="", metavar="TEXT")
+    logs = _add(commands, "logs", "commands.agents:logs", "what a container printed")
+    logs.add_argument("name", metavar="NAME")
+    logs.add_argument("--follow", action="store_true")
+
+
+def _messages(commands: Commands) -> None:
+    send = _add(commands, "send", "commands.messages:send", "write to an agent or everyone")
+    send.add_argument("to", metavar="TO")
+    send.add_argument("text", metavar="TEXT")
+    inbox = _add(commands, "inbox", "commands.messages:inbox", "messages to the operator", True)
+    inbox.add_argument("--follow", action="store_true")
+    _add(commands, "questions", "commands.messages:questions", "what agents ask", json=True)
+    answer = _add(commands, "answer", "commands.messages:answer", "answer a question")
+    answer.add_argument("id", type=_number, metavar="ID")
+    answer.add_argument("text", nargs="?", metavar="TEXT")
+    answer.add_argument("--choose", type=_number, action="append", default=[], metavar="N")
+    flow = _add(commands, "flow", "commands.messages:flow", "all messages", json=True)
+    flow.add_argument("--follow", action="store_true")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

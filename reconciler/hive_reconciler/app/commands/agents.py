@@ -1,0 +1,89 @@
+"""hive spawn, start, stop, restart, retire, logs."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import tomllib
+from typing import Any
+
+from hive_wire.paths import Layout
+
+from ..client import CallFailed
+from ..plain import plain
+from .common import host
+
+LOG_LINES = 200
+FOLLOW_EVERY = 1.0  # seconds
+
+
+def spawn(layout: Layout, options: argparse.Namespace) -> int:
+    settings = dict(_setting(text) for text in options.settings)
+    template = settings.pop("template", None)
+    with host(layout) as reconciler:
+        answer = reconciler.call(
+            "spawn",
+            name=options.name,
+            description=options.description,
+            template=template,
+            settings=settings or None,
+        )
+    return _print(answer)
+
+
+def power(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        return _print(
+            reconciler.call("power", agent=options.name, action=options.command, now=options.now)
+        )
+
+
+def retire(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        return _print(reconciler.call("retire", agent=options.name, reason=options.reason))
+
+
+def logs(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        shown = _lines(reconciler.call("logs", name=options.name, limit=LOG_LINES))
+        _print_lines(shown)
+        while options.follow:
+            time.sleep(FOLLOW_EVERY)
+            lines = _lines(reconciler.call("logs", name=options.name, limit=LOG_LINES))
+            _print_lines(news(shown, lines))
+            shown = lines
+    return 0
+
+
+def news(before: list[str], after: list[str]) -> list[str]:
+    """The lines of `after` that follow what `before` ended with."""
+    for start in range(len(before) + 1):
+        tail = before[start:]
+        if after[: len(tail)] == tail:
+            return after[len(tail) :]
+    return after
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """("limits.memory", "4G") of `limits.memory=4G`; the value is TOML, else text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise CallFailed(f"--set {text}: write KEY=VALUE, as in --set limits.memory=4G")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def _print(answer: dict[str, Any]) -> int:
+    print(plain(answer["message"]))
+    return 1 if answer["state"] == "rejected" else 0
+
+
+def _print_lines(lines: list[str]) -> None:
+    for text in lines:
+        print(plain(text), flush=True)
+
+
+def _lines(answer: dict[str, Any]) -> list[str]:
+    return list(answer["lines"])

@@ -1,0 +1,163 @@
+"""hive proposals, show, approve, deny, withdraw, accept."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from hive_wire.paths import Layout
+
+from ...model.plan_text import plan_text
+from ..client import CONFLICT, CallFailed
+from ..plain import line, plain
+from .common import ago, host, print_json, print_table
+
+
+def proposals(layout: Layout, options: argparse.Namespace) -> int:
+    state = None if options.all else "open"
+    with host(layout) as reconciler:
+        found = reconciler.call("proposals", state=state, limit=100)["proposals"]
+    if options.json:
+        print_json(found)
+        return 0
+    rows = [
+        (
+            p["n"],
+            p["kind"],
+            p["agent"],
+            p["state"],
+            p["requester"],
+            ago(p["created"]),
+            p["description"],
+        )
+        for p in found
+    ]
+    if not rows:
+        print("nothing waits for a decision" if state else "no proposals yet")
+        return 0
+    print_table(("N", "KIND", "AGENT", "STATE", "FROM", "AGE", "DESCRIPTION"), rows)
+    return 0
+
+
+def show(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        found = reconciler.call("proposal", n=options.n)
+    if options.json:
+        print_json(found)
+    else:
+        print(proposal_text(found))
+    return 0
+
+
+def approve(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        digest = options.expect
+        if digest is None:
+            if not (sys.stdin.isatty() and sys.stdout.isatty()):
+                raise CallFailed(
+                    f"without a terminal say what you approve: see hive show {options.n}, then "
+                    f"hive approve {options.n} --expect DIGEST"
+                )
+            digest = _ask(reconciler.call("proposal", n=options.n))
+            if digest is None:
+                print("nothing was approved")
+                return 1
+        try:
+            answer = reconciler.call(
+                "approve", n=options.n, effect=digest, allow_prune=options.allow_prune
+            )
+        except CallFailed as error:
+            if error.code == CONFLICT and error.data and error.data.get("changed"):
+                _print_changed(error.data)
+            raise
+    print(f"proposal {options.n} is merged as {answer['commit'][:12]}")
+    return 0
+
+
+def deny(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        reconciler.call("deny", n=options.n, reason=options.reason)
+    print(f"proposal {options.n} is denied")
+    return 0
+
+
+def withdraw(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        reconciler.call("withdraw", n=options.n)
+    print(f"proposal {options.n} is withdrawn")
+    return 0
+
+
+def accept(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        reconciler.call("accept", oid=options.oid, reason=options.reason)
+    print(f"{options.oid[:12]} is taken over")
+    return 0
+
+
+def proposal_text(found: dict[str, Any]) -> str:
+    """Head, effect, diff and plan of a proposal; everything an agent wrote made harmless."""
+    parts = [
+        f"Proposal {found['n']}: {found['kind']} {line(found['agent'])}, {found['state']}\n"
+        f"from {line(found['requester'])}, {ago(found['created'])} ago, commit {found['commit']}",
+    ]
+    if found["description"]:
+        parts.append(_indent(found["description"]))
+    if found["reason"]:
+        parts.append(f"{found['state']} by {line(found['by'])}: {plain(found['reason'])}")
+    if found["needs_rebase"]:
+        parts.append("It does not merge any more: it needs a rebase onto the applied branch.")
+    if found["effect"] is not None:
+        parts.append(_effect_text(found["effect"]))
+    parts.extend(_file_text(file) for file in found["diff"])
+    if found["plan"] is not None:
+        parts.append(f"After the merge, here and now:\n{plain(plan_text(found['plan']))}")
+    if found["effect"] is not None and found["state"] == "open":
+        parts.append(f"hive approve {found['n']} --expect {found['effect']['digest']}")
+    return "\n\n".join(parts)
+
+
+def _effect_text(effect: dict[str, Any]) -> str:
+    lines = ["Effect:"]
+    lines += [
+        f"  {change['risk']:>6}  {line(change['agent'] or 'swarm')}: {line(change['text'])}"
+        for change in effect["changes"]
+    ]
+    lines += [
+        f"  {action['kind']:>7} {line(action['agent'])}: {line(action['reason'])}"
+        for action in effect["actions"]
+    ]
+    return "\n".join(lines)
+
+
+def _file_text(file: dict[str, Any]) -> str:
+    counts = f"+{file['added']} -{file['removed']}"
+    lines = [f"{file['status']} {line(file['path'])} ({counts})"]
+    if file["old_mode"] != file["new_mode"] and file["old_mode"] and file["new_mode"]:
+        lines.append(f"  mode {file['old_mode']} → {file['new_mode']}")
+    if file["binary"]:
+        lines.append("  binary")
+    for hunk in file["hunks"]:
+        lines.append("  @@")
+        lines += [f"  {row['kind']}{plain(row['text'])}".rstrip("\n") for row in hunk]
+    return "\n".join(lines)
+
+
+def _ask(found: dict[str, Any]) -> str | None:
+    """The digest of the effect that the person at the terminal agreed to."""
+    print(proposal_text(found))
+    if found["state"] != "open" or found["effect"] is None:
+        raise CallFailed(f"proposal {found['n']} is {found['state']} and cannot be approved")
+    answer = input(f"\nApprove proposal {found['n']}? Type yes: ")
+    return str(found["effect"]["digest"]) if answer.strip().lower() == "yes" else None
+
+
+def _print_changed(data: dict[str, Any]) -> None:
+    print("Its effect is another one by now:", file=sys.stderr)
+    for text in data["changed"]:
+        print(f"  {line(text)}", file=sys.stderr)
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {part}" for part in plain(text).splitlines())

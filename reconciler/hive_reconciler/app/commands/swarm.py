@@ -1,0 +1,145 @@
+"""hive status, doctor, login, reconcile."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from hive_wire.paths import Layout
+
+from ...model.plan_text import plan_text
+from ..client import CallFailed, Client
+from ..plain import line, plain
+from .common import host, me, print_json, print_table
+
+WAIT = 300.0  # seconds
+
+
+def status(layout: Layout, options: argparse.Namespace) -> int:
+    found = wait(layout) if options.wait else host(layout).call("status")
+    if options.json:
+        print_json(found)
+    else:
+        print_status(found)
+    return 1 if options.wait and not _is_calm(found) else 0
+
+
+def doctor(layout: Layout, options: argparse.Namespace) -> int:
+    try:
+        findings = host(layout).call("doctor")["findings"]
+    except CallFailed:  # nothing runs yet: look ourselves
+        findings = _own_findings(layout)
+    if options.json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding['ok'] else '!! '} {finding['what']}: {finding['detail']}")
+            if not finding["ok"] and finding["cure"]:
+                print(f"      {finding['cure']}")
+    return 0 if all(finding["ok"] for finding in findings) else 1
+
+
+def login(layout: Layout, options: argparse.Namespace) -> int:
+    with Client(layout.dashboard_sock, "dashboard") as dashboard:
+        user = options.user or me()
+        print(dashboard.call("login.issue", user=user, view_only=options.view_only)["url"])
+    return 0
+
+
+def reconcile(layout: Layout, options: argparse.Namespace) -> int:
+    if options.rev and not options.dry_run:
+        raise CallFailed("--rev is for --dry-run: only what is merged is ever applied")
+    with host(layout) as reconciler:
+        if options.dry_run:
+            plan = reconciler.call("plan", rev=options.rev)
+        else:
+            plan = reconciler.call("reconcile", wait=True)["plan"]
+        if plan is None:
+            raise CallFailed(f"the round failed: {reconciler.call('status')['stale']}")
+    if options.json:
+        print_json(plan)
+    else:
+        print(plain(plan_text(plan)))
+    return 2 if options.detailed_exitcode and plan["changes"] else 0
+
+
+def print_status(found: dict[str, Any]) -> None:
+    if found["stale"]:
+        print(f"!! {plain(found['stale'])}")
+    if found["suspended"]:
+        print(f"!! {plain(found['suspended'])}")
+    rows = [
+        (a["name"], a["role"], a["state"], _ready(a), (a["revision"] or "-")[:12], _notes(a))
+        for a in found["agents"]
+    ]
+    print_table(("NAME", "ROLE", "STATE", "READY", "REVISION", "NOTES"), rows)
+    print(f"{found['runtime']} · applied {str(found['applied'])[:12]} · {found['root']}")
+
+
+def wait(layout: Layout) -> dict[str, Any]:
+    """The status as soon as nothing changes any more; stops waiting at what needs a person."""
+    deadline = time.monotonic() + WAIT
+    with host(layout) as changes, host(layout) as reconciler:
+        changes.call("subscribe")
+        for _ in _moments(changes, deadline):
+            found: dict[str, Any] = reconciler.call("status")
+            if _is_calm(found) or found["stale"] or any(_is(a, "Stalled") for a in found["agents"]):
+                return found
+    return found
+
+
+def _moments(changes: Client, deadline: float) -> Any:
+    yield None
+    while time.monotonic() < deadline:
+        if not changes.wait(min(5.0, max(0.0, deadline - time.monotonic()))):
+            continue
+        yield None
+
+
+def _is_calm(found: dict[str, Any]) -> bool:
+    return (
+        bool(found["agents"]) and not found["stale"] and all(map(_agent_is_calm, found["agents"]))
+    )
+
+
+def _agent_is_calm(agent: dict[str, Any]) -> bool:
+    ready = _is(agent, "Ready") or agent["desired"] == "stopped"
+    return (
+        ready and agent["in_sync"] and not _is(agent, "Reconciling") and not _is(agent, "Stalled")
+    )
+
+
+def _is(agent: dict[str, Any], type: str) -> bool:
+    return any(c["type"] == type and c["status"] == "True" for c in agent["conditions"])
+
+
+def _ready(agent: dict[str, Any]) -> str:
+    status = {c["type"]: c["status"] for c in agent["conditions"]}.get("Ready", "Unknown")
+    return {"True": "yes", "False": "no"}.get(status, "?")
+
+
+def _notes(agent: dict[str, Any]) -> str:
+    """The conditions that a person should know of."""
+    bad = {"Ready": "False", "Healthy": "False", "Reconciling": "True", "Stalled": "True"}
+    notes = [
+        f"{c['type']}/{c['reason']}: {c['message']}"
+        if c["message"]
+        else f"{c['type']}/{c['reason']}"
+        for c in agent["conditions"]
+        if bad.get(c["type"], "True") == c["status"] and c["reason"] not in ("Stopped", "Starting")
+    ]
+    return line("; ".join(notes)) or line(agent["description"])
+
+
+def _own_findings(layout: Layout) -> list[dict[str, Any]]:
+    import asyncio
+
+    from ...runtime.base import RuntimeFailure
+    from ...runtime.choose import choose
+
+    try:
+        runtime = choose("auto", layout)
+    except RuntimeFailure as error:
+        return [{"ok": False, "what": "runtime", "detail": error.message, "cure": ""}]
+    return [vars(finding) for finding in asyncio.run(runtime.doctor())]

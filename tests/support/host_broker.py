@@ -1,0 +1,155 @@
+"""A broker as the reconciler sees it: holds, fences, statuses, system messages, exports."""
+
+import asyncio
+import base64
+import time
+
+from hive_wire.jsonrpc import BUSY, NOT_FOUND, Peer, RpcError, listen
+from hive_wire.protocol import Registry
+
+
+class HostBroker:
+    def __init__(self, layout):
+        self.layout = layout
+        self.registry: Registry | None = None
+        self.running: dict[str, str] = {}  # uid → turn
+        self.unknown: set[str] = set()  # uids whose harness is away
+        self.ready: set[str] = set()
+        self.last_seen: dict[str, float] = {}
+        self.holds: dict[str, str] = {}
+        self.fenced: set[str] = set()
+        self.log: list[tuple[str, str]] = []
+        self.system: dict[str, dict] = {}
+        self.packs: dict[str, tuple[str, bytes]] = {}  # commit → (oid, pack)
+        self._peers: set[Peer] = set()
+        self._server = None
+
+    async def start(self):
+        handlers = {
+            name.removeprefix("on_").replace("__", "."): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("on_")
+        }
+
+        def make():
+            peer = Peer(handlers, on_close=self._peers.discard)
+            self._peers.add(peer)
+            return peer
+
+        self._server = await listen(self.layout.broker_sock, make)
+
+    async def stop(self):
+        self._server.close()
+        for peer in tuple(self._peers):
+            peer.close()
+        self.layout.broker_sock.unlink(missing_ok=True)
+
+    def event(self, uid, kind, **data):
+        row = {"id": 1, "agent": uid, "name": "", "seq": 1, "turn": None, "kind": kind}
+        for peer in tuple(self._peers):
+            peer.notify("events", {"events": [{**row, "data": data, "at": time.time()}]})
+
+    def begin(self, uid, turn="1.1"):
+        self.running[uid] = turn
+        self.event(uid, "turn.started", turn=turn)
+
+    def end(self, uid):
+        turn = self.running.pop(uid)
+        self.event(uid, "turn.ended", turn=turn)
+
+    def hello(self, uid):
+        self.ready.add(uid)
+        self.unknown.discard(uid)
+        self.fenced.discard(uid)
+        self.last_seen[uid] = time.time()
+        self.event(uid, "ready", boot="b")
+
+    def offline(self, uid):
+        self.ready.discard(uid)
+        self.event(uid, "offline")
+
+    def sent(self, kind):
+        return [m for m in self.system.values() if m["kind"] == kind]
+
+    # -- methods -------------------------------------------------------------------
+
+    def on_registry__set(self, _peer, params):
+        self.registry = Registry.model_validate(params)
+        return {}
+
+    def on_subscribe(self, _peer, params):
+        return {"cursor": 0}
+
+    def on_agents(self, _peer, params):
+        known = self.registry.agents if self.registry is not None else ()
+        return {"agents": [self._status(agent) for agent in known]}
+
+    def on_hold(self, _peer, params):
+        uid, token = params["uid"], params["token"]
+        if self.registry is None or uid not in {a.uid for a in self.registry.agents}:
+            raise RpcError(NOT_FOUND, "no such agent")
+        if self.holds.get(uid, token) != token:
+            raise RpcError(BUSY, "held by another")
+        self.holds[uid] = token
+        self.log.append(("hold", uid))
+        return {"running": self.running.get(uid), "known": uid not in self.unknown}
+
+    def on_release(self, _peer, params):
+        self.holds.pop(params["uid"], None)
+        self.log.append(("release", params["uid"]))
+        return {}
+
+    def on_fence(self, _peer, params):
+        uid = params["uid"]
+        if self.holds.get(uid) != params["token"] or uid in self.running:
+            raise RpcError(BUSY, "no live hold, or a turn runs")
+        self.fenced.add(uid)
+        self.log.append(("fence", uid))
+        return {}
+
+    def on_unfence(self, _peer, params):
+        self.fenced.discard(params["uid"])
+        self.log.append(("unfence", params["uid"]))
+        return {}
+
+    def on_fences(self, _peer, _params):
+        return {"uids": sorted(self.fenced)}
+
+    def on_interrupt(self, _peer, params):
+        self.log.append(("interrupt", params["uid"]))
+        asyncio.get_running_loop().call_soon(self.end, params["uid"])
+        return {}
+
+    def on_system(self, _peer, params):
+        self.system.setdefault(params["key"], params)
+        return {"id": len(self.system)}
+
+    async def on_export(self, peer, params):
+        if params["commit"] not in self.packs:
+            raise RpcError(NOT_FOUND, f"no commit {params['commit']} in the clone")
+        oid, pack = self.packs[params["commit"]]
+        for at in range(0, len(pack), 1000):
+            data = base64.b64encode(pack[at : at + 1000]).decode()
+            peer.notify("chunk", {"stream": params["stream"], "data": data})
+        return {"oid": oid, "bytes": len(pack)}
+
+    def _status(self, agent):
+        ready = agent.uid in self.ready
+        return {
+            "uid": agent.uid,
+            "name": agent.name,
+            "ready": ready,
+            "boot": "b" if ready else None,
+            "state": "idle" if ready else "offline",
+            "since": time.time(),
+            "detail": "",
+            "until": None,
+            "turn": self.running.get(agent.uid),
+            "queued": 0,
+            "dead": 0,
+            "held": agent.uid in self.holds,
+            "fenced": agent.uid in self.fenced,
+            "paused": False,
+            "last_event": 0,
+            "last_seen": self.last_seen.get(agent.uid),
+        }
