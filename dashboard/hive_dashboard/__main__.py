@@ -1,0 +1,55 @@
+"""`python -m hive_dashboard`: serve until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+
+import uvloop
+
+from hive_wire.paths import Layout, UnsafeDirectory
+
+from .auth.store import StoreError
+from .service import CannotStart, address, serving
+from .settings import Settings
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        uvloop.run(_serve(_settings()))
+    except (CannotStart, StoreError, UnsafeDirectory, OSError) as error:
+        sys.exit(f"hive-dashboard: {error}")
+
+
+def _settings() -> Settings:
+    parser = argparse.ArgumentParser(prog="hive-dashboard", description="The pages of a hive.")
+    parser.add_argument("--root", help="state directory (default: of this user)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=7000, help="0 takes a free one")
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name in the address bar, as behind a proxy",
+    )
+    given = parser.parse_args()
+    names = tuple(name.lower() for name in given.allowed_host)
+    return Settings(Layout.of(given.root), given.host, given.port, names)
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serving(settings) as site:
+        print(f"dashboard: {address(site)}/", flush=True)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Pages are trees of elements: one tree becomes HTML, or JSON that scripts turn into DOM.
+
+Every text goes through `text.reveal` and is escaped when written; there is no way to
+put markup in from a string.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from typing import TypeAlias, Union
+
+from .text import reveal
+
+Child: TypeAlias = Union["Element", "Verbatim", str, int, Iterable["Child"], None]
+Attr: TypeAlias = str | int | float | bool | None
+Json: TypeAlias = str | list["Json"] | dict[str, str]
+
+_VOID = frozenset({"input", "br", "meta", "link", "hr"})
+_SAFE_NAME = re.compile(r"[a-z][a-z0-9-]*|viewBox|preserveAspectRatio")
+_FORBIDDEN = re.compile(r"on|style$|srcdoc$")
+_LINK = re.compile(r"(?:/(?!/)|#|\?|https?://|mailto:)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Verbatim:
+    """What the reader typed themselves: escaped, but not revealed."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Element:
+    """`static` is text for readers without scripts; scripts write their own there."""
+
+    tag: str
+    attrs: tuple[tuple[str, str], ...]
+    children: tuple[Element | str, ...]
+    static: str = ""
+
+
+def h(spec: str, *children: Child, static: str = "", **attrs: Attr) -> Element:
+    """An element: `h("a.btn.pri", "text", href="/", data_n=1)`.
+
+    In names of attributes `_` stands for `-`, a trailing one is dropped. `class_` adds to
+    the classes of `spec`. True is an attribute without value; None and False leave it out.
+    Raises ValueError for an attribute that could carry script or style.
+    """
+    tag, *classes = spec.split(".")
+    if extra := attrs.pop("class_", None):
+        classes.append(str(extra))
+    pairs: list[tuple[str, str]] = [("class", " ".join(classes))] if classes else []
+    for key, value in attrs.items():
+        if value is None or value is False:
+            continue
+        name = key.rstrip("_").replace("_", "-")
+        if not _SAFE_NAME.fullmatch(name) or _FORBIDDEN.match(name):
+            raise ValueError(f"attribute {name!r} is not allowed")
+        text = "" if value is True else str(value)
+        if name in ("href", "action") and not _LINK.match(text):
+            raise ValueError(f"{name} {text[:80]!r} is no link that a page may carry")
+        pairs.append((name, text))
+    return Element(tag, tuple(pairs), tuple(_flat(children)), static)
+
+
+def _flat(children: Iterable[Child]) -> Iterable[Element | str]:
+    for child in children:
+        if child is None or child == "":
+            continue
+        if isinstance(child, Element):
+            yield child
+        elif isinstance(child, Verbatim):
+            yield child.text.encode(errors="replace").decode()
+        elif isinstance(child, str):
+            yield reveal(child)
+        elif isinstance(child, int):
+            yield str(child)
+        else:
+            yield from _flat(child)
+
+
+def render(node: Element | str) -> str:
+    """HTML of the tree."""
+    out: list[str] = []
+    _write(node, out)
+    return "".join(out)
+
+
+def _write(node: Element | str, out: list[str]) -> None:
+    if isinstance(node, str):
+        out.append(escape(node, quote=False))
+        return
+    out.append(f"<{node.tag}")
+    for name, value in node.attrs:
+        out.append(f' {name}="{escape(value)}"' if value else f" {name}")
+    out.append(">")
+    if node.tag in _VOID:
+        return
+    if node.tag in ("textarea", "pre"):
+        out.append("\n")  # the parser eats the first newline
+    if node.static:
+        out.append(escape(node.static, quote=False))
+    for child in node.children:
+        _write(child, out)
+    out.append(f"</{node.tag}>")
+
+
+def tree(node: Element | str) -> Json:
+    """JSON of the tree: text, or [tag, {attributes}, child, …].
+
+    What is below an element with `data-keep` belongs to the scripts and is left out.
+    """
+    if isinstance(node, str):
+        return node
+    if ("data-keep", "") in node.attrs:
+        return [node.tag, dict(node.attrs)]
+    return [node.tag, dict(node.attrs), *(tree(child) for child in node.children)]
+
+
+def leet(glyphs: str, words: str, *, tail: Child = None) -> tuple[Child, ...]:
+    """A label for the eye and the same for a screen reader."""
+    return (h("span", glyphs, aria_hidden="true"), h("span.sr", words), tail)

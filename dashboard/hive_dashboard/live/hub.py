@@ -1,0 +1,138 @@
+"""The broker's events, once from the broker, fanned out to browsers.
+
+Each browser resumes after the last id it saw: from the rows kept here, else from the
+broker's history, without gap or duplicate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hive_wire.jsonrpc import Params, Peer
+from hive_wire.protocol import Event
+
+log = logging.getLogger(__name__)
+
+KEPT = 5000  # events in memory
+QUEUE = 4000  # events that may wait for one browser
+MAX_CLIENTS = 64
+STREAM_KINDS = frozenset({"text", "thinking", "tool_use", "tool_result", "engine", "stderr"})
+
+
+class Full(Exception):
+    """There are MAX_CLIENTS streams already."""
+
+
+@dataclass(eq=False)
+class Client:
+    """One browser. Rows of running turns only of the agents in `wanted` (uids)."""
+
+    session: str
+    wanted: frozenset[str]
+    queue: deque[Event] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    version: int = 0  # of the last snapshot
+    dropped: bool = False
+    reset: bool = False
+
+    def wants(self, event: Event) -> bool:
+        return event.kind not in STREAM_KINDS or event.agent in self.wanted
+
+    def take(self) -> list[Event]:
+        rows = list(self.queue)
+        self.queue.clear()
+        self.wake.clear()
+        return rows
+
+    def drop(self) -> None:
+        self.dropped = True
+        self.wake.set()
+
+
+class Hub:
+    def __init__(self, on_events: Callable[[list[Event]], None]) -> None:
+        self._on_events = on_events
+        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._clients: set[Client] = set()
+        self._epoch: object = None
+        self.last: int | None = None  # id of the newest event heard of
+        self.version = 0
+
+    # -- towards the broker ----------------------------------------------------
+
+    async def greet(self, peer: Peer) -> None:
+        """Subscribe from where we were; start anew when the broker's store is another."""
+        status = await peer.request("status", timeout=10)
+        epoch = status.get("epoch")
+        if epoch != self._epoch:  # the first connection, or ids of another store
+            self._epoch, self.last = epoch, None
+            self._kept.clear()
+            for client in self._clients:
+                client.reset = True
+                client.wake.set()
+        answer = await peer.request("subscribe", {"after": self.last, "stream": True}, timeout=10)
+        if self.last is None:
+            self.last = int(answer["cursor"])
+
+    def heard(self, _peer: Peer, params: Params) -> None:
+        """The broker's notification `events`."""
+        rows = [Event.model_validate(row) for row in params["events"]]
+        rows = [row for row in rows if self.last is None or row.id > self.last]
+        if not rows:
+            return
+        self.last = rows[-1].id
+        self._kept.extend(rows)
+        for client in self._clients:
+            mine = [row for row in rows if client.wants(row)]
+            if not mine:
+                continue
+            if len(client.queue) + len(mine) > QUEUE:
+                client.drop()  # it does not read; it comes back and resumes by id
+                continue
+            client.queue.extend(mine)
+            client.wake.set()
+        self._on_events(rows)
+
+    # -- towards browsers ------------------------------------------------------
+
+    def join(self, session: str, wanted: frozenset[str]) -> Client:
+        """From now on the client's queue fills. Raises Full."""
+        if len(self._clients) >= MAX_CLIENTS:
+            raise Full
+        client = Client(session, wanted, version=self.version)
+        self._clients.add(client)
+        return client
+
+    def leave(self, client: Client) -> None:
+        self._clients.discard(client)
+
+    def kept_after(self, after: int) -> list[Event] | None:
+        """The events after that id, or None when some of them are no longer kept."""
+        if self.last is not None and after >= self.last:
+            return []
+        if not self._kept or self._kept[0].id > after + 1:
+            return None
+        return [row for row in self._kept if row.id > after]
+
+    def changed(self, version: int) -> None:
+        """There is a newer snapshot."""
+        self.version = version
+        for client in self._clients:
+            client.wake.set()
+
+    def end_session(self, session: str) -> None:
+        for client in self._clients:
+            if client.session == session:
+                client.drop()
+
+    def end_all(self) -> None:
+        for client in self._clients:
+            client.drop()
+
+    @property
+    def clients(self) -> int:
+        return len(self._clients)

@@ -1,0 +1,226 @@
+"""What the pages show: the last answers of both processes, fetched again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from hive_wire.jsonrpc import RpcError
+from hive_wire.names import OPERATOR
+from hive_wire.protocol import AgentStatus, Event, Message
+
+from ..review.paint import PaintedFile, paint
+from .backends import Backend
+from .models import DeadLetter, HostStatus, Proposal, ProposalDetail, Question
+
+log = logging.getLogger(__name__)
+
+GATHER = 0.05  # seconds in which changes become one new snapshot
+AGAIN = 2.0  # seconds until a part that could not be read is asked for again
+DETAILS = 30  # open proposals whose diff is kept
+NEWEST = 1 << 53  # "before" this id is the newest there is
+HOST_PARTS = ("status", "open", "closed")
+BROKER_PARTS = ("agents", "questions", "messages", "inbox", "dead")
+
+# Which parts an event of the broker makes stale.
+_STALE: dict[str, tuple[str, ...]] = {
+    "message": ("messages", "inbox", "agents"),
+    "question": ("questions",),
+    "state": ("agents",),
+    "turn.started": ("agents",),
+    "turn.ended": ("agents",),
+    "ready": ("agents",),
+    "offline": ("agents",),
+    "paused": ("agents",),
+    "unpaused": ("agents",),
+    "dead": ("dead", "agents"),
+}
+
+
+@dataclass(frozen=True)
+class Review:
+    """A proposal ready to be shown: its detail and the coloured diff."""
+
+    detail: ProposalDetail
+    files: tuple[PaintedFile, ...]
+    row: Proposal | None = None  # as the list had it, to tell when to read it again
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`away` maps a process to since when; `unread` a part to why it could not be read."""
+
+    version: int = 0
+    status: HostStatus | None = None
+    open: tuple[Proposal, ...] = ()
+    details: dict[int, Review] = field(default_factory=dict)
+    closed: tuple[Proposal, ...] = ()
+    agents: dict[str, AgentStatus] = field(default_factory=dict)  # by name
+    questions: tuple[Question, ...] = ()
+    messages: tuple[Message, ...] = ()
+    inbox: tuple[Message, ...] = ()
+    dead: tuple[DeadLetter, ...] = ()
+    away: dict[str, float] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+
+class Mirror:
+    def __init__(self, on_change: Callable[[Snapshot], None]) -> None:
+        self.snapshot = Snapshot()
+        self._on_change = on_change
+        self._stale: set[str] = set()
+        self._wake = asyncio.Event()
+        self._backends: tuple[Backend, Backend] | None = None
+
+    async def run(self, host: Backend, broker: Backend) -> None:
+        """Keep the snapshot fresh until cancelled."""
+        self._backends = (host, broker)
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(GATHER)
+            self._wake.clear()
+            try:
+                await self._refresh(host, broker)
+            except Exception:
+                log.exception("refreshing the pages failed")
+                asyncio.get_running_loop().call_later(AGAIN, self._wake.set)
+
+    def heard(self, events: list[Event]) -> None:
+        """Note what the broker's events make stale."""
+        for event in events:
+            if parts := _STALE.get(event.kind):
+                self.stale(*parts)
+
+    def stale(self, *parts: str) -> None:
+        self._stale.update(parts)
+        self._wake.set()
+
+    def turned(self) -> None:
+        """A process came or went."""
+        self._wake.set()
+
+    async def settle(self) -> None:
+        """Fetch now what is stale, so that an answer shows what was just done."""
+        if self._backends is not None:
+            await self._refresh(*self._backends)
+
+    async def _refresh(self, host: Backend, broker: Backend) -> None:
+        parts = [p for p in HOST_PARTS if p in self._stale and host.is_up]
+        parts += [p for p in BROKER_PARTS if p in self._stale and broker.is_up]
+        self._stale.difference_update(parts)
+        unread = {p: why for p, why in self.snapshot.unread.items() if p not in parts}
+        found: dict[str, Any] = {}
+        reads = {p: (_HOST.get(p) or _BROKER[p]) for p in parts}
+        answers = await asyncio.gather(
+            *(read(host if p in _HOST else broker) for p, read in reads.items()),
+            return_exceptions=True,
+        )
+        for part, answer in zip(parts, answers, strict=True):
+            if isinstance(answer, RpcError | TimeoutError | ValidationError | KeyError):
+                log.warning("%s could not be read: %r", part, answer)
+                unread[part] = _why(answer)
+                asyncio.get_running_loop().call_later(AGAIN, self.stale, part)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found[part] = answer
+        if "open" in found:
+            found["details"] = await self._details(host, found["open"])
+        away = {b.title: b.away_since for b in (host, broker) if b.away_since is not None}
+        old = self.snapshot
+        if not found and away == old.away and unread == old.unread:
+            return
+        # Another refresh may have ended while this one waited: build on what is there now.
+        self.snapshot = replace(
+            self.snapshot, version=self.snapshot.version + 1, away=away, unread=unread, **found
+        )
+        self._on_change(self.snapshot)
+
+    async def _details(self, host: Backend, rows: tuple[Proposal, ...]) -> dict[int, Review]:
+        """The details of the open proposals; those that did not change are kept."""
+        kept: dict[int, Review] = {}
+        for row in rows[:DETAILS]:
+            old = self.snapshot.details.get(row.n)
+            if old is not None and row.effect is not None and old.row == row:
+                kept[row.n] = old
+                continue
+            try:
+                kept[row.n] = replace(await read_proposal(host, row.n), row=row)
+            except (RpcError, TimeoutError, ValidationError) as error:
+                log.warning("proposal %d could not be read: %r", row.n, error)
+        return kept
+
+
+async def read_proposal(host: Backend, n: int) -> Review:
+    """Raises RpcError, TimeoutError, ValidationError."""
+    detail = ProposalDetail.of(await host.ask("proposal", n=n))
+    return Review(detail, await asyncio.to_thread(paint, detail.diff))
+
+
+async def _status(host: Backend) -> HostStatus:
+    return HostStatus.model_validate(await host.ask("status"))
+
+
+async def _open(host: Backend) -> tuple[Proposal, ...]:
+    answer = await host.ask("proposals", state="open", limit=200)
+    return tuple(Proposal.model_validate(row) for row in answer["proposals"])
+
+
+async def _closed(host: Backend) -> tuple[Proposal, ...]:
+    rows: list[Proposal] = []
+    for state in ("merged", "closed"):
+        answer = await host.ask("proposals", state=state, limit=12)
+        rows += [Proposal.model_validate(row) for row in answer["proposals"]]
+    rows = [row for row in {row.n: row for row in rows}.values() if row.state != "open"]
+    return tuple(sorted(rows, key=lambda row: -(row.ended or row.created))[:12])
+
+
+async def _agents(broker: Backend) -> dict[str, AgentStatus]:
+    answer = await broker.ask("agents")
+    rows = (AgentStatus.model_validate(row) for row in answer["agents"])
+    return {row.name: row for row in rows}
+
+
+async def _questions(broker: Backend) -> tuple[Question, ...]:
+    answer = await broker.ask("questions", open=True, limit=50)
+    return tuple(Question.model_validate(row) for row in answer["questions"])
+
+
+async def _messages(broker: Backend) -> tuple[Message, ...]:
+    answer = await broker.ask("messages", before=NEWEST, limit=80)
+    return tuple(Message.model_validate(row) for row in answer["messages"])
+
+
+async def _inbox(broker: Backend) -> tuple[Message, ...]:
+    answer = await broker.ask("messages", peer=OPERATOR, before=NEWEST, limit=200)
+    rows = (Message.model_validate(row) for row in answer["messages"])
+    return tuple(row for row in rows if row.to == OPERATOR)[-40:]
+
+
+async def _dead(broker: Backend) -> tuple[DeadLetter, ...]:
+    answer = await broker.ask("dead")
+    return tuple(DeadLetter.model_validate(row) for row in answer["dead"])
+
+
+_Read = Callable[[Backend], Awaitable[Any]]
+_HOST: dict[str, _Read] = {"status": _status, "open": _open, "closed": _closed}
+_BROKER: dict[str, _Read] = {
+    "agents": _agents,
+    "questions": _questions,
+    "messages": _messages,
+    "inbox": _inbox,
+    "dead": _dead,
+}
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, RpcError):
+        return error.message
+    if isinstance(error, TimeoutError):
+        return "no answer within 20 s"
+    return "the answer was not understood; its log has the details"

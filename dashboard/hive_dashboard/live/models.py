@@ -1,0 +1,171 @@
+"""What host.sock and broker.sock answer, as models.
+
+Unknown keys are let through unread: a reconciler may be newer than its dashboard.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+Risk = Literal["high", "medium", "low"]
+RISKS: tuple[Risk, ...] = ("high", "medium", "low")
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Condition(Answer):
+    type: str
+    status: Any = True
+    reason: str = ""
+    message: str = ""
+    since: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        return self.status in (True, "True", "true")
+
+    @property
+    def is_fine(self) -> bool:
+        return self.holds == (self.type in ("Ready", "Healthy"))
+
+
+class HostAgent(Answer):
+    name: str
+    uid: str | None = None
+    role: str = "agent"
+    container: str = ""
+    engine: str = ""
+    description: str = ""
+    desired: str = "running"
+    state: str = ""
+    revision: str | None = None
+    running_revision: str | None = None
+    in_sync: bool = True
+    conditions: tuple[Condition, ...] = ()
+    web_port: int | None = None
+    tasks: int | None = None
+    memory: int | None = None
+
+
+class HostStatus(Answer):
+    root: str = ""
+    runtime: str = ""
+    applied: str | None = None
+    at: float = 0.0
+    stale: str | None = None
+    suspended: Any = None
+    agents: tuple[HostAgent, ...] = ()
+
+
+class Change(Answer):
+    agent: str | None = None
+    field: str = ""
+    before: Any = None
+    after: Any = None
+    risk: Risk = "medium"
+    text: str = ""
+
+
+class PlannedAction(Answer):
+    kind: str
+    agent: str | None = None
+    reason: str = ""
+
+
+class Effect(Answer):
+    digest: str
+    version: Any = None
+    changes: tuple[Change, ...] = ()
+    files: tuple[Any, ...] = ()
+    actions: tuple[PlannedAction, ...] = ()
+
+
+class Line(Answer):
+    kind: Literal[" ", "+", "-"]
+    old: int | None = None
+    new: int | None = None
+    text: str
+
+
+class FileDiff(Answer):
+    path: str
+    status: str = "modified"
+    old_mode: Any = None
+    new_mode: Any = None
+    added: int = 0
+    removed: int = 0
+    binary: bool = False
+    hunks: tuple[tuple[Line, ...], ...] = ()
+
+
+class Proposal(Answer):
+    n: int
+    kind: str = ""
+    agent: str | None = None
+    requester: str = ""
+    description: str = ""
+    commit: str = ""
+    base: str | None = None
+    state: str = "open"
+    created: float = 0.0
+    reason: str | None = None
+    by: str | None = None
+    ended: float | None = None
+    needs_rebase: bool = False
+    effect: Effect | None = None
+    deployed: str | None = None
+
+    @field_validator("requester", mode="before")
+    @classmethod
+    def _name_of(cls, value: Any) -> Any:
+        return value.get("name", "?") if isinstance(value, dict) else value
+
+
+class ProposalDetail(Answer):
+    """A proposal with what a person must see before saying yes."""
+
+    proposal: Proposal
+    diff: tuple[FileDiff, ...] = ()
+    plan: Any = None
+    checks: Any = None
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> ProposalDetail:
+        """The contract puts `diff`, `effect`, `plan`, `checks` beside the proposal's own keys,
+        or the proposal under a key of its own."""
+        inner = answer.get("proposal")
+        own = dict(inner) if isinstance(inner, dict) else dict(answer)
+        if answer.get("effect"):
+            own["effect"] = answer["effect"]
+        return cls(
+            proposal=Proposal.model_validate(own),
+            diff=answer.get("diff") or (),
+            plan=answer.get("plan"),
+            checks=answer.get("checks"),
+        )
+
+
+class Question(Answer):
+    id: int
+    agent: str
+    uid: str | None = None
+    text: str
+    options: tuple[Any, ...] = ()
+    multi: bool = False
+    asked: float = 0.0
+    expires: float | None = None
+    state: str = "open"
+    answer: Any = None
+    answered_by: str | None = None
+
+
+class DeadLetter(Answer):
+    id: int
+    agent: str
+    message: Any = None
+    attempts: int = 0
+    cause: str = ""

@@ -1,0 +1,135 @@
+"""`GET /events?after=ID&stream=UID,…`: one stream of server-sent events for one browser."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from hive_wire.jsonrpc import RpcError
+from hive_wire.names import is_uid
+from hive_wire.protocol import Event
+
+from ..html import Json
+from ..web.guard import harden
+from .backends import Backend
+from .hub import Client, Full, Hub
+
+PING = 10.0  # seconds
+BATCH = 200  # rows in one frame
+FARTHEST = 5000  # events; who is farther behind loads the page again
+PAGE = 1000
+
+RowOf = Callable[[Event], Json]
+
+
+class Streams:
+    """`row_of` renders an event for the agent's page; `alive` says whether a session still is."""
+
+    def __init__(
+        self, hub: Hub, broker: Backend, row_of: RowOf, alive: Callable[[str], bool]
+    ) -> None:
+        self._hub = hub
+        self._broker = broker
+        self._row_of = row_of
+        self._alive = alive
+
+    async def serve(self, request: web.Request, session: str) -> web.StreamResponse:
+        """Raises HTTPServiceUnavailable when too many streams are open."""
+        after = _number(request.headers.get("Last-Event-ID") or request.query.get("after"))
+        wanted = frozenset(u for u in request.query.get("stream", "").split(",") if is_uid(u))
+        try:
+            client = self._hub.join(session, wanted)
+        except Full:
+            raise web.HTTPServiceUnavailable(text="too many open pages") from None
+        try:
+            response = web.StreamResponse(
+                headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+            )
+            harden(response)
+            await response.prepare(request)
+            await self._pump(response, client, after)
+            return response
+        except (ConnectionError, RpcError, TimeoutError):
+            return response  # the browser left, or the broker: it comes back and resumes
+        finally:
+            self._hub.leave(client)
+
+    async def _pump(self, response: web.StreamResponse, client: Client, after: int | None) -> None:
+        last = self._hub.last or 0 if after is None else after
+        if self._hub.last is not None and last > self._hub.last:
+            client.reset = True  # ids of another store
+        await response.write(self._ping())
+        if not client.reset and self._hub.last is not None:
+            last = await self._catch_up(response, client, last)
+        seen, next_ping = -1, time.monotonic() + PING
+        while not client.dropped:
+            if client.reset:
+                await response.write(b"event: reset\ndata: {}\n\n")
+                return
+            rows = [row for row in client.take() if row.id > last]
+            for start in range(0, len(rows), BATCH):
+                await response.write(self._frame(rows[start : start + BATCH], client))
+            if rows:
+                last = rows[-1].id
+            if self._hub.version != seen:
+                seen = self._hub.version
+                await response.write(_event("changed", {"version": seen}))
+            if time.monotonic() >= next_ping:
+                if not self._alive(client.session):
+                    return
+                await response.write(self._ping())
+                next_ping = time.monotonic() + PING
+            try:
+                async with asyncio.timeout(max(0.0, next_ping - time.monotonic())):
+                    await client.wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _catch_up(self, response: web.StreamResponse, client: Client, last: int) -> int:
+        """Send what happened after `last`; the queue holds what happens meanwhile."""
+        rows = self._hub.kept_after(last)
+        if rows is None and (self._hub.last or 0) - last > FARTHEST:
+            client.reset = True
+            return last
+        while rows is None:
+            answer = await self._broker.ask("events", after=last, limit=PAGE)
+            found = [Event.model_validate(row) for row in answer["events"]]
+            await self._write_wanted(response, client, found)
+            last = found[-1].id if found else max(last, self._hub.last or 0)
+            rows = self._hub.kept_after(last)
+            if len(found) < PAGE:
+                rows = rows or []
+        await self._write_wanted(response, client, rows)
+        return rows[-1].id if rows else last
+
+    async def _write_wanted(
+        self, response: web.StreamResponse, client: Client, rows: list[Event]
+    ) -> None:
+        rows = [row for row in rows if client.wants(row)]
+        for start in range(0, len(rows), BATCH):
+            await response.write(self._frame(rows[start : start + BATCH], client))
+
+    def _frame(self, rows: list[Event], client: Client) -> bytes:
+        data = [
+            [row.id, row.agent, row.kind, self._row_of(row) if row.agent in client.wanted else None]
+            for row in rows
+        ]
+        return b"id: %d\n" % rows[-1].id + _event("rows", data)
+
+    def _ping(self) -> bytes:
+        return _event("ping", {"last": self._hub.last, "now": time.time()})
+
+
+def _event(name: str, data: Any) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
+
+
+def _number(text: str | None) -> int | None:
+    if text is None or not (text.isascii() and text.isdigit() and len(text) < 19):
+        return None
+    return int(text)

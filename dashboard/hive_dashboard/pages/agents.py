@@ -1,0 +1,201 @@
+"""Agents as people see them: both processes' words joined into one state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hive_wire.protocol import AgentStatus
+
+from ..html import Element, h, leet
+from ..live.mirror import Snapshot
+from ..live.models import Condition, HostAgent
+from ..text import clip, one_line
+from .common import View, age, badge, panel, plural, size
+
+# state: glyph, colour, word
+_STATES = {
+    "offline": ("○", "off", "offline"),
+    "starting": ("◌", "think", "starting"),
+    "idle": ("●", "idle", "idle"),
+    "thinking": ("◐", "think", "thinking"),
+    "waiting": ("?", "you", "asks"),
+    "needs-login": ("⚿", "you", "needs login"),
+    "rate-limited": ("◷", "think", "rate limited"),
+    "paused": ("‖", "off", "paused"),
+    "failed": ("✕", "bad", "failed"),
+    "stopped": ("■", "off", "stopped"),
+    "stalled": ("✕", "bad", "stalled"),
+    "quarantined": ("✕", "bad", "crash loop"),
+    "unknown": ("·", "off", "unknown"),
+}
+
+
+@dataclass(frozen=True)
+class AgentView:
+    name: str
+    uid: str | None
+    state: str
+    since: float | None
+    detail: str
+    host: HostAgent | None
+    status: AgentStatus | None
+
+    @property
+    def glyph(self) -> str:
+        return _STATES[self.state][0]
+
+    @property
+    def kind(self) -> str:
+        return _STATES[self.state][1]
+
+    @property
+    def word(self) -> str:
+        return _STATES[self.state][2]
+
+    @property
+    def troubles(self) -> tuple[Condition, ...]:
+        """Conditions that a person should know of."""
+        return tuple(
+            c
+            for c in (self.host.conditions if self.host else ())
+            if not c.is_fine and not (c.type == "Ready" and self.state in ("stopped", "starting"))
+        )
+
+    def badge(self) -> Element:
+        return badge(self.glyph, self.word, self.kind, self.since, spin=self.state == "thinking")
+
+
+def agents(snapshot: Snapshot) -> list[AgentView]:
+    """The manager first, then by name."""
+    hosts = {a.name: a for a in (snapshot.status.agents if snapshot.status else ())}
+    names = sorted(
+        hosts.keys() | snapshot.agents.keys(),
+        key=lambda n: (n not in hosts or hosts[n].role != "manager", n),
+    )
+    return [_view(snapshot, name, hosts.get(name)) for name in names]
+
+
+def agent(snapshot: Snapshot, name: str) -> AgentView | None:
+    return next((a for a in agents(snapshot) if a.name == name), None)
+
+
+def _view(snapshot: Snapshot, name: str, host: HostAgent | None) -> AgentView:
+    status = snapshot.agents.get(name)
+    uid = host.uid if host and host.uid else status.uid if status else None
+    state, since, detail = _state(host, status, broker_up="broker" not in snapshot.away)
+    return AgentView(name, uid, state, since, detail, host, status)
+
+
+def _state(
+    host: HostAgent | None, status: AgentStatus | None, *, broker_up: bool
+) -> tuple[str, float | None, str]:
+    conditions = {c.type: c for c in host.conditions} if host else {}
+    stalled = conditions.get("Stalled")
+    if stalled is not None and stalled.holds:
+        return "stalled", stalled.since or None, stalled.message or stalled.reason
+    if host is not None and host.desired == "stopped" and not (status and status.ready):
+        return "stopped", None, "stopped by a commit"
+    if status is None or not broker_up:
+        return "unknown", None, "" if broker_up else "the broker is away"
+    if status.paused and status.state != "thinking":
+        return "paused", status.since, status.detail
+    if not status.ready and host is not None and host.state in ("starting", "running"):
+        return "starting", status.since, status.detail
+    return status.state, status.since, status.detail
+
+
+def boxes(view: View) -> Element:
+    """▣ C0NTAINERS."""
+    rows = agents(view.snapshot)
+    bad = sum(row.kind == "bad" for row in rows)
+    up = sum(bool(row.status and row.status.ready) for row in rows)
+    words = f"{up} up" + (f" · {bad} failed" if bad else "")
+    stale = view.snapshot.status.stale if view.snapshot.status else None
+    return panel(
+        "boxes",
+        "idle",
+        "▣",
+        "C0NTAINERS",
+        "Containers",
+        h(
+            "div.body",
+            h("p.warn.s-think", f"⚠ what you see may be old: {stale}") if stale else None,
+            h("div.boxes", [_box(row) for row in rows])
+            if rows
+            else h("p.empty", "No agent is known yet."),
+        ),
+        side=words,
+    )
+
+
+def _box(row: AgentView) -> Element:
+    host, status = row.host, row.status
+    troubles = row.troubles
+    task = row.detail or (host.description if host else "")
+    return (
+        h(
+            f"article.box.s-{row.kind}",
+            h("div.row", h("a.nm0", row.name, href=f"/a/{row.name}/"), h("span.grow"), row.badge()),
+            h("div.task", clip(one_line(task), 160)),
+            [_trouble(c) for c in troubles if c.type != "Stalled"],
+            h(
+                "div.row.meta.num",
+                h("span.el", _meta(row)),
+                h("span.grow"),
+                h("span", size(host.memory) if host and host.memory else ""),
+            ),
+            id=f"box-{row.name}",
+            data_state=row.state,
+            title=one_line(host.description) if host and row.detail else None,
+        )
+        if status or host
+        else h("article.box")
+    )
+
+
+def _trouble(c: Condition) -> Element:
+    label = c.type if c.holds or c.type not in ("Ready", "Healthy") else f"not {c.type}"
+    return h(
+        "div.cond.s-bad" if c.type == "Stalled" else "div.cond.s-think",
+        h("span.c", f"{label}/{c.reason}" if c.reason else label),
+        " ",
+        one_line(c.message, 300),
+        " ",
+        age(c.since) if c.since else None,
+    )
+
+
+def _meta(row: AgentView) -> str:
+    host, status = row.host, row.status
+    parts = [host.engine if host else ""]
+    if host and host.running_revision and not host.in_sync:
+        parts.append("update pending")
+    elif host and host.revision:
+        parts.append(f"rev {host.revision[:7]}")
+    if status:
+        parts += [
+            f"{status.queued} queued" if status.queued else "",
+            plural(status.dead, "dead letter") if status.dead else "",
+            "held" if status.held else "",
+            "fenced" if status.fenced else "",
+        ]
+    return " · ".join(filter(None, parts))
+
+
+def switcher(view: View, current: str) -> Element:
+    """The list of agents at the side of an agent's page."""
+    links = [
+        h(
+            f"a.s-{row.kind}",
+            h("span.g", row.glyph, aria_hidden="true"),
+            h("span.grow.el", row.name, h("span.sr", f", {row.word}")),
+            h("span.mut", age(row.since)) if row.since else None,
+            href=f"/a/{row.name}/",
+            aria_current="page" if row.name == current else None,
+            id=f"sw-{row.name}",
+        )
+        for row in agents(view.snapshot)
+    ]
+    return h(
+        "nav.side", h("h2", leet("SW4RM", "Agents")), links, id="sec-side", aria_label="agents"
+    )

@@ -1,0 +1,289 @@
+"""◆ APPR0VALS: what would happen if I say yes; and what was decided lately."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..html import Child, Element, Verbatim, h, leet
+from ..live.mirror import Review
+from ..live.models import RISKS, Change, Effect, Proposal
+from ..text import one_line
+from .common import View, age, button, clock, form, hidden, panel, plural
+from .diff import review, signs
+
+IN_LIST = 400  # lines of diff in the list; the proposal's own page shows more
+OPEN_AT_FIRST = 1
+_RISK = {"high": ("▲", "bad"), "medium": ("◆", "think"), "low": ("·", "idle")}
+_ENDED = {
+    "merged": ("◆", "ok"),
+    "denied": ("✕", "bad"),
+    "rejected": ("✕", "bad"),
+    "withdrawn": ("○", "off"),
+    "expired": ("◷", "think"),
+    "superseded": ("○", "off"),
+}
+
+
+def approvals(view: View) -> Element:
+    rows = view.snapshot.open
+    keys: list[Child] = [
+        h("kbd", "j"),
+        " ",
+        h("kbd", "k"),
+        " move · ",
+        h("kbd", "v"),
+        " viewed · ",
+        h("kbd", "a"),
+        " approve · ",
+        h("kbd", "d"),
+        " deny",
+    ]
+    cards = [
+        card(view, row, view.snapshot.details.get(row.n), opened=i < OPEN_AT_FIRST)
+        for i, row in enumerate(rows)
+    ]
+    return panel(
+        "approvals",
+        "ok",
+        "◆",
+        "APPR0VALS",
+        "Approvals",
+        h("div.body.appl", cards or h("p.empty", "Nothing waits for your approval.")),
+        count=len(rows),
+        side=keys if rows else None,
+    )
+
+
+def card(
+    view: View, row: Proposal, found: Review | None, *, opened: bool, limit: int = IN_LIST
+) -> Element:
+    """One proposal; `found` is None while its diff is not read yet."""
+    row = found.detail.proposal if found else row
+    files = found.files if found else ()
+    totals = signs(sum(f.file.added for f in files), sum(f.file.removed for f in files))
+    summary = h(
+        "summary",
+        h("span.s-ok.c", "◆", aria_hidden="true"),
+        h("span.el", h("span.ti", f"#{row.n} {one_line(row.description, 120) or row.kind}")),
+        h("span.r.dim.num.nw", f"{row.requester} → applied · ", totals, " · ", age(row.created)),
+    )
+    moved = view.moved.get(row.n)
+    return h(
+        "details.ap",
+        summary,
+        h(
+            "div.in",
+            h(
+                "div.moved.s-think",
+                h("b.c", "It changed since you looked. Look again, then decide:"),
+                h("ul", [h("li", line) for line in moved]),
+            )
+            if moved
+            else None,
+            _chips(row, found),
+            h("p.say", h("span.dim", f"{row.requester} says: "), row.description)
+            if len(row.description) > 120 or "\n" in row.description
+            else None,
+            _effect(row.effect) if row.effect else h("p.dim", "The effect is being worked out…"),
+            review(row.n, files, limit) if files else None,
+            _decide(view, row) if row.state == "open" and not view.view_only else None,
+        ),
+        id=f"ap{row.n}",
+        open=opened or moved is not None,
+        data_nav="ap",
+    )
+
+
+def _chips(row: Proposal, found: Review | None) -> Element:
+    hidden_chars = {name for f in (found.files if found else ()) for name in f.hidden}
+    return h(
+        "div.row.wrap",
+        h("span.chip", row.kind),
+        h("span.chip", "agent ", h("b.hi", row.agent)) if row.agent else None,
+        h("span.chip.num", "commit ", h("b.hi", row.commit[:7])),
+        h("span.chip.num", f"on {row.base[:7]} · ", "moved" if row.needs_rebase else "up to date")
+        if row.base
+        else None,
+        h("span.chip.st.s-think", "⚠ applied moved: it will be merged anew")
+        if row.needs_rebase
+        else None,
+        [h(f"span.chip.st.s-{kind}", text) for kind, text in _checks(found)],
+        h("span.chip.st.s-bad", f"⚠ hidden characters: {', '.join(sorted(hidden_chars)[:5])}")
+        if hidden_chars
+        else None,
+        h("a.chip", "permalink", href=f"/proposals/{row.n}"),
+    )
+
+
+def _checks(found: Review | None) -> list[tuple[str, str]]:
+    checks: Any = found.detail.checks if found else None
+    out = []
+    for check in checks if isinstance(checks, list) else []:
+        if isinstance(check, dict):
+            ok = check.get("ok", check.get("passed", True))
+            name = check.get("name") or check.get("check") or "check"
+            text = check.get("message") or check.get("detail") or ""
+            out.append(
+                ("ok" if ok else "bad", one_line(f"{'✓' if ok else '✕'} {name} {text}", 120))
+            )
+        else:
+            out.append(("idle", one_line(str(check), 120)))
+    return out
+
+
+def _effect(effect: Effect) -> Element:
+    """Changed fields, the riskiest first, and what the loop would do."""
+    changes = sorted(effect.changes, key=lambda c: RISKS.index(c.risk))
+    actions = [
+        h(
+            "li",
+            h("b.hi", action.kind),
+            f" {action.agent or ''} ",
+            h("span.dim", one_line(action.reason, 200)),
+        )
+        for action in effect.actions
+    ]
+    return h(
+        "div.sem",
+        h(
+            "div",
+            h("h3", leet("EFF3CT", "Effect"), h("span.dim.num", f" {effect.digest[:12]}")),
+            h("ul.risks", [_change(c) for c in changes])
+            if changes
+            else h("p.dim", "no field of an agent changes"),
+        ),
+        h(
+            "div",
+            h("h3", leet("PL4N", "Planned actions")),
+            h("ul.plan", actions) if actions else h("p.dim", "nothing is started or stopped"),
+        ),
+    )
+
+
+def _change(c: Change) -> Element:
+    glyph, kind = _RISK[c.risk]
+    where = ".".join(filter(None, [c.agent, c.field]))
+    values: list[Child] = []
+    if c.before is not None or c.after is not None:
+        values = [
+            h("del", _value(c.before)) if c.before is not None else None,
+            " → " if c.before is not None else None,
+            h("ins", _value(c.after)) if c.after is not None else h("i", "removed"),
+            " ",
+        ]
+    return h(
+        f"li.s-{kind}",
+        h("span.c", glyph, " ", c.risk),
+        " ",
+        h("b.hi", where),
+        " ",
+        values,
+        h("span.dim", one_line(c.text, 300)),
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return one_line(value, 120) or '""'
+    if isinstance(value, list):
+        return one_line(", ".join(map(str, value)) or "none", 160)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return one_line(str(value), 120)
+
+
+def _decide(view: View, row: Proposal) -> Element:
+    name = f"approve-{row.n}"
+    deletions = sum(a.kind == "destroy" for a in row.effect.actions) if row.effect else 0
+    guard = (
+        h(
+            "label.row",
+            h("span.s-bad.c", f"⚠ deletes {plural(deletions, 'agent')}: type the number"),
+            h(
+                "input.short",
+                type="text",
+                inputmode="numeric",
+                name="allow_prune",
+                value=view.draft(name, "allow_prune"),
+                autocomplete="off",
+            ),
+        )
+        if deletions
+        else None
+    )
+    approve = (
+        form(
+            f"/proposals/{row.n}/approve",
+            hidden("effect", row.effect.digest),
+            guard,
+            button(
+                "◆ APPR0VE", "Approve", "ok", h("span.num", row.commit[:7]), primary=True, key="a"
+            ),
+            name=name,
+            class_="row wrap",
+        )
+        if row.effect
+        else None
+    )
+    deny = h(
+        "details.deny",
+        h(
+            "summary.btn.st.s-bad",
+            leet("✕ D3NY…", "Deny"),
+            h("kbd", "d", aria_hidden="true"),
+            data_key="d",
+        ),
+        form(
+            f"/proposals/{row.n}/deny",
+            h(
+                "textarea",
+                Verbatim(view.draft(f"deny-{row.n}", "reason")),
+                name="reason",
+                rows=2,
+                required=True,
+                placeholder=f"why not? {row.requester} reads this",
+                aria_label=f"reason for denying #{row.n}",
+            ),
+            button("✕ D3NY", "Deny", "bad", primary=True),
+            name=f"deny-{row.n}",
+            class_="row wrap",
+        ),
+        id=f"deny-{row.n}",
+        open=bool(view.drafts.get(f"deny-{row.n}")),
+    )
+    return h("div.act", approve, deny, h("span.dim.grow.r.unviewed", data_unviewed=row.n))
+
+
+def latest(view: View) -> Element:
+    """◷ L4TEST: how proposals ended."""
+    return panel(
+        "latest",
+        "off",
+        "◷",
+        "L4TEST",
+        "Latest decisions",
+        h("div.dec.num", [_ended(row) for row in view.snapshot.closed])
+        if view.snapshot.closed
+        else h("p.empty.pad", "Nothing was decided yet."),
+    )
+
+
+def _ended(row: Proposal) -> Element:
+    glyph, kind = _ENDED.get(row.state, ("·", "off"))
+    who = row.by or ""
+    return h(
+        "div.de",
+        h("span.mut", clock(row.ended or row.created, seconds=False)),
+        h(f"a.s-{kind}", h("span.c", f"{glyph} #{row.n}"), href=f"/proposals/{row.n}"),
+        h(
+            "span.el",
+            f"{row.state} ",
+            h("span.hi", one_line(row.description, 100) or row.kind),
+            h(
+                "span.dim",
+                f" · {who}" if who else "",
+                f" — “{one_line(row.reason, 140)}”" if row.reason else "",
+            ),
+        ),
+        id=f"dec-{row.n}",
+    )

@@ -1,0 +1,120 @@
+"""Files and lines of a proposal."""
+
+from __future__ import annotations
+
+from ..html import Child, Element, h, leet
+from ..review.paint import PaintedFile, PaintedLine
+from .common import plural
+
+
+def signs(added: int, removed: int) -> tuple[Child, ...]:
+    return (h("span.s-ok.c", f"+{added}"), " ", h("span.s-bad.c", f"−{removed}"))
+
+
+def review(n: int, files: tuple[PaintedFile, ...], limit: int) -> Element:
+    """The list of files and their diffs, at most `limit` lines of all."""
+    names = [
+        h(
+            "label",
+            h(
+                "input",
+                type="checkbox",
+                aria_label=f"viewed {f.file.path}",
+                data_viewed=f"{n}:{f.file.path}",
+            ),
+            h(
+                "a.grow.el",
+                "/".join(f.file.path.split("/")[-2:]),
+                title=f.file.path,
+                href=f"#{_ident(n, i)}",
+            ),
+            h("span.num.nw", signs(f.file.added, f.file.removed)),
+        )
+        for i, f in enumerate(files)
+    ]
+    shown, room = [], limit
+    for i, f in enumerate(files):
+        shown.append(_file(n, i, f, room))
+        room = max(0, room - sum(map(len, f.hunks)))
+    return h(
+        "div.rev",
+        h(
+            "div.files",
+            h("span.dim.num.viewed", plural(len(files), "file")),
+            names,
+            role="group",
+            aria_label="Files",
+            id=f"files-{n}",
+        ),
+        h("div.diffs", shown),
+    )
+
+
+def _ident(n: int, i: int) -> str:
+    return f"file-{n}-{i}"
+
+
+def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
+    file = painted.file
+    note = file.status
+    if file.old_mode and file.new_mode and file.old_mode != file.new_mode:
+        note += f" · mode {file.old_mode} → {file.new_mode}"
+    lines: list[Child] = []
+    for hunk in painted.hunks:
+        if room <= 0:
+            break
+        if (hunk and (hunk[0].new or hunk[0].old or 1) > 1) or len(painted.hunks) > 1:
+            lines.append(_hunk_head(hunk))
+        lines += [_line(line) for line in hunk[:room]]
+        room -= len(hunk)
+    left = painted.left_out + max(0, -room)
+    return h(
+        "details.diff",
+        h("summary.fh", h("span.hi.el.grow", file.path), h("span.dim", note)),
+        [h("p.warn.s-bad", f"⚠ hidden characters, shown as ⟨…⟩: {', '.join(painted.hidden[:20])}")]
+        if painted.hidden
+        else None,
+        h("p.dim.pad", "binary file") if file.binary else None,
+        lines,
+        h(
+            "p.dim.pad",
+            f"{plural(left, 'more line')}: ",
+            h("a.s-idle.c", "the whole diff", href=f"/proposals/{n}"),
+        )
+        if left
+        else None,
+        id=_ident(n, i),
+        open=True,
+    )
+
+
+def _hunk_head(hunk: tuple[PaintedLine, ...]) -> Element:
+    first = hunk[0]
+    return h(
+        "div.dl.h",
+        h("span.ln.o"),
+        h("span.ln"),
+        h("span.sg"),
+        h("span.cd", f"@@ −{first.old or 0} +{first.new or 0}"),
+    )
+
+
+_SIGN = {"+": ("a", "+", "added"), "-": ("d", "−", "removed")}
+
+
+def _line(line: PaintedLine) -> Element:
+    cls, sign, words = _SIGN.get(line.kind, (None, "", ""))
+    return h(
+        "div.dl",
+        h("span.ln.o", line.old if line.old is not None and line.kind != "+" else None),
+        h("span.ln", line.new if line.new is not None and line.kind != "-" else None),
+        h("span.sg", leet(sign, words) if sign else None),
+        h("span.cd", [_span(s.text, s.kind, s.marked) for s in line.spans]),
+        class_=cls,
+    )
+
+
+def _span(text: str, kind: str, marked: bool) -> Child:
+    if marked:
+        return h("mark", text, class_=kind or None)
+    return h("span", text, class_=kind) if kind else text

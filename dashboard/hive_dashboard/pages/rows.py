@@ -1,0 +1,249 @@
+"""One row of an agent's log for each event. What an agent says never chooses the glyph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hive_wire.names import OPERATOR
+from hive_wire.protocol import Event
+
+from ..html import Child, Element, h
+from ..text import clip, one_line, terminal
+from .common import clock, span_text
+
+TEXT = 8192  # characters of one row
+FOLD = 6  # lines of output shown before a fold
+Data = dict[str, Any]
+
+
+def row(event: Event) -> Element:
+    """The row of `event`. Kinds that are not known show as folded JSON."""
+    draw = _KINDS.get(event.kind, _unknown)
+    try:
+        cls, filter_, glyph, body = draw(event.data)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        cls, filter_, glyph, body = _unknown(event.data)
+    if cls == "turn":
+        return h(
+            "div.turn.num",
+            h("span", body, " · ", clock(event.at)),
+            data_id=event.id,
+            data_k=filter_,
+        )
+    label = event.kind if cls.startswith(("s-off", "unk")) else None
+    return h(
+        f"div.e.{cls.replace(' ', '.')}",
+        clock(event.at),
+        h("span.g", glyph, aria_hidden="true"),
+        h("div", h("span.mut", f"{label} ") if label else None, body),
+        data_id=event.id,
+        data_k=filter_,
+    )
+
+
+_Row = tuple[str, str, str, Child]  # classes, filter, glyph, content
+
+
+def _text(data: Data) -> _Row:
+    return "txt s-ok", "text", "●", h("div.say", clip(terminal(str(data["text"])), TEXT))
+
+
+def _thinking(data: Data) -> _Row:
+    return "think s-off", "thinking", "~", clip(terminal(str(data["text"])), TEXT)
+
+
+def _stderr(data: Data) -> _Row:
+    return "tool0 s-bad", "errors", "!", h("div.out", clip(terminal(str(data["text"])), TEXT))
+
+
+def _tool_use(data: Data) -> _Row:
+    given = data.get("input")
+    fields: Data = given if isinstance(given, dict) else {"input": given}
+    name = one_line(str(data["name"]), 80)
+    first = next(
+        (
+            fields[k]
+            for k in ("command", "file_path", "path", "pattern", "to", "query")
+            if isinstance(fields.get(k), str)
+        ),
+        None,
+    )
+    body: list[Child] = [h("b", name.removeprefix("mcp__hive__")), " "]
+    if first is not None:
+        body.append(h("span", one_line(terminal(first), 300)))
+    old, new = fields.get("old_string"), fields.get("new_string")
+    if isinstance(old, str) and isinstance(new, str):
+        body.append(_edit(old, new))
+    elif len(fields) > (first is not None):
+        body.append(_fold("input", json.dumps(fields, ensure_ascii=False, indent=1)))
+    return "tool0 s-think", "tools", "▸", body
+
+
+def _edit(old: str, new: str) -> Element:
+    """An edit as a small diff."""
+    lines = [("d", "−", line) for line in terminal(clip(old, 4000)).splitlines()[:40]]
+    lines += [("a", "+", line) for line in terminal(clip(new, 4000)).splitlines()[:40]]
+    return h(
+        "div.diff.mini",
+        [h(f"div.dl.{cls}", h("span.sg", sign), h("span.cd", line)) for cls, sign, line in lines],
+    )
+
+
+def _tool_result(data: Data) -> _Row:
+    ok = bool(data.get("ok", True))
+    text = terminal(clip(str(data.get("text", "")), TEXT * 4))
+    body = _output(text) if text.strip() else h("span.mut", "no output")
+    return (
+        f"tool0 res s-{'off' if ok else 'bad'}",
+        "results" if ok else "errors",
+        "✓" if ok else "✕",
+        body,
+    )
+
+
+def _output(text: str) -> Element:
+    lines = clip(text.rstrip("\n"), TEXT).split("\n")
+    if len(lines) <= FOLD + 2:
+        return h("div.out", "\n".join(lines))
+    return h(
+        "div",
+        h("div.out", "\n".join(lines[:FOLD])),
+        h(
+            "details.fold",
+            h("summary.more", f"▸ {len(lines) - FOLD} more lines"),
+            h("div.out", "\n".join(lines[FOLD:])),
+        ),
+    )
+
+
+def _fold(title: str, text: str) -> Element:
+    return h(
+        "details.fold", h("summary.more", f"▸ {title}"), h("div.out", clip(terminal(text), TEXT))
+    )
+
+
+def _message(data: Data) -> _Row:
+    sender, to = str(data.get("from", "?")), str(data.get("to", "?"))
+    preview = one_line(str(data.get("preview", "")), 1000)
+    kind = str(data.get("kind", "text"))
+    tag = h("span.mut", f"[{one_line(kind, 40)}] ") if kind != "text" else None
+    if sender == OPERATOR:
+        return "usr s-you", "messages", ">", [h("b", "you "), tag, preview]
+    return (
+        "msg s-msg",
+        "messages",
+        "⇄",
+        [h("span.c", f"{one_line(sender, 40)} → {one_line(to, 40)} "), tag, preview],
+    )
+
+
+def _question(data: Data) -> _Row:
+    state = str(data.get("state", "open"))
+    answer = data.get("answer")
+    body: list[Child] = [
+        h("span.c", "asks " if state == "open" else f"{one_line(state, 20)} "),
+        clip(str(data["text"]), 2000),
+    ]
+    if answer:
+        body.append(h("div.out", clip(str(answer), 2000)))
+    return "msg s-you", "messages", "?", body
+
+
+def _state(data: Data) -> _Row:
+    return (
+        "s-off",
+        "state",
+        "·",
+        [
+            h("b", one_line(str(data["state"]), 40)),
+            " ",
+            one_line(str(data.get("detail") or ""), 300),
+        ],
+    )
+
+
+def _started(data: Data) -> _Row:
+    attempt = int(data.get("attempt") or 1)
+    again = f" · attempt {attempt}" if attempt > 1 else ""
+    return "turn", "turns", "", f"turn {one_line(str(data['turn']), 40)} starts{again}"
+
+
+def _ended(data: Data) -> _Row:
+    outcome = str(data["outcome"])
+    parts = [f"turn {one_line(str(data['turn']), 40)} {one_line(outcome, 20)}"]
+    if data.get("cause"):
+        parts.append(one_line(str(data["cause"]), 60))
+    if data.get("duration_ms"):
+        parts.append(span_text(float(data["duration_ms"]) / 1000))
+    usage = data.get("usage") or {}
+    if tokens := int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0):
+        parts.append(f"{tokens} tokens")
+    if cost := float(data.get("cost_usd") or 0):
+        parts.append(f"${cost:.2f}")
+    detail = one_line(str(data.get("detail") or ""), 300)
+    kind = {"ok": "s-ok", "failed": "s-bad"}.get(outcome, "s-think")
+    return (
+        "turn",
+        "turns" if outcome == "ok" else "errors",
+        "",
+        [h(f"span.{kind}", h("span.c", " · ".join(parts))), f" {detail}" if detail else None],
+    )
+
+
+def _ready(data: Data) -> _Row:
+    return "s-off", "state", "◌", "the harness is here"
+
+
+def _offline(data: Data) -> _Row:
+    return "s-off", "state", "○", "the harness is gone"
+
+
+def _dead(data: Data) -> _Row:
+    return (
+        "msg s-bad",
+        "errors",
+        "✝",
+        (
+            f"message {data.get('message')} is a dead letter after {data.get('attempts')} attempts: "
+            f"{one_line(str(data.get('cause', '')), 200)}"
+        ),
+    )
+
+
+def _tool(data: Data) -> _Row:
+    ok = bool(data.get("ok", True))
+    return (
+        f"tool0 s-{'msg' if ok else 'bad'}",
+        "tools" if ok else "errors",
+        "⬡",
+        [h("b", one_line(str(data["name"]), 60)), h("span.mut", " ok" if ok else " refused")],
+    )
+
+
+def _gap(data: Data) -> _Row:
+    return "turn", "turns", "", f"{data.get('lost', 'some')} rows are lost here"
+
+
+def _unknown(data: Data) -> _Row:
+    return "unk s-off", "state", "·", _fold("data", json.dumps(data, ensure_ascii=False, indent=1))
+
+
+_KINDS: dict[str, Callable[[Data], _Row]] = {
+    "text": _text,
+    "thinking": _thinking,
+    "tool_use": _tool_use,
+    "tool_result": _tool_result,
+    "stderr": _stderr,
+    "message": _message,
+    "question": _question,
+    "state": _state,
+    "turn.started": _started,
+    "turn.ended": _ended,
+    "ready": _ready,
+    "offline": _offline,
+    "dead": _dead,
+    "tool": _tool,
+    "gap": _gap,
+}

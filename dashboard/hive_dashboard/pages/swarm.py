@@ -1,0 +1,220 @@
+"""The page `/`: its sections, and how they stand together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..html import Element, Verbatim, h, leet
+from .agents import agents, boxes
+from .approvals import approvals, latest
+from .common import AssetUrl, View, button, clock, form, notices, page
+from .flow import dead, flow, inbox
+from .need import away, count, need
+from .questions import questions
+
+Section = Callable[[View], Element]
+
+
+def spawn(view: View) -> Element:
+    """⊞ SPAWN: never drawn again, it holds what somebody types."""
+
+    def field(name: str, label: str, placeholder: str, **attrs: Any) -> Element:
+        return h(
+            "label",
+            label,
+            h(
+                "input",
+                type="text",
+                name=name,
+                placeholder=placeholder,
+                value=view.draft("spawn", name) or None,
+                autocomplete="off",
+                data_draft=True,
+                **attrs,
+            ),
+        )
+
+    body = form(
+        "/spawn",
+        field("name", "name", "a-z 0-9 -, up to 9", required=True, maxlength="9"),
+        field("description", "description", "one line for people and agents"),
+        field("template", "template", "worker (as hive.toml names them)"),
+        h(
+            "label.full",
+            "role prompt",
+            h(
+                "textarea",
+                Verbatim(view.draft("spawn", "prompt")),
+                name="prompt",
+                rows=2,
+                placeholder="what is it for? kept as a draft until you send it",
+                data_draft=True,
+            ),
+        ),
+        h(
+            "div.full.row.wrap",
+            h("span.dim.grow", "makes a proposal: it starts when you approve it above"),
+            button("⊞ SPAWN", "Spawn", "idle", key="Ctrl ⏎"),
+        ),
+        name="spawn",
+        class_="spawn",
+    )
+    header = h(
+        "header",
+        h("h2", leet("⊞ SPAWN", "Spawn an agent"), id="h-spawn"),
+        h("span.grow"),
+        h("span.dim.hide-m", "a new container goes through approval, too"),
+    )
+    return h(
+        "section.pan.s-idle", header, h("div.body", body), id="sec-spawn", aria_labelledby="h-spawn"
+    )
+
+
+def top(view: View) -> Element:
+    """The bar: live badge, who I am, FR33ZE."""
+    rows = agents(view.snapshot)
+    frozen = bool(rows) and all(a.status.paused for a in rows if a.status)
+    status = view.snapshot.status
+    freeze = form(
+        "/unpause" if frozen else "/pause",
+        h(
+            "button.btn.sm.st",
+            leet(
+                "▶ THAW" if frozen else "‖ FR33ZE",
+                "Let turns go on" if frozen else "Freeze: pause all turns",
+            ),
+            class_="s-ok" if frozen else "s-bad",
+            type="submit",
+            title="pause every agent's turns; running turns end first",
+        ),
+        name="freeze",
+    )
+    return h(
+        "header.top",
+        h(
+            "a.logo",
+            h("span", h("i", "⬢"), " HYPER", h("em", "H1VE"), aria_hidden="true"),
+            h("span.sr", "hyperhive"),
+            href="/",
+        ),
+        h("span.dim.hide-m.el", status.runtime if status else ""),
+        h(
+            "nav.nav.hide-m",
+            h("a", "swarm", href="/", aria_current="page"),
+            h("a", "sessions", href="/sessions"),
+            aria_label="pages",
+        ),
+        h("span.grow"),
+        live_badge(),
+        h(
+            "button.btn.sm.ghost.hide-m",
+            "zone",
+            type="button",
+            id="zone",
+            title="switch between local time and UTC",
+            hidden=True,
+        ),
+        h("span.dim.hide-m", f"{view.user}{' (view only)' if view.view_only else ''}"),
+        None if view.view_only else freeze,
+        id="sec-top",
+    )
+
+
+def live_badge() -> Element:
+    """Scripts say here how old the last sign of life is; without them it says the truth."""
+    return h(
+        "span.live.num.s-off",
+        h("b", "ST4TIC", static=""),
+        h("span.dim.hide-m", "loaded ", clock(time.time())),
+        id="live",
+        role="status",
+        data_keep=True,
+    )
+
+
+def foot(view: View) -> Element:
+    s = view.snapshot
+    rows = agents(s)
+    last = next(iter(s.closed), None)
+    return h(
+        "footer.foot.num",
+        h("b", "[hive]"),
+        h("span", f"{len(rows)} containers"),
+        h("span", "applied ", h("b", (s.status.applied or "none")[:7])) if s.status else None,
+        h("span", "runtime ", h("b", s.status.runtime)) if s.status else None,
+        h("span", "last decision ", h("b", f"#{last.n} {last.state}")) if last else None,
+        h("span.grow"),
+        h("span", h("kbd", "?"), " keys"),
+        id="sec-foot",
+    )
+
+
+def tabs(view: View) -> Element:
+    """The bar at the foot of a phone."""
+    n = count(view)
+    rows = (
+        ("▮", f"needs {n}" if n else "needs", "#sec-need"),
+        ("▣", "agents", "#sec-boxes"),
+        ("⇄", "flow", "#sec-flow"),
+        ("⊞", "spawn", "#sec-spawn"),
+    )
+    return h(
+        "nav.tabs",
+        [
+            h("a", h("b", glyph, aria_hidden="true"), h("span", word), href=href)
+            for glyph, word, href in rows
+        ],
+        id="sec-tabs",
+        aria_label="sections",
+    )
+
+
+LIVE: dict[str, Section] = {
+    "top": top,
+    "away": away,
+    "need": need,
+    "boxes": boxes,
+    "approvals": approvals,
+    "questions": questions,
+    "flow": flow,
+    "inbox": inbox,
+    "dead": dead,
+    "latest": latest,
+    "foot": foot,
+    "tabs": tabs,
+}
+
+
+def swarm_page(view: View, asset: AssetUrl, cursor: int | None) -> str:
+    left = [approvals(view), None if view.view_only else spawn(view), latest(view)]
+    right = [questions(view), flow(view), inbox(view), dead(view)]
+    n = count(view)
+    return page(
+        asset,
+        f"({n}) hyperhive" if n else "hyperhive",
+        [
+            h("a.skip", "skip to content", href="#main"),
+            top(view),
+            h(
+                "main.swarm",
+                h("h1.sr", "Swarm"),
+                notices(view),
+                away(view),
+                need(view),
+                boxes(view),
+                h("div.lcol", left),
+                h("div.rcol", right),
+                id="main",
+            ),
+            foot(view),
+            tabs(view),
+        ],
+        script="swarm.js",
+        data={
+            "page": "swarm",
+            "cursor": "" if cursor is None else cursor,
+            "now": f"{time.time():.3f}",
+        },
+    )

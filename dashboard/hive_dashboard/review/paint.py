@@ -1,0 +1,184 @@
+"""Diffs with colours: the words that changed, the syntax, what hides. Pure; takes its time,
+so it runs in a thread."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pygments.lexer import Lexer
+from pygments.lexers.configs import TOMLLexer
+from pygments.lexers.data import JsonLexer
+from pygments.lexers.markup import MarkdownLexer
+from pygments.lexers.nix import NixLexer
+from pygments.lexers.python import PythonLexer
+from pygments.lexers.shell import BashLexer
+from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
+
+from ..live.models import FileDiff, Line
+from ..text import hidden_in
+
+MAX_LINES = 1500  # of one file
+LONG_LINE = 2000  # characters; longer ones are shown without colours and cut
+_WORD = re.compile(r"\w+|\s+|[^\w\s]")
+_CLASSES: tuple[tuple[_TokenType, str], ...] = (
+    (Comment, "cm"),
+    (String, "st2"),
+    (Number, "nm"),
+    (Keyword, "k"),
+    (Operator.Word, "k"),
+    (Name.Tag, "at"),
+    (Name, "at"),
+)
+
+
+@dataclass(frozen=True)
+class Span:
+    text: str
+    kind: str = ""  # class of the syntax
+    marked: bool = False  # changed within the line
+
+
+@dataclass(frozen=True)
+class PaintedLine:
+    kind: str  # " ", "+" or "-"
+    old: int | None
+    new: int | None
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class PaintedFile:
+    """`left_out` lines were too many to show; `hidden` names characters that hide."""
+
+    file: FileDiff
+    hunks: tuple[tuple[PaintedLine, ...], ...]
+    left_out: int
+    hidden: tuple[str, ...]
+
+
+def paint(files: Iterable[FileDiff]) -> tuple[PaintedFile, ...]:
+    return tuple(_file(file) for file in files)
+
+
+def _file(file: FileDiff) -> PaintedFile:
+    hunks, room = [], MAX_LINES
+    for hunk in file.hunks:
+        if room > 0:
+            hunks.append(_hunk(hunk[:room], _lexer(file.path)))
+        room -= len(hunk)
+    hidden = dict.fromkeys(
+        name for hunk in file.hunks for line in hunk for name in hidden_in(line.text.rstrip("\r\n"))
+    )
+    return PaintedFile(file, tuple(hunks), max(0, -room), tuple(hidden))
+
+
+def _lexer(path: str) -> Lexer | None:
+    ending = path.rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower()
+    made: dict[str, type[Lexer]] = {
+        "toml": TOMLLexer,
+        "nix": NixLexer,
+        "json": JsonLexer,
+        "lock": JsonLexer,
+        "md": MarkdownLexer,
+        "py": PythonLexer,
+        "sh": BashLexer,
+    }
+    kind = made.get(ending)
+    return kind(stripnl=False, ensurenl=True) if kind else None
+
+
+def _hunk(hunk: tuple[Line, ...], lexer: Lexer | None) -> tuple[PaintedLine, ...]:
+    texts = [line.text.rstrip("\n") for line in hunk]
+    syntax: dict[int, tuple[Span, ...]] = {}
+    for side in ("-", "+"):
+        mine = [i for i, line in enumerate(hunk) if line.kind in (side, " ")]
+        syntax.update(zip(mine, _colour([texts[i] for i in mine], lexer), strict=True))
+    marks = _marks(hunk, texts)
+    return tuple(
+        PaintedLine(line.kind, line.old, line.new, tuple(_mark(syntax[i], marks.get(i, ()))))
+        for i, line in enumerate(hunk)
+    )
+
+
+def _colour(lines: list[str], lexer: Lexer | None) -> list[tuple[Span, ...]]:
+    """Syntax of one side of a hunk, line by line."""
+    if lexer is None or any(len(line) > LONG_LINE for line in lines):
+        return [
+            (Span(line[:LONG_LINE] + ("…" if len(line) > LONG_LINE else "")),) for line in lines
+        ]
+    out: list[list[Span]] = [[]]
+    # Every character that pygments or we might take for a line end but "\n" is kept in its line.
+    text = "\n".join(line.replace("\r", "\ue00d") for line in lines)
+    for kind, value in lexer.get_tokens(text):
+        name = next((cls for base, cls in _CLASSES if _within(kind, base)), "")
+        for n, part in enumerate(value.replace("\ue00d", "\r").split("\n")):
+            if n:
+                out.append([])
+            if part:
+                out[-1].append(Span(part, name))
+    painted = [tuple(spans) for spans in out[: len(lines)]]
+    exact = len(painted) == len(lines) and all(
+        "".join(s.text for s in spans) == line for spans, line in zip(painted, lines, strict=True)
+    )
+    # What a person approves is the text, never the highlighter's idea of it.
+    return painted if exact else [(Span(line),) for line in lines]
+
+
+def _within(kind: _TokenType, base: _TokenType) -> bool:
+    return kind[: len(base)] == base  # token types are tuples of their path
+
+
+def _marks(hunk: tuple[Line, ...], texts: list[str]) -> dict[int, list[tuple[int, int]]]:
+    """For paired removed and added lines, the ranges of characters that differ."""
+    marks: dict[int, list[tuple[int, int]]] = {}
+    for gone, came in _pairs(hunk):
+        a, b = texts[gone], texts[came]
+        if len(a) + len(b) > LONG_LINE:
+            continue
+        old, new = _WORD.findall(a), _WORD.findall(b)
+        matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+        if matcher.ratio() < 0.4:
+            continue
+        for op, i1, i2, j1, j2 in matcher.get_opcodes():
+            if op != "equal":
+                marks.setdefault(gone, []).append(_range(old, i1, i2))
+                marks.setdefault(came, []).append(_range(new, j1, j2))
+    return marks
+
+
+def _pairs(hunk: tuple[Line, ...]) -> Iterator[tuple[int, int]]:
+    """A run of removed lines followed by a run of added ones, line by line."""
+    i = 0
+    while i < len(hunk):
+        gone = i
+        while i < len(hunk) and hunk[i].kind == "-":
+            i += 1
+        came = i
+        while i < len(hunk) and hunk[i].kind == "+":
+            i += 1
+        yield from zip(range(gone, came), range(came, i), strict=False)
+        i = max(i, came + (i == gone))
+
+
+def _range(words: list[str], first: int, last: int) -> tuple[int, int]:
+    start = sum(map(len, words[:first]))
+    return start, start + sum(map(len, words[first:last]))
+
+
+def _mark(spans: Iterable[Span], ranges: Iterable[tuple[int, int]]) -> Iterator[Span]:
+    """The spans, cut where marked ranges begin and end."""
+    ranges = [r for r in ranges if r[0] < r[1]]
+    at = 0
+    for span in spans:
+        cuts = {0, len(span.text)}
+        for start, end in ranges:
+            cuts |= {c - at for c in (start, end) if 0 < c - at < len(span.text)}
+        edges = sorted(cuts)
+        for left, right in itertools.pairwise(edges):
+            marked = any(s <= at + left and at + right <= e for s, e in ranges)
+            yield Span(span.text[left:right], span.kind, marked)
+        at += len(span.text)

@@ -1,0 +1,164 @@
+"""The process: its parts put together, started and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from hive_wire.jsonrpc import Params, Peer, listen
+from hive_wire.protocol import Event
+
+from .auth.service import Auth
+from .auth.store import Store
+from .html import Json, tree
+from .live.backends import Backend
+from .live.hub import Hub
+from .live.mirror import BROKER_PARTS, HOST_PARTS, Mirror, Snapshot
+from .live.sse import Streams
+from .pages.rows import row
+from .settings import Settings
+from .web import forms, views
+from .web.gate import gate
+from .web.guard import MAX_REQUEST
+from .web.site import SITE, Site
+from .web.static import Assets
+
+
+class CannotStart(Exception):
+    """Why the dashboard cannot serve, and what to do."""
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Site]:
+    """Serves pages and dashboard.sock inside the block. Raises CannotStart, StoreError."""
+    site = _assemble(settings, await asyncio.to_thread(Assets))
+    runner = web.AppRunner(_routes(site), access_log=None, shutdown_timeout=1.0)
+    await site.auth.start()
+    tasks: list[asyncio.Task[None]] = []
+    server: asyncio.Server | None = None
+    try:
+        await runner.setup()
+        site.port = await _bind(runner, settings)
+        settings.layout.make_run()
+        handlers = site.auth.handlers(lambda: f"{address(site)}/login")
+        server = await listen(settings.layout.dashboard_sock, lambda: Peer(handlers), mode=0o600)
+        await asyncio.to_thread(_store_port, settings, site.port)
+        work = (site.host.run(), site.broker.run(), site.mirror.run(site.host, site.broker))
+        tasks = [asyncio.create_task(each) for each in work]
+        yield site
+    finally:
+        site.hub.end_all()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if server is not None:
+            server.close()
+            settings.layout.dashboard_sock.unlink(missing_ok=True)
+        await runner.cleanup()
+        await site.auth.stop()
+
+
+def address(site: Site) -> str:
+    """Where a browser on this machine finds the pages."""
+    host = site.settings.host
+    if host in ("0.0.0.0", "::", ""):
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{site.port}"
+
+
+def _assemble(settings: Settings, assets: Assets) -> Site:
+    def changed(snapshot: Snapshot) -> None:
+        hub.changed(snapshot.version)
+
+    def render(event: Event) -> Json:
+        return tree(row(event))
+
+    def host_changed(_peer: Peer, params: Params) -> None:
+        parts = {"agents": ("status",), "proposals": ("open", "closed")}
+        mirror.stale(*parts.get(str(params.get("what")), HOST_PARTS))
+
+    async def greet_host(peer: Peer) -> None:
+        await peer.request("subscribe", timeout=10)
+        mirror.stale(*HOST_PARTS)
+
+    async def greet_broker(peer: Peer) -> None:
+        await hub.greet(peer)
+        mirror.stale(*BROKER_PARTS)
+
+    layout = settings.layout
+    mirror = Mirror(changed)
+    hub = Hub(mirror.heard)
+    host = Backend(
+        "reconciler", layout.host_sock, {"changed": host_changed}, greet_host, mirror.turned
+    )
+    broker = Backend(
+        "broker", layout.broker_sock, {"events": hub.heard}, greet_broker, mirror.turned
+    )
+    auth = Auth(Store(layout.dashboard), hub.end_session)
+    streams = Streams(hub, broker, render, auth.alive)
+    return Site(settings, assets, auth, hub, mirror, host, broker, streams)
+
+
+def _routes(site: Site) -> web.Application:
+    app = web.Application(middlewares=[gate], client_max_size=MAX_REQUEST)
+    app[SITE] = site
+    get, post = app.router.add_get, app.router.add_post
+    n, name = "{n:[1-9][0-9]{0,8}}", "{name:[a-z][a-z0-9-]{0,8}}"
+    get("/", views.swarm_page)
+    get("/events", views.events)
+    get("/api/swarm", views.swarm_state)
+    get("/api/session", views.who)
+    get(f"/api/agent/{name}", views.agent_state)
+    get(f"/api/agent/{name}/history", views.agent_history)
+    get(f"/a/{name}/", views.agent_page)
+    get(f"/proposals/{n}", views.one_proposal)
+    get("/sessions", views.session_list)
+    get("/login", forms.login_form)
+    get("/s/{version}/{name}", site.assets.serve)
+    post("/login", forms.login)
+    post("/logout", forms.logout)
+    post("/sessions/end", forms.end_session)
+    for path, action, form in (
+        (f"/proposals/{n}/approve", "approve", "approve-{n}"),
+        (f"/proposals/{n}/deny", "deny", "deny-{n}"),
+        ("/spawn", "spawn", "spawn"),
+        ("/send", "send", "send"),
+        (f"/questions/{n}/answer", "answer", "answer-{n}"),
+        (f"/questions/{n}/hold", "hold", "answer-{n}"),
+        (f"/dead/{n}/retry", "dead_retry", "dead"),
+        (f"/dead/{n}/drop", "dead_drop", "dead"),
+        ("/pause", "pause", "freeze"),
+        ("/unpause", "unpause", "freeze"),
+        (f"/a/{name}/prompt", "prompt", "prompt"),
+        (f"/a/{name}/power", "power", "power"),
+        (f"/a/{name}/command", "command", "command"),
+    ):
+        post(path, forms.action(action, form))
+    return app
+
+
+async def _bind(runner: web.AppRunner, settings: Settings) -> int:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotStart(
+                f"port {settings.port} of {settings.host} is taken by another process; stop that "
+                "one, or take another port with --port (0 takes a free one)"
+            ) from None
+        raise CannotStart(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}"
+        ) from None
+    return int(runner.addresses[0][1])
+
+
+def _store_port(settings: Settings, port: int) -> None:
+    path = settings.layout.dashboard / "port"
+    beside = path.with_name("port.new")
+    beside.write_text(f"{port}\n")
+    os.replace(beside, path)

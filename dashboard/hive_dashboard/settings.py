@@ -1,0 +1,46 @@
+"""What the process was started with."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from hive_wire.paths import Layout
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`port` 0 takes a free one. `allowed_hosts` are further names, each with any port."""
+
+    layout: Layout
+    host: str = "127.0.0.1"
+    port: int = 7000
+    allowed_hosts: tuple[str, ...] = ()
+
+    @property
+    def cookie(self) -> str:
+        """Cookies ignore ports: two roots on one host need two names."""
+        return f"hive-session{self.layout.tag}"
+
+    def host_allowed(self, header: str, port: int) -> bool:
+        """Whether `header` (of Host) is a name of ours. Without this list, a name of somebody
+        else's that resolves to this machine (DNS rebinding) would be same-origin."""
+        name, given = _split(header)
+        if name in self.allowed_hosts:
+            return True
+        return given == port and name in ("localhost", "127.0.0.1", "[::1]", _bracket(self.host))
+
+
+def _split(header: str) -> tuple[str, int]:
+    header = header.strip().lower()
+    name, colon, port = header.rpartition(":")
+    if not colon or header.endswith("]"):
+        return header, 80
+    return name, int(port) if port.isascii() and port.isdigit() else -1
+
+
+def _bracket(host: str) -> str:
+    try:
+        return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    except ValueError:
+        return host.lower()

@@ -1,0 +1,132 @@
+// Trees from the server ([tag, {attributes}, child, …]) become DOM; no string is ever parsed.
+const SVG = new Set(["svg", "rect", "circle", "path", "g"]);
+const NS = "http://www.w3.org/2000/svg";
+const OWN = new Set(["open", "value", "checked", "selected"]); // once there, the reader's
+const BAD = /^(on|style$|srcdoc$)/i;
+const LINK = /^(\/(?!\/)|#|\?|https?:\/\/|mailto:)/i;
+
+export function build(tree) {
+  if (typeof tree === "string") return document.createTextNode(tree);
+  const [tag, attrs, ...children] = tree;
+  const el = SVG.has(tag) ? document.createElementNS(NS, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attrs)) put(el, name, value);
+  for (const child of children) el.append(build(child));
+  if (el.dataset.at) el.textContent = clock(el);
+  return el;
+}
+
+function put(el, name, value) {
+  if (BAD.test(name)) return;
+  if ((name === "href" || name === "action") && !LINK.test(value)) return;
+  if (el.getAttribute(name) !== value) el.setAttribute(name, value);
+}
+
+// Makes `el` look like `tree`, keeping elements, what was typed, the focus and what is open.
+export function patch(el, tree) {
+  const [, attrs, ...children] = tree;
+  for (const { name } of [...el.attributes])
+    if (!(name in attrs) && !OWN.has(name) && !name.startsWith("data-x-")) el.removeAttribute(name);
+  for (const [name, value] of Object.entries(attrs)) if (!OWN.has(name)) put(el, name, value);
+  if ("keep" in el.dataset) return;
+  if (el.dataset.at || el.dataset.since || el.dataset.until) return tick(el);
+  if (el.localName === "textarea") return;
+  patchChildren(el, children);
+}
+
+function patchChildren(el, children) {
+  const named = new Map();
+  for (const child of el.children) if (child.id) named.set(child.id, child);
+  const wanted = new Set(children.map((c) => c[1]?.id).filter(Boolean));
+  for (const [id, child] of named) if (!wanted.has(id)) leave(child, named);
+  let at = el.firstChild;
+  const skip = () => { while (at && at.nodeType === 1 && "xGone" in at.dataset) at = at.nextSibling; };
+  for (const tree of children) {
+    skip();
+    const id = typeof tree === "string" ? "" : tree[1].id ?? "";
+    let node = id ? named.get(id) : at && fits(at, tree) ? at : null;
+    if (node && node !== at) el.insertBefore(node, at);
+    if (node && fits(node, tree)) {
+      if (typeof tree === "string") { if (node.data !== tree) node.data = tree; }
+      else patch(node, tree);
+    } else {
+      const fresh = build(tree);
+      if (node) node.replaceWith(fresh); else el.insertBefore(fresh, at);
+      node = fresh;
+    }
+    at = node.nextSibling;
+  }
+  while (at) {
+    const next = at.nextSibling;
+    if (!(at.nodeType === 1 && "xGone" in at.dataset)) at.remove();
+    at = next;
+  }
+}
+
+function fits(node, tree) {
+  if (typeof tree === "string") return node.nodeType === 3;
+  return node.nodeType === 1 && node.localName === tree[0] && node.id === (tree[1].id ?? "");
+}
+
+// What goes away while somebody types in it stays, marked, until it is left empty.
+function leave(el, named) {
+  named.delete(el.id);
+  const typed = [...el.querySelectorAll("textarea")].some((t) => t.value.trim() && t.value !== t.defaultValue);
+  if (!typed) return el.remove();
+  if ("xGone" in el.dataset) return;
+  el.dataset.xGone = "";
+  const note = document.createElement("p");
+  note.className = "dim";
+  note.textContent = "This was settled meanwhile; your text is kept here to copy.";
+  el.append(note);
+}
+
+// -- times ---------------------------------------------------------------------------------
+
+let skew = 0; // seconds that our clock is ahead of the server's
+export let utc = localStorage.getItem("hive-utc") === "1";
+export function setNow(now) { if (now) skew = Date.now() / 1000 - Number(now); }
+export function serverNow() { return Date.now() / 1000 - skew; }
+
+export function clock(el) {
+  const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  if (!("short" in el.dataset)) options.second = "2-digit";
+  if (utc) options.timeZone = "UTC";
+  return new Date(el.dataset.at * 1000).toLocaleTimeString("en-GB", options);
+}
+
+export function span(seconds) {
+  const s = Math.max(0, Math.floor(seconds)), pad = (n) => String(n).padStart(2, "0");
+  if (s < 3600) return `${Math.floor(s / 60)}:${pad(s % 60)}`;
+  if (s < 86400) return `${Math.floor(s / 3600)}h ${pad(Math.floor((s % 3600) / 60))}`;
+  return `${Math.floor(s / 86400)}d ${Math.floor((s % 86400) / 3600)}h`;
+}
+
+export function tick(el) {
+  let text;
+  if (el.dataset.at) text = clock(el);
+  else if (el.dataset.since) text = span(serverNow() - el.dataset.since);
+  else text = span(el.dataset.until - serverNow());
+  if (el.textContent !== text) el.textContent = text;
+}
+
+const ages = () => document.querySelectorAll("[data-since],[data-until]").forEach(tick);
+export function startClocks() {
+  const zone = document.getElementById("zone");
+  const all = () => {
+    document.querySelectorAll("[data-at]").forEach(tick);
+    const button = document.getElementById("zone");
+    if (button) {
+      button.hidden = false;
+      button.textContent = utc ? "UTC" : new Date().toLocaleTimeString("en-GB", { timeZoneName: "short" }).split(" ").pop();
+    }
+  };
+  all(); ages();
+  setInterval(ages, 1000);
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#zone")) return;
+    utc = !utc;
+    localStorage.setItem("hive-utc", utc ? "1" : "0");
+    all();
+  });
+  return all;
+}

@@ -1,0 +1,76 @@
+// Forms without leaving the page: what was typed stays until it has arrived. Drafts survive
+// a reload.
+import { say } from "./live.js";
+
+const PREFIX = "hive-draft:";
+const draftKey = (el) => `${PREFIX}${location.pathname}:${el.form?.dataset.form}:${el.name}`;
+
+export function startForms(refresh) {
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.dataset.form || form.dataset.form === "logout") return;
+    event.preventDefault();
+    send(form, event.submitter, refresh);
+  });
+  document.addEventListener("input", ({ target }) => {
+    if ("draft" in (target.dataset ?? {})) save(target);
+  });
+  document.addEventListener("keydown", (event) => {
+    const { target } = event;
+    if (event.key !== "Enter" || event.isComposing || target.localName !== "textarea" || !target.form) return;
+    const wanted = target.dataset.submit === "enter" ? !event.shiftKey : event.ctrlKey || event.metaKey;
+    if (!wanted) return;
+    event.preventDefault();
+    target.form.requestSubmit();
+  });
+  restore(document);
+  for (const el of document.querySelectorAll("[data-sticky]")) {
+    const key = `hive-sticky:${el.dataset.sticky}`, old = localStorage.getItem(key);
+    if (old && [...el.options].some((o) => o.value === old)) el.value = old;
+    el.addEventListener("change", () => localStorage.setItem(key, el.value));
+  }
+}
+
+function save(el) {
+  if (el.value.trim()) localStorage.setItem(draftKey(el), el.value);
+  else localStorage.removeItem(draftKey(el));
+}
+
+export function restore(root) {
+  for (const el of root.querySelectorAll("[data-draft]")) {
+    const kept = localStorage.getItem(draftKey(el));
+    if (kept && !el.value) el.value = kept;
+  }
+}
+
+async function send(form, submitter, refresh) {
+  const data = new URLSearchParams(new FormData(form, submitter));
+  const buttons = form.querySelectorAll("button");
+  for (const b of buttons) b.disabled = true;
+  try {
+    const answer = await fetch(form.getAttribute("action"), {
+      method: "POST", body: data, headers: { Accept: "application/json" },
+    });
+    const said = await answer.json();
+    if (answer.ok) {
+      for (const el of form.elements) if ("draft" in el.dataset) localStorage.removeItem(draftKey(el));
+      for (const el of form.querySelectorAll("textarea,input[type=text]")) el.value = "";
+      form.closest("details.deny,details.reply")?.removeAttribute("open");
+      say(said.ok, "ok");
+    } else if (answer.status === 409) {
+      await refresh?.();
+      moved(form, said);
+    } else say(said.error, "bad").scrollIntoView({ block: "nearest" });
+    await refresh?.();
+  } catch {
+    say("The dashboard is away, so nothing was sent. Your text is kept: try again.", "bad");
+  } finally {
+    for (const b of buttons) b.disabled = false;
+  }
+}
+
+// The effect is another than the one that was shown: say what changed, beside the proposal.
+function moved(form, said) {
+  const text = [said.error, ...(said.changed ?? [])].join(" → ");
+  say(`It changed since you looked. Look again, then decide: ${text}`, "think").scrollIntoView({ block: "nearest" });
+}

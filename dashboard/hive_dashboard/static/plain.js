@@ -1,0 +1,5 @@
+import { startClocks } from "./dom.js";
+import { startReview } from "./review.js";
+
+startClocks();
+startReview()();

@@ -1,0 +1,170 @@
+"""What POST answers: with scripts JSON, without them a redirect or the page with the text kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs
+
+import orjson
+from aiohttp import web
+
+from ..acts import actions
+from ..acts.actions import Desk, Failed, Job
+from ..acts.wishes import WISHES, BadForm, EndSession, parse
+from ..auth.service import TooManyFailures
+from ..pages.common import Notice
+from ..pages.plain import login_page
+from .guard import JSON, Refused
+from .site import SESSION, SITE, json, page, wants_json
+from .views import notice, show_agent, show_proposal, show_swarm
+
+MAX_FIELDS = 100
+Act = Callable[[Job], Awaitable[str]]
+
+
+def action(name: str, form: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The handler of one action. `form` is the name of its drafts, with {n} from the address."""
+    act: Act = getattr(actions, name)
+
+    async def handle(request: web.Request) -> web.Response:
+        site = request.app[SITE]
+        fields = await read_form(request)
+        path = dict(request.match_info)
+        try:
+            job = Job(
+                Desk(site.host, site.broker, site.mirror),
+                parse(WISHES[name], fields),
+                site.session(request).user,
+                path,
+            )
+            said = await act(job)
+        except BadForm as error:
+            return await _refuse(request, Failed(422, str(error)), form.format(**path), fields)
+        except Failed as error:
+            return await _refuse(request, error, form.format(**path), fields)
+        if name in ("approve", "deny", "spawn", "power"):
+            site.mirror.stale("open", "closed", "status")
+        if wants_json(request):
+            return json({"ok": said})
+        await site.mirror.settle()
+        site.flash[site.session(request).id].append(notice(said, ok=True))
+        raise web.HTTPSeeOther(f"/a/{path['name']}/" if "name" in path else "/")
+
+    return handle
+
+
+async def _refuse(
+    request: web.Request, error: Failed, form: str, fields: dict[str, list[str]]
+) -> web.Response:
+    """Says what is wrong, and keeps what was typed."""
+    site = request.app[SITE]
+    path = request.match_info
+    if error.status == 409:
+        site.mirror.stale("open", "closed", "status")
+    if wants_json(request):
+        return json({"error": error.message, "changed": error.changed}, error.status)
+    await site.mirror.settle()
+    moved = {int(path["n"]): error.changed} if error.status == 409 and "n" in path else {}
+    if moved and not error.changed:
+        moved = dict.fromkeys(moved, (error.message,))
+    draft = {name: given[-1] for name, given in fields.items()}
+    if "in_reply_to" in draft:
+        form = f"reply-{draft['in_reply_to']}"
+    view = site.view(
+        request,
+        Notice(error.message, "think" if error.status == 409 else "bad"),
+        drafts={form: draft},
+        moved=moved,
+    )
+    if "name" in path:
+        return await show_agent(site, view, path["name"], status=error.status)
+    known = any(row.n == int(path["n"]) for row in view.snapshot.open) if "n" in path else True
+    if request.path.startswith("/proposals/") and not known and site.host.is_up:
+        return await show_proposal(site, view, int(path["n"]), error.status)
+    return show_swarm(site, view, error.status)
+
+
+async def read_form(request: web.Request) -> dict[str, list[str]]:
+    """Fields of a form, or of a JSON object of texts. Raises Refused."""
+    data = await request.read()
+    try:
+        if request.content_type == JSON:
+            given = orjson.loads(data)
+            if not isinstance(given, dict):
+                raise ValueError("not an object")
+            return {
+                key: [str(v) for v in (value if isinstance(value, list) else [value])]
+                for key, value in given.items()
+            }
+        return parse_qs(
+            data.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"
+        )
+    except ValueError as error:
+        raise Refused(400, f"This is no form that can be read: {error}") from None
+
+
+async def login_form(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    return page(login_page(site.assets.url, None, _local(request.query.get("next", "/"))))
+
+
+async def login(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    fields = await read_form(request)
+    after = _local(fields.get("next", ["/"])[-1])
+    code = fields.get("code", [""])[-1].strip()
+    try:
+        done = await site.auth.login(code.rpartition("#")[2], request.headers.get("User-Agent", ""))
+    except TooManyFailures as error:
+        answer = page(login_page(site.assets.url, str(error), after), 429)
+        answer.headers["Retry-After"] = str(int(error.wait) + 1)
+        return answer
+    if done is None:
+        words = "This link was used already or is older than two minutes: run hive login again."
+        return page(login_page(site.assets.url, words, after), 401)
+    old = request.get(SESSION)
+    if old is not None:
+        await site.auth.end(old.label)
+    response = web.HTTPSeeOther(after)
+    response.set_cookie(
+        site.settings.cookie,
+        done[0],
+        httponly=True,
+        samesite="Strict",
+        path="/",
+        secure=request.headers.get("Origin", "").startswith("https:"),
+    )
+    raise response
+
+
+async def logout(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    await site.auth.end(site.session(request).label)
+    response = web.HTTPSeeOther("/login")
+    response.del_cookie(site.settings.cookie, path="/", httponly=True, samesite="Strict")
+    raise response
+
+
+async def end_session(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    try:
+        wish = parse(EndSession, await read_form(request))
+    except BadForm as error:
+        raise Refused(422, str(error)) from None
+    ended = await site.auth.end(wish.session)
+    said = "The session is ended." if ended else "That session had ended already."
+    if wants_json(request):
+        return json({"ok": said})
+    site.flash[site.session(request).id].append(notice(said, ok=True))
+    raise web.HTTPSeeOther("/sessions")
+
+
+def _local(path: str) -> str:
+    """The path if it is one of ours, else `/`."""
+    fine = (
+        path.startswith("/")
+        and not path.startswith("//")
+        and path.isprintable()
+        and "\\" not in path
+    )
+    return path if fine else "/"

@@ -1,0 +1,80 @@
+"""The middleware around every handler: guard, session, errors, headers."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import quote
+
+from aiohttp import web
+
+from ..pages.plain import message_page
+from .guard import Handler, Refused, check, harden
+from .site import SESSION, SITE, json, page, wants_json
+
+log = logging.getLogger(__name__)
+_OPEN = ("/login", "/s/")  # what a browser without a session may have
+_TITLES = {
+    404: "not here",
+    405: "not that way",
+    413: "too large",
+    421: "another name",
+    429: "too fast",
+    503: "busy",
+}
+
+
+@web.middleware
+async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        response = await _pass(request, handler)
+    except Refused as refused:
+        response = _say(request, refused.status, refused.message)
+    except web.HTTPException as error:
+        if error.status < 400:
+            harden(error)
+            raise
+        words = (
+            "There is nothing at this address."
+            if error.status == 404
+            else (
+                "This is more than the dashboard takes: 256 KiB."
+                if error.status == 413
+                else error.text or error.reason
+            )
+        )
+        response = _say(request, error.status, words)
+    except ConnectionError:
+        raise  # the browser left
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        response = _say(request, 500, "This page failed; the dashboard's log has the cause.")
+    if not response.prepared:
+        harden(response)
+    return response
+
+
+async def _pass(request: web.Request, handler: Handler) -> web.StreamResponse:
+    site = request.app[SITE]
+    check(request, site.settings, site.port)
+    session = await site.auth.session(request.cookies.get(site.settings.cookie))
+    if session is not None:
+        request[SESSION] = session
+    if session is None and not request.path.startswith(_OPEN):
+        if request.method == "GET" and not wants_json(request) and request.path != "/events":
+            raise web.HTTPSeeOther(f"/login?next={quote(request.path)}")
+        raise Refused(401, "You are logged out. Log in again; what you typed stays in this page.")
+    if (
+        session is not None
+        and session.view_only
+        and request.method == "POST"
+        and request.path not in ("/login", "/logout")
+    ):
+        raise Refused(403, "You may look and not act: ask the operator for a full login.")
+    return await handler(request)
+
+
+def _say(request: web.Request, status: int, words: str) -> web.Response:
+    if wants_json(request):
+        return json({"error": words}, status)
+    title = _TITLES.get(status, "no")
+    return page(message_page(request.app[SITE].assets.url, title, words), status)

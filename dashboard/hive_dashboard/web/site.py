@@ -1,0 +1,86 @@
+"""What all handlers share: the parts of the process, the view of a request, its answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from ..auth.service import Auth
+from ..auth.sessions import Session
+from ..html import Element, tree
+from ..live.backends import Backend
+from ..live.hub import Hub
+from ..live.mirror import Mirror
+from ..live.sse import Streams
+from ..pages.common import Notice, View
+from ..settings import Settings
+from .guard import JSON
+from .static import Assets
+
+KEPT_NOTICES = 5
+
+
+@dataclass
+class Site:
+    settings: Settings
+    assets: Assets
+    auth: Auth
+    hub: Hub
+    mirror: Mirror
+    host: Backend
+    broker: Backend
+    streams: Streams
+    port: int = 0  # that we listen on
+    flash: dict[str, deque[Notice]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_NOTICES))
+    )
+
+    def session(self, request: web.Request) -> Session:
+        return request[SESSION]
+
+    def view(self, request: web.Request, *extra: Notice, **more: Any) -> View:
+        """What a page is drawn from; takes the notices that wait for this session."""
+        session = self.session(request)
+        waiting = self.flash.pop(session.id, deque())
+        return View(
+            self.mirror.snapshot, session.user, session.view_only, (*waiting, *extra), **more
+        )
+
+
+SITE = web.AppKey("site", Site)
+SESSION = web.RequestKey("session", Session)  # absent: not logged in
+
+
+def wants_json(request: web.Request) -> bool:
+    return JSON in request.headers.get("Accept", "")
+
+
+def page(text: str, status: int = 200) -> web.Response:
+    response = web.Response(text=text, status=status, content_type="text/html")
+    if len(text) > 2048:
+        response.enable_compression()
+    return response
+
+
+def json(data: Any, status: int = 200) -> web.Response:
+    response = web.Response(body=orjson.dumps(data), status=status, content_type=JSON)
+    if isinstance(response.body, bytes) and len(response.body) > 2048:
+        response.enable_compression()
+    return response
+
+
+def sections(built: dict[str, Element], have: str) -> dict[str, Any]:
+    """The sections that differ from those that the script has (`name:hash,…`)."""
+    known = dict(pair.split(":", 1) for pair in have.split(",") if ":" in pair)
+    out = {}
+    for name, element in built.items():
+        data = orjson.dumps(tree(element))
+        digest = blake2b(data, digest_size=6).hexdigest()
+        if known.get(name) != digest:
+            out[name] = [digest, orjson.Fragment(data)]
+    return out

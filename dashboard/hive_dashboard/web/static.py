@@ -1,0 +1,41 @@
+"""CSS and scripts of the package, served under a name made from their content."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+
+from aiohttp import web
+
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+class Assets:
+    """All files in memory (some 60 KB); the address changes when any of them does."""
+
+    def __init__(self) -> None:
+        folder = resources.files("hive_dashboard") / "static"
+        self._files = {
+            item.name: item.read_bytes()
+            for item in sorted(folder.iterdir(), key=lambda item: item.name)
+            if item.name.endswith(tuple(_TYPES))
+        }
+        whole = hashlib.sha256()
+        for name, data in self._files.items():
+            whole.update(name.encode() + b"\0" + data + b"\0")
+        self.version = whole.hexdigest()[:12]
+
+    def url(self, name: str) -> str:
+        return f"/s/{self.version}/{name}"
+
+    async def serve(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        data = self._files.get(name)
+        if data is None or request.match_info["version"] != self.version:
+            raise web.HTTPNotFound
+        kind = _TYPES[name[name.rindex(".") :]]
+        response = web.Response(body=data, content_type=kind, charset="utf-8")
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        if len(data) > 1024:
+            response.enable_compression()
+        return response

@@ -1,0 +1,163 @@
+"""What GET answers. None of it changes anything."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from hive_wire.jsonrpc import NOT_FOUND, RpcError
+from hive_wire.protocol import Event
+
+from ..html import tree
+from ..live.mirror import NEWEST, read_proposal
+from ..pages import agent as agent_pages
+from ..pages import swarm
+from ..pages.agents import AgentView
+from ..pages.agents import agent as find_agent
+from ..pages.common import Notice, View
+from ..pages.need import count
+from ..pages.plain import proposal_page, sessions_page
+from .guard import Refused
+from .site import SITE, Site, json, page, sections
+
+HISTORY = 200  # rows of an agent's log at first, and with each step back
+
+
+async def swarm_page(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    return show_swarm(site, site.view(request))
+
+
+def show_swarm(site: Site, view: View, status: int = 200) -> web.Response:
+    return page(swarm.swarm_page(view, site.assets.url, site.hub.last), status)
+
+
+async def swarm_state(request: web.Request) -> web.Response:
+    """The sections of the swarm's page that changed, for its script."""
+    site = request.app[SITE]
+    session = site.session(request)
+    view = View(site.mirror.snapshot, session.user, session.view_only)
+    built = {name: draw(view) for name, draw in swarm.LIVE.items()}
+    return json(_state(view, sections(built, request.query.get("have", ""))))
+
+
+async def agent_page(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    view = site.view(request)
+    before = request.query.get("before", "")
+    return await show_agent(
+        site,
+        view,
+        request.match_info["name"],
+        int(before) if before.isascii() and before.isdigit() else None,
+    )
+
+
+async def show_agent(
+    site: Site, view: View, name: str, before: int | None = None, status: int = 200
+) -> web.Response:
+    """Raises Refused."""
+    it = _agent(view, name)
+    cursor = site.hub.last
+    events = await _history(site, it, before or (cursor + 1 if cursor is not None else NEWEST))
+    return page(agent_pages.agent_page(view, it, events, site.assets.url, cursor), status)
+
+
+async def agent_state(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    session = site.session(request)
+    view = View(site.mirror.snapshot, session.user, session.view_only)
+    it = _agent(view, request.match_info["name"])
+    built = {name: draw(view, it) for name, draw in agent_pages.LIVE.items()}
+    state = _state(view, sections(built, request.query.get("have", "")))
+    return json({**state, "title": f"{it.glyph} {it.name} · hyperhive"})
+
+
+async def agent_history(request: web.Request) -> web.Response:
+    """Rows of the log before an id, oldest first, for the script; `cursor` for a new start."""
+    site = request.app[SITE]
+    view = View(site.mirror.snapshot, "", view_only=True)
+    it = _agent(view, request.match_info["name"])
+    cursor = site.hub.last
+    before = request.query.get("before", "")
+    first = int(before) if before.isascii() and before.isdigit() else (cursor or 0) + 1
+    events = await _history(site, it, first)
+    if events is None:
+        raise Refused(503, "The broker is away: no history to show.")
+    return json(
+        {
+            "rows": [
+                [e.id, tree(row)] for e, row in zip(events, agent_pages.tail(events), strict=True)
+            ],
+            "cursor": cursor,
+        }
+    )
+
+
+async def _history(site: Site, it: AgentView, before: int) -> list[Event] | None:
+    if it.uid is None:
+        return []
+    try:
+        answer = await site.broker.ask("events", uid=it.uid, before=before, limit=HISTORY)
+        return [Event.model_validate(row) for row in answer["events"]]
+    except (RpcError, TimeoutError, ValidationError):
+        return None
+
+
+def _agent(view: View, name: str) -> AgentView:
+    it = find_agent(view.snapshot, name)
+    if it is None:
+        raise Refused(404, f"There is no agent {name[:40]!r}.")
+    return it
+
+
+async def one_proposal(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    return await show_proposal(site, site.view(request), int(request.match_info["n"]))
+
+
+async def show_proposal(site: Site, view: View, n: int, status: int = 200) -> web.Response:
+    """Raises Refused."""
+    try:
+        found = await read_proposal(site.host, n)
+    except RpcError as error:
+        raise Refused(404 if error.code == NOT_FOUND else 503, error.message) from None
+    except TimeoutError:
+        raise Refused(504, "The reconciler did not answer within 20 s.") from None
+    return page(proposal_page(view, site.assets.url, found), status)
+
+
+async def session_list(request: web.Request) -> web.Response:
+    """All sessions for operators; only their own for those who may only look."""
+    site = request.app[SITE]
+    own = site.session(request)
+    rows = [row for row in site.auth.live() if not own.view_only or row.id == own.id]
+    return page(sessions_page(site.view(request), site.assets.url, rows, own.id))
+
+
+async def who(request: web.Request) -> web.Response:
+    session = request.app[SITE].session(request)
+    return json({"user": session.user, "view_only": session.view_only})
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    site = request.app[SITE]
+    return await site.streams.serve(request, site.session(request).id)
+
+
+def _state(view: View, changed: dict[str, Any]) -> dict[str, Any]:
+    n = count(view)
+    return {
+        "version": view.snapshot.version,
+        "now": time.time(),
+        "sections": changed,
+        "count": n,
+        "title": f"({n}) hyperhive" if n else "hyperhive",
+    }
+
+
+def notice(text: str, *, ok: bool) -> Notice:
+    return Notice(text, "ok" if ok else "bad")

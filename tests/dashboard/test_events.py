@@ -1,0 +1,188 @@
+"""The stream: resumes after any id without gap or duplicate, ends with its session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+from support.dashboard_world import World
+from support.fake_backends import UIDS
+
+from hive_dashboard.live import hub as hubs
+
+SCOUT = UIDS["scout"]
+
+
+class Stream:
+    """Reads server-sent events."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.answer = answer
+        self.ids: list[int] = []
+
+    async def next(self) -> tuple[str, Any]:
+        name, data = "", b""
+        async with asyncio.timeout(10):
+            while True:
+                line = await self.answer.content.readline()
+                assert line, "the stream ended"
+                if line == b"\n":
+                    return name, orjson.loads(data)
+                key, _, value = line.rstrip(b"\n").partition(b": ")
+                if key == b"event":
+                    name = value.decode()
+                elif key == b"data":
+                    data = value
+                elif key == b"id":
+                    self.ids.append(int(value))
+
+    async def rows(self, until: int) -> list[list[Any]]:
+        """All rows up to the one with that id."""
+        found: list[list[Any]] = []
+        while not found or found[-1][0] < until:
+            name, data = await self.next()
+            if name == "rows":
+                found += data
+        return found
+
+
+@asynccontextmanager
+async def stream(world: World, query: str = "", **headers: str) -> AsyncIterator[Stream]:
+    url = f"{world.url}/events{query}"
+    timeout = aiohttp.ClientTimeout(total=None)
+    async with world.http.get(url, headers=headers, timeout=timeout) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        assert answer.headers["X-Accel-Buffering"] == "no"
+        yield Stream(answer)
+
+
+async def test_ping_comes_first_and_rows_follow(page_world: World) -> None:
+    world = page_world
+    async with stream(world, f"?stream={SCOUT}") as s:
+        name, data = await s.next()
+        assert name == "ping"
+        assert set(data) == {"last", "now"}
+        wanted = world.broker.emit("text", {"text": "hello <b>"})
+        (row,) = await s.rows(wanted)
+        assert row[:3] == [wanted, SCOUT, "text"]
+        assert row[3][0] == "div"
+        assert b"hello <b>" in orjson.dumps(row[3])
+        assert s.ids == [wanted]
+
+
+async def test_rows_of_turns_only_for_who_wants_them(page_world: World) -> None:
+    world = page_world
+    async with stream(world) as s:
+        await s.next()
+        world.broker.emit("text", {"text": "secret"})
+        last = world.broker.message("hm1nd", "scout", "x")
+        last = world.broker.events[-1]["id"]
+        (row,) = await s.rows(last)
+        assert row[2] == "message"
+        assert row[3] is None
+
+
+async def test_resume_without_gap_or_duplicate(page_world: World) -> None:
+    world = page_world
+    first = world.broker.emit("text", {"text": "0"})
+    seen = []
+    for turn in range(6):
+        after = seen[-1] if seen else first
+        async with stream(world, f"?stream={SCOUT}&after={after}") as s:
+            last = world.broker.emit_many([("text", {"text": str(turn)})] * 300)
+            seen += [row[0] for row in await s.rows(last)]
+        world.broker.emit_many([("text", {"text": "meanwhile"})] * 50)
+    assert seen == list(range(first + 1, seen[-1] + 1))
+
+
+async def test_last_event_id_wins_over_the_address(page_world: World) -> None:
+    world = page_world
+    last = world.broker.emit_many([("text", {"text": "x"})] * 10)
+    await world.until(lambda: world.site.hub.last == last)
+    async with stream(world, f"?stream={SCOUT}&after=1", **{"Last-Event-ID": "7"}) as s:
+        assert [row[0] for row in await s.rows(last)] == [8, 9, 10]
+
+
+async def test_resume_from_the_brokers_history(page_world: World) -> None:
+    """What the dashboard itself never heard, or no longer keeps, is asked for."""
+    world = page_world
+    last = world.broker.emit_many([("text", {"text": "x"})] * 2500)
+    await world.until(lambda: world.site.hub.last == last)
+    world.site.hub._kept.clear()
+    async with stream(world, f"?stream={SCOUT}&after=3") as s:
+        assert [row[0] for row in await s.rows(last)] == list(range(4, last + 1))
+
+
+async def test_who_is_too_far_behind_starts_anew(page_world: World) -> None:
+    world = page_world
+    last = world.broker.emit_many([("state", {"state": "idle"})] * (hubs.KEPT * 2 + 10))
+    await world.until(lambda: world.site.hub.last == last)
+    async with stream(world, "?after=1") as s:
+        assert (await s.next())[0] == "ping"
+        assert (await s.next())[0] == "reset"
+
+
+async def test_another_store_starts_everybody_anew(page_world: World) -> None:
+    world = page_world
+    world.broker.emit_many([("text", {"text": "x"})] * 5)
+    async with stream(world, f"?stream={SCOUT}") as s:
+        await s.next()
+        await world.broker.stop()
+        world.broker.epoch, world.broker.events = "e2", []
+        await world.broker.start()
+        while (await s.next())[0] != "reset":
+            pass
+
+
+async def test_the_broker_restarts_under_an_open_stream(page_world: World) -> None:
+    world = page_world
+    async with stream(world, f"?stream={SCOUT}") as s:
+        await s.next()
+        world.broker.emit("text", {"text": "1"})
+        await world.broker.stop()
+        missed = world.broker.emit("text", {"text": "while away"})
+        await world.broker.start()
+        rows = await s.rows(missed)
+        assert [row[0] for row in rows] == [1, 2]
+
+
+async def test_a_change_is_told(page_world: World) -> None:
+    world = page_world
+    async with stream(world) as s:
+        await s.next()
+        world.host.add(3)
+        version = -1
+        while (
+            3 not in {p.n for p in world.site.mirror.snapshot.open}
+            or version < world.site.mirror.snapshot.version
+        ):
+            name, data = await s.next()
+            version = data["version"] if name == "changed" else version
+
+
+async def test_streams_are_counted(page_world: World) -> None:
+    world = page_world
+    hub = world.site.hub
+    clients = [hub.join("s", frozenset()) for _ in range(hubs.MAX_CLIENTS)]
+    async with world.http.get(f"{world.url}/events") as answer:
+        assert answer.status == 503
+    for client in clients:
+        hub.leave(client)
+    async with stream(world) as s:
+        await s.next()
+    await world.until(lambda: hub.clients == 0)
+
+
+async def test_who_does_not_read_is_dropped(page_world: World) -> None:
+    world = page_world
+    client = world.site.hub.join("s", frozenset({SCOUT}))
+    last = world.broker.emit_many([("text", {"text": "x"})] * (hubs.QUEUE + 1000))
+    await world.until(lambda: world.site.hub.last == last)
+    assert client.dropped
+    assert len(client.queue) <= hubs.QUEUE
+    world.site.hub.leave(client)

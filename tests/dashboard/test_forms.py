@@ -1,0 +1,227 @@
+"""What people do, without any script: forms, redirects, and the text kept when it fails."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+import pytest
+from support.dashboard_world import JSON, SAME, World
+
+from hive_wire.jsonrpc import REFUSED, RpcError
+
+
+async def post(world: World, path: str, data: Mapping[str, object], status: int = 200) -> str:
+    async with world.http.post(world.url + path, data=data, headers=SAME) as answer:
+        assert answer.status == status, path
+        return html.unescape(await answer.text())
+
+
+async def with_proposal(world: World, n: int = 7, **more: object) -> None:
+    world.host.add(n, **more)
+    await world.until(lambda: n in world.site.mirror.snapshot.details)
+
+
+async def test_approve_carries_the_effect_and_the_user(page_world: World) -> None:
+    world = page_world
+    await with_proposal(world)
+    page = await world.get("/")
+    assert f'name="effect" value="{"ab" * 32}"' in page
+    page = await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": ""})
+    assert world.host.called("approve") == [{"n": 7, "effect": "ab" * 32, "on_behalf": "damo"}]
+    assert "#7 is approved and merged as 5e21c0d" in page
+    assert "Nothing waits for your approval" in page
+    assert "is approved" not in await world.get("/"), "a notice is said once"
+
+
+async def test_a_moved_effect_is_shown_and_asked_again(page_world: World) -> None:
+    world = page_world
+    await with_proposal(world)
+    world.host.proposals[7]["row"]["effect"]["digest"] = "cd" * 32
+    page = await post(world, "/proposals/7/approve", {"effect": "ab" * 32}, 409)
+    assert "scout.limits.memory is 3G instead of 2G" in page
+    assert "It changed since you looked" in page
+    assert f'value="{"cd" * 32}"' in page, "the new effect is the one to approve now"
+    await post(world, "/proposals/7/approve", {"effect": "cd" * 32})
+    assert world.host.proposals[7]["row"]["state"] == "merged"
+
+
+async def test_deny_needs_a_reason(page_world: World) -> None:
+    world = page_world
+    await with_proposal(world)
+    page = await post(world, "/proposals/7/deny", {"reason": "  "}, 422)
+    assert "is empty" in page
+    page = await post(world, "/proposals/7/deny", {"reason": "too much <memory>"})
+    assert world.host.called("deny")[0]["reason"] == "too much <memory>"
+    assert "too much <memory>" in page
+
+
+async def test_the_prune_guard_wants_a_number(page_world: World) -> None:
+    world = page_world
+    await with_proposal(world)
+    world.host.proposals[7]["row"]["effect"]["actions"] = [
+        {"kind": "destroy", "agent": "scout", "reason": "not in the tree"}
+    ]
+    world.host.changed("proposals")
+    await world.until(lambda: "destroy" in str(world.site.mirror.snapshot.details.get(7)))
+    assert "deletes 1 agent: type the number" in await world.get("/")
+    world.host.refuse = RpcError(REFUSED, "it deletes 1 of 2 agents; say so with --allow-prune 1")
+    page = await post(world, "/proposals/7/approve", {"effect": "ab" * 32}, 403)
+    assert "it deletes 1 of 2 agents" in page
+    await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "1"})
+    assert world.host.called("approve")[-1]["allow_prune"] == 1
+
+
+async def test_spawn_makes_a_proposal(page_world: World) -> None:
+    world = page_world
+    page = await post(
+        world,
+        "/spawn",
+        {"name": "nurse", "description": "cares", "template": "", "prompt": "be kind"},
+    )
+    assert world.host.called("spawn") == [
+        {"name": "nurse", "description": "cares", "prompt": "be kind", "on_behalf": "damo"}
+    ]
+    assert "waits for approval" in page
+    assert "nurse" in page
+
+
+@pytest.mark.parametrize("name", ["../x", "operator", "Bad", "", "much-too-long-name", "a b"])
+async def test_a_bad_name_is_refused_and_the_rest_kept(page_world: World, name: str) -> None:
+    world = page_world
+    page = await post(
+        world, "/spawn", {"name": name, "description": "cares", "prompt": "be <kind>"}, 422
+    )
+    assert "be <kind>" in page
+    assert 'value="cares"' in page
+    assert world.host.called("spawn") == []
+
+
+async def test_write_to_one_and_to_all(page_world: World) -> None:
+    world = page_world
+    page = await post(world, "/send", {"to": "scout", "body": "line\r\nline"})
+    assert "Sent to scout." in page
+    await post(world, "/send", {"to": "everyone", "body": "all"})
+    await post(world, "/send", {"to": "scout", "body": "re", "in_reply_to": "1"})
+    calls = world.broker.called("send")
+    assert calls[0] == {"to": "scout", "body": "line\nline", "by": "damo"}
+    assert calls[1]["to"] == "everyone"
+    assert calls[2]["in_reply_to"] == 1
+
+
+async def test_answer_with_options_and_words(page_world: World) -> None:
+    world = page_world
+    n = world.broker.ask("Which?", ["a & b", "c"], multi=True)
+    await world.until(lambda: bool(world.site.mirror.snapshot.questions))
+    page = await world.get("/")
+    assert 'type="checkbox"' in page
+    assert 'value="a &amp; b"' in page
+    page = await post(world, f"/questions/{n}/answer", {"text": ""}, 422)
+    assert "Pick an option" in page
+    async with world.http.post(
+        f"{world.url}/questions/{n}/answer",
+        headers=SAME,
+        data=[("choice", "a & b"), ("choice", "c"), ("text", "both")],
+    ) as a:
+        assert a.status == 200
+    assert world.broker.called("answer") == [
+        {"id": n, "by": "damo", "text": "both", "choices": ["a & b", "c"]}
+    ]
+
+
+async def test_an_agents_page_takes_words_and_commands(page_world: World) -> None:
+    world = page_world
+    page = await post(world, "/a/scout/prompt", {"body": "look"})
+    assert "Sent to scout." in page
+    assert world.broker.called("send")[0]["to"] == "scout"
+    page = await post(world, "/a/scout/command", {"command": "cancel"})
+    assert "/cancel done" in page
+    assert world.broker.called("command")[0]["uid"] == "bbbbbbbbbbbb"
+    page = await post(world, "/a/scout/power", {"action": "restart"})
+    assert "restart scout: takes effect now" in page
+    await post(world, "/a/scout/power", {"action": "explode"}, 422)
+    await post(world, "/a/scout/command", {"command": "rm -rf"}, 422)
+
+
+async def test_freeze_and_dead_letters(page_world: World) -> None:
+    world = page_world
+    await post(world, "/pause", {})
+    assert world.broker.called("pause")[0]["uid"] is None
+    world.broker.dead = [
+        {
+            "id": 4,
+            "agent": "scout",
+            "message": {"sender": "hm1nd", "body": "hm"},
+            "attempts": 5,
+            "cause": "refused",
+        }
+    ]
+    world.broker.emit("dead", {"message": 4, "attempts": 5, "cause": "refused"})
+    await world.until(lambda: bool(world.site.mirror.snapshot.dead))
+    page = await world.get("/")
+    assert "gave up after 5 attempts: refused" in page
+    page = await post(world, "/dead/4/drop", {"agent": "scout"})
+    assert "gave up" not in page
+
+
+async def test_unknown_fields_and_recipients(page_world: World) -> None:
+    world = page_world
+    await post(world, "/send", {"to": "scout", "body": "x", "by": "root"}, 422)
+    page = await post(world, "/send", {"to": "nobody", "body": "my long text"}, 404)
+    assert "there are hm1nd, scout" in page
+    assert "my long text" in page
+    assert world.broker.called("send") == [{"to": "nobody", "body": "my long text", "by": "damo"}]
+
+
+async def test_with_a_process_away_the_page_says_so_and_keeps_the_text(page_world: World) -> None:
+    world = page_world
+    world.broker.message("scout", "operator", "still to be read")
+    await world.until(lambda: bool(world.site.mirror.snapshot.inbox))
+    await world.broker.stop()
+    await world.until(lambda: "broker" in world.site.mirror.snapshot.away)
+    page = await post(world, "/send", {"to": "scout", "body": "my long text"}, 503)
+    assert "The broker is away, so nothing was done" in page
+    assert "my long text" in page
+    assert "still to be read" in page
+    assert "the broker is away" in page
+    agent = await world.get("/a/scout/")
+    assert "no history to show" in agent
+    await world.host.stop()
+    await world.until(lambda: "reconciler" in world.site.mirror.snapshot.away)
+    page = await post(world, "/spawn", {"name": "nurse", "prompt": "p"}, 503)
+    assert "The reconciler is away" in page
+    await world.broker.start()
+    await world.host.start()
+    await world.settled()
+    page = await world.get("/")
+    assert "is away" not in page
+
+
+async def test_scripts_get_json(page_world: World) -> None:
+    world = page_world
+    async with world.http.post(
+        f"{world.url}/send", data={"to": "scout", "body": "x"}, headers=JSON
+    ) as answer:
+        assert await answer.json() == {"ok": "Sent to scout."}
+    async with world.http.post(
+        f"{world.url}/send", data={"to": "x y", "body": "x"}, headers=JSON
+    ) as answer:
+        assert answer.status == 422
+        assert "no agent name" in (await answer.json())["error"]
+    async with world.http.get(f"{world.url}/api/swarm") as answer:
+        state = await answer.json()
+    have = ",".join(f"{name}:{digest}" for name, (digest, _) in state["sections"].items())
+    async with world.http.get(f"{world.url}/api/swarm", params={"have": have}) as answer:
+        assert (await answer.json())["sections"] == {}
+
+
+async def test_a_proposals_own_page(page_world: World) -> None:
+    world = page_world
+    await with_proposal(world, 7)
+    page = await world.get("/proposals/7")
+    assert "agents/scout/agent.nix" in page
+    async with world.http.get(f"{world.url}/proposals/99") as answer:
+        assert answer.status == 404
+        assert "there is no proposal 99" in await answer.text()
+    async with world.http.get(f"{world.url}/a/nobody/") as answer:
+        assert answer.status == 404

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import sqlite3
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.dashboard_world import SAME, World
+
+from hive_dashboard.auth.service import Auth
+from hive_dashboard.auth.sessions import (
+    ABSOLUTE,
+    FREE_FAILURES,
+    IDLE,
+    LINK_TTL,
+    LONGEST_DELAY,
+    Links,
+    Sessions,
+    Throttle,
+)
+from hive_dashboard.auth.store import Store, StoreError
+from hive_wire.jsonrpc import RpcError, connect
+from hive_wire.paths import Layout
+
+
+async def test_a_link_logs_in_once(world: World) -> None:
+    link = await world.link("ana")
+    address, _, code = link.partition("#")
+    assert address == f"{world.url}/login"
+    await _post(world, code, 303)
+    assert "ana" in await world.get("/")
+    async with aiohttp.ClientSession() as other:
+        async with other.post(f"{world.url}/login", data={"code": code}, headers=SAME) as answer:
+            assert answer.status == 401
+            assert "hive login" in await answer.text()
+
+
+async def test_the_cookie_is_for_us_alone(world: World) -> None:
+    code = (await world.link()).partition("#")[2]
+    cookie = await _post(world, code, 303)
+    assert world.layout.tag in cookie
+    for word in ("HttpOnly", "SameSite=Strict", "Path=/"):
+        assert word in cookie
+    assert code not in cookie
+
+
+async def test_a_login_gives_a_new_id_and_ends_the_old_one(world: World) -> None:
+    await world.login()
+    first = {s.id for s in world.site.auth.live()}
+    await world.login()
+    assert {s.id for s in world.site.auth.live()}.isdisjoint(first)
+    # A cookie that somebody planted before the login is worth nothing.
+    planted = {world.site.settings.cookie: "planted"}
+    async with aiohttp.ClientSession(cookies=planted) as http:
+        async with http.get(world.url, allow_redirects=False) as answer:
+            assert answer.status == 303
+
+
+async def test_the_way_back_stays_here(world: World) -> None:
+    for after, wanted in (
+        ("/a/scout/", "/a/scout/"),
+        ("//evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("/\n/evil.example", "/"),
+    ):
+        code = (await world.link()).partition("#")[2]
+        async with world.http.post(
+            f"{world.url}/login",
+            data={"code": code, "next": after},
+            headers=SAME,
+            allow_redirects=False,
+        ) as answer:
+            assert answer.headers["Location"] == wanted
+
+
+async def test_who_may_only_look_cannot_act(world: World) -> None:
+    await world.login("guest", view_only=True)
+    world.host.add(1)
+    await world.until(lambda: bool(world.site.mirror.snapshot.details))
+    page = await world.get("/")
+    assert "view only" in page
+    assert 'action="/send"' not in page
+    assert "/approve" not in page
+    async with world.http.post(
+        f"{world.url}/send", data={"to": "scout", "body": "x"}, headers=SAME
+    ) as answer:
+        assert answer.status == 403
+    assert world.broker.called("send") == []
+
+
+async def test_logout_and_revocation_end_streams(page_world: World) -> None:
+    world = page_world
+    (mine,) = world.site.auth.live()
+    async with world.http.get(f"{world.url}/events") as stream:
+        await stream.content.readline()
+        async with world.http.post(
+            f"{world.url}/sessions/end",
+            data={"session": mine.label},
+            headers=SAME,
+            allow_redirects=False,
+        ) as answer:
+            assert answer.status == 303
+        while await stream.content.readline():
+            pass
+    async with world.http.get(world.url, allow_redirects=False) as answer:
+        assert answer.status == 303
+
+
+async def test_the_list_shows_every_session_and_no_secret(page_world: World) -> None:
+    world = page_world
+    page = await world.get("/sessions")
+    (mine,) = world.site.auth.live()
+    assert mine.label in page
+    assert mine.id not in page
+
+
+async def test_sessions_outlive_the_process_and_are_stored_hashed(layout: Layout) -> None:
+    auth = Auth(Store(layout.dashboard), lambda _id: None)
+    await auth.start()
+    handlers = auth.handlers(lambda: "x")
+    code = handlers["login.issue"](_root(), {"user": "ana"})["url"].partition("#")[2]
+    done = await auth.login(code, "browser")
+    assert done is not None
+    await auth.stop()
+    assert done[0].encode() not in (layout.dashboard / "sessions.sqlite").read_bytes()
+    again = Auth(Store(layout.dashboard), lambda _id: None)
+    await again.start()
+    found = await again.session(done[0])
+    assert found is not None
+    assert found.user == "ana"
+    await again.end(found.label)
+    assert await again.session(done[0]) is None
+    await again.stop()
+
+
+async def test_a_file_of_another_version_is_named(layout: Layout) -> None:
+    layout.dashboard.mkdir()
+    db = sqlite3.connect(layout.dashboard / "sessions.sqlite")
+    db.execute("PRAGMA user_version = 9")
+    db.close()
+    store = Store(layout.dashboard)
+    with pytest.raises(StoreError, match="another version"):
+        await store.open(0)
+    await store.close()
+
+
+async def test_bad_wishes_for_links(world: World) -> None:
+    peer = await connect(world.layout.dashboard_sock)
+    for params in (
+        {},
+        {"user": ""},
+        {"user": "a b"},
+        {"user": "<b>"},
+        {"user": "x" * 40},
+        {"user": "a", "more": 1},
+        {"user": 1},
+    ):
+        with pytest.raises(RpcError):
+            await peer.request("login.issue", params)
+    peer.close()
+    assert (world.layout.dashboard_sock.stat().st_mode & 0o777) == 0o600
+
+
+async def test_many_failures_make_everybody_wait(world: World) -> None:
+    for _ in range(FREE_FAILURES):
+        await _post(world, "wrong", 401)
+    async with world.http.post(
+        f"{world.url}/login", data={"code": "wrong"}, headers=SAME
+    ) as answer:
+        assert answer.status == 429
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
+# -- the rules -----------------------------------------------------------------------------------
+
+
+def test_sessions_end_by_idleness_and_by_age() -> None:
+    sessions = Sessions()
+    cookie, row = sessions.open("ana", False, "b", 0)
+    assert sessions.find(cookie, IDLE - 1) == row
+    assert sessions.find(cookie, IDLE + 1) is None
+    now = 0.0
+    while now < ABSOLUTE - IDLE:
+        now += IDLE / 2
+        row = sessions.touch(row, now)
+    assert sessions.find(cookie, ABSOLUTE + 1) is None
+    assert sessions.find(None, 0) is None
+    assert sessions.find("", 0) is None
+
+
+def test_links_end_after_two_minutes() -> None:
+    links = Links()
+    old, fresh = links.issue("a", False, 0), links.issue("b", True, 1)
+    assert links.redeem(old, LINK_TTL + 0.5) is None
+    found = links.redeem(fresh, LINK_TTL + 0.5)
+    assert found is not None
+    assert (found.user, found.view_only) == ("b", True)
+    assert links.redeem(fresh, 2) is None
+
+
+@given(st.lists(st.floats(0, 100), max_size=30))
+def test_the_wait_grows_and_is_bounded(gaps: list[float]) -> None:
+    throttle, now = Throttle(), 0.0
+    for i, gap in enumerate(gaps):
+        now += gap
+        throttle.failed(now)
+        wait = throttle.wait(now)
+        assert (wait > 0) == (i + 1 >= FREE_FAILURES)
+        assert wait <= LONGEST_DELAY + 1e-6
+    throttle.passed()
+    assert throttle.wait(now) == 0
+
+
+class _Root:
+    class caller:  # noqa: N801
+        uid = 0
+
+
+def _root() -> _Root:
+    return _Root()
+
+
+async def _post(world: World, code: str, status: int) -> str:
+    async with world.http.post(
+        f"{world.url}/login", data={"code": code}, headers=SAME, allow_redirects=False
+    ) as answer:
+        assert answer.status == status
+        return answer.headers.get("Set-Cookie", "")
