@@ -3,6 +3,7 @@ import os
 import stat
 
 import pytest
+import uvloop
 
 from hive_wire import jsonrpc
 from hive_wire.frames import MAX_FRAME
@@ -42,6 +43,21 @@ async def test_both_ends_call(serve):
     peer = await jsonrpc.connect(path, {"add": lambda _, p: p["a"] + p["b"]})
     assert await peer.request("ask", {"a": 1, "b": 2}) == {"sum": 3}
     peer.close()
+
+
+def test_it_runs_on_uvloop(tmp_path):
+    async def main():
+        server = await jsonrpc.listen(
+            tmp_path / "s.sock", lambda: Peer({"ping": lambda *_: "pong"})
+        )
+        peer = await jsonrpc.connect(tmp_path / "s.sock")
+        assert await peer.request("ping") == "pong"
+        peer.close()
+        await peer.closed.wait()
+        server.close()
+        await server.wait_closed()
+
+    uvloop.run(main())
 
 
 async def test_the_kernel_says_who_calls(serve):

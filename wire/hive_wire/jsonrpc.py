@@ -17,7 +17,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .frames import FrameError, FrameSplitter, decode, encode
 
@@ -142,8 +142,7 @@ class Peer(asyncio.Protocol):
     # -- asyncio.Protocol ------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._writable = asyncio.Event()
         self._writable.set()
         self.caller = _caller(transport.get_extra_info("socket"))
