@@ -165,6 +165,7 @@ class Decisions:
         commit = store.create_merge(
             message, step.new, (tip, proposal.pinned.commit), self._all.key.sign
         )
+        self._all.history.made(commit)
         store.swap_ref(APPLIED, commit, tip)
         return commit
 

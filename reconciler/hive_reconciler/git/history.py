@@ -9,14 +9,17 @@ import pygit2
 from ..model.proposal import Merged
 from ..model.records import BadRecord, Merge, merged, parse_merge
 from .errors import HistoryRewritten, ReadFailed, UnrecordedCommit
+from .signing import HostKey
 from .store import ACCEPTED, APPLIED, PROPOSALS, STATUS, Store, host_name
 
 
 class History:
     """Follows `applied`; each commit is looked at once. Used in the git thread only."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, key: HostKey) -> None:
         self._store = store
+        self._key = key
+        self._made: set[str] = set()
         self._applied_ref = f"{STATUS}{host_name()}/applied"
         self._verified: str | None = None
         self._merges: dict[int, Merged] = {}
@@ -48,6 +51,10 @@ class History:
         if tip != last:
             self.take_over(tip)
         return tip
+
+    def made(self, merge: str) -> None:
+        """`merge` is ours, just now: its signature needs no check."""
+        self._made.add(merge)
 
     def take_over(self, tip: str) -> None:
         """Remember `tip` as the last applied one of this host."""
@@ -101,11 +108,20 @@ class History:
             else:
                 try:
                     self.recorded(commit)
+                    self._check_signed(commit)
                 except BadRecord as error:
                     raise UnrecordedCommit(oid, str(error)) from None
             if not commit.parent_ids:
                 raise HistoryRewritten(tip, last or "")
             oid = str(commit.parent_ids[0])
+
+    def _check_signed(self, commit: pygit2.Commit) -> None:
+        """Raises BadRecord. Where nothing can check signatures, nothing was signed either."""
+        if str(commit.id) in self._made or not self._key.available:
+            return
+        wrong = self._key.verify(commit)
+        if wrong:
+            raise BadRecord(wrong)
 
     def _scan(self, tip: str, stop: str | None) -> dict[int, Merged]:
         found: dict[int, Merged] = {}

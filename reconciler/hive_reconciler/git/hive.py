@@ -58,7 +58,7 @@ class Hive:
                 open_repositories, layout, first or FirstCommit(), runtime_reads_nix
             )
         except BaseException:
-            thread.close()
+            await asyncio.to_thread(thread.close)
             raise
         return cls(thread, found)
 

@@ -218,5 +218,5 @@ def _last_line(errors: str, status: int) -> str:
     lines = [line for line in errors.splitlines() if line.strip()]
     if status < 0:
         return "it does not fit the limits of time and memory"
-    text = lines[-1].removeprefix("fatal: ") if lines else f"git index-pack ended with {status}"
+    text = "; ".join(lines[-2:]) or f"git index-pack ended with {status}"
     return re.sub(r"[^ -~]", "?", text)[:300]

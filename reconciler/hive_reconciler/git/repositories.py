@@ -55,9 +55,9 @@ def open_repositories(layout: Layout, first: FirstCommit, runtime_reads_nix: boo
     store.remove_stale_locks()
     trees = Trees(store.repo)
     reader = Reader(trees, runtime_reads_nix=runtime_reads_nix)
-    history = History(store)
     key = HostKey(layout.keys)
     key.ensure()
+    history = History(store, key)
     return Repositories(
         layout,
         store,
@@ -81,7 +81,7 @@ def _make(layout: Layout, first: FirstCommit) -> None:
     root = make_first_commit(store, Trees(store.repo), first)
     store.tag(f"accepted/{root}", root, accepted_message(root, "hive up", "the first commit"))
     store.create_ref(APPLIED, root)
-    History(store).take_over(root)
+    History(store, HostKey(layout.keys)).take_over(root)
     store.repo.free()
     os.rename(fresh, layout.hive_git)
     folder = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY)

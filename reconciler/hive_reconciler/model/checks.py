@@ -48,7 +48,11 @@ def file_problems(changes: Sequence[FileChange], siblings: Iterable[str]) -> lis
 def scope_problems(changes: Sequence[FileChange], agent: str) -> list[Problem]:
     """Paths outside the one agent that a request names."""
     return [
-        Problem(change.path, f"is outside agents/{agent}/, and the request is about {agent} only")
+        Problem(
+            change.path,
+            f"is outside agents/{agent}/, and the request is about {agent} only; take it out, as by "
+            "`git restore --staged --worktree --source applied/applied -- PATH`, and commit again",
+        )
         for change in changes
         if agent_of(change.path) != agent
     ]
