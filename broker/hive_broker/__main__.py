@@ -1,0 +1,57 @@
+"""`hive-broker --root DIR`: serve one root until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hive_wire.paths import Layout, UnsafeDirectory
+
+from .server import AlreadyRunning, serving
+from .store.database import DatabaseRefused
+
+
+def main() -> None:
+    """Exit status 0 after a clean stop, 1 with one line on stderr when it cannot serve."""
+    parser = argparse.ArgumentParser(prog="hive-broker", description="messages of one swarm")
+    parser.add_argument("--root", help="where everything is kept; default: this user's root")
+    options = parser.parse_args()
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        _run(_serve(Layout.of(options.root)))
+    except (AlreadyRunning, DatabaseRefused, UnsafeDirectory, OSError) as error:
+        sys.exit(f"hive-broker: {error}")
+
+
+async def _serve(layout: Layout) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    async with serving(layout) as app:
+        logging.getLogger(__name__).info(
+            "serving %s on %s (start %d)", layout.root, layout.broker_sock, app.broker.epoch
+        )
+        await stop.wait()
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
+    try:
+        import uvloop
+
+        run = uvloop.run
+    except ImportError:
+        pass
+    run(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""One agent's deliveries: queued, leased by a turn, attached to it, settled, returned or dead.
+
+Pure: no I/O, and time comes in. Whatever the disk must know first is decided here,
+written by the caller, and only then applied (`judge` then `apply`, `pick` then
+`attach`), so that a failed write leaves memory as it was.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+MAX_COUNTED = 5
+FIRST_BACKOFF = 1.0
+LAST_BACKOFF = 300.0
+MAX_RETRY_IN = 8 * 86400.0  # a weekly usage window and a day
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One run of the model: the message that woke it and which attempt it is, from 1."""
+
+    message: int
+    attempt: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.message}.{self.attempt}"
+
+    @classmethod
+    def parse(cls, text: str) -> Turn:
+        message, attempt = text.split(".")
+        return cls(int(message), int(attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An open delivery. `attempt` is that of the turn it wakes next, or wakes now."""
+
+    message: int
+    attempt: int = 1
+    counted: int = 0
+    not_before: float = 0.0  # steady seconds
+    attached_to: int | None = None
+    given: str | None = None  # the tool call that handed it out; None: owed to the next recv
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a terminal event says, as far as deliveries care. `retry_in` in seconds."""
+
+    turn: Turn
+    outcome: str
+    counted: bool = False
+    retry_in: float | None = None
+    discarded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a terminal event does. Nothing at all when the turn does not stand any more."""
+
+    turn: Turn
+    stands: bool
+    settled: tuple[int, ...] = ()
+    returned: Delivery | None = None
+    dead: Delivery | None = None
+    detached: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a hello means: go on with `resume`, else `drop` what runs; `lost` is returned;
+    `again` was granted on a connection that broke before it could be heard."""
+
+    resume: Turn | None = None
+    drop: bool = False
+    lost: Turn | None = None
+    again: Turn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Messages that a recv hands out: `owed` are attached already, `fresh` become so."""
+
+    waking: int
+    owed: tuple[int, ...]
+    fresh: tuple[int, ...]
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        return self.owed + self.fresh
+
+
+class Mailbox:
+    """Order is that of message ids; a returned message is in front again."""
+
+    def __init__(self, deliveries: Iterable[Delivery] = (), running: Turn | None = None) -> None:
+        self._open: dict[int, Delivery] = {}
+        self._attached: dict[int, list[int]] = {}
+        self._queue: list[int] = []  # a heap; what is no longer queued is skipped
+        for delivery in deliveries:
+            self._keep(delivery)
+        self.running = running if running is not None and self.stands(running) else None
+
+    # -- looking ---------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Messages that no turn has yet."""
+        held = sum(len(messages) for messages in self._attached.values())
+        return len(self._open) - held - (self.running is not None)
+
+    @property
+    def size(self) -> int:
+        """All open deliveries: waiting, leased, attached."""
+        return len(self._open)
+
+    def stands(self, turn: Turn) -> bool:
+        """Whether this attempt is the one that is due or runs now."""
+        found = self._open.get(turn.message)
+        return found is not None and found.attached_to is None and found.attempt == turn.attempt
+
+    def attached(self, waking: int) -> tuple[int, ...]:
+        return tuple(self._attached.get(waking, ()))
+
+    def ready_at(self) -> float | None:
+        """When the first message may be delivered (steady); None when nothing waits."""
+        first = self._first()
+        return None if first is None else first.not_before
+
+    # -- delivering ------------------------------------------------------------
+
+    def arrive(self, message: int) -> None:
+        if message not in self._open:
+            self._keep(Delivery(message))
+
+    def grant(self, now: float) -> Turn | None:
+        """Lease the first message to a turn, if none runs and its time has come."""
+        first = self._first()
+        if self.running is not None or first is None or first.not_before > now:
+            return None
+        heapq.heappop(self._queue)
+        self.running = Turn(first.message, first.attempt)
+        return self.running
+
+    def pick(self, waking: int, call: str, limit: int, now: float) -> Pick:
+        """What the recv named `call` hands out for the turn of `waking`. Changes nothing.
+
+        What it handed out before under the same name is owed to it again.
+
+        A message that was tried before, or has messages of its own, wakes its own
+        turn, so the pick stops there.
+        """
+        mine = self._attached.get(waking, ())
+        owed = [m for m in mine if self._open[m].given in (None, call)][:limit]
+        fresh: list[int] = []
+        for message in self._in_order():
+            if message == waking:
+                continue
+            delivery = self._open[message]
+            own_turn = delivery.attempt > 1 or message in self._attached
+            if len(owed) + len(fresh) >= limit or own_turn or delivery.not_before > now:
+                break
+            fresh.append(message)
+        return Pick(waking, tuple(owed), tuple(fresh))
+
+    def attach(self, pick: Pick, call: str) -> None:
+        """The picked messages are the turn's now; `call` handed them out."""
+        for message in pick.all:
+            delivery = self._open[message]
+            self._open[message] = replace(delivery, attached_to=pick.waking, given=call)
+        if pick.fresh:
+            self._attached.setdefault(pick.waking, []).extend(pick.fresh)
+
+    def owe(self, waking: int, handed: frozenset[str]) -> None:
+        """The engine has the results of the calls `handed` only: the rest is owed again."""
+        for message in self._attached.get(waking, ()):
+            delivery = self._open[message]
+            if delivery.given is not None and delivery.given not in handed:
+                self._open[message] = replace(delivery, given=None)
+
+    # -- terminal events -------------------------------------------------------
+
+    def judge(self, end: Ending, now: float) -> Verdict:
+        """What this terminal event does. Changes nothing; a repeated one does nothing."""
+        if not self.stands(end.turn):
+            return Verdict(end.turn, stands=False)
+        waking = self._open[end.turn.message]
+        attached = self.attached(end.turn.message)
+        if end.outcome in ("ok", "cancelled"):
+            return Verdict(end.turn, stands=True, settled=(waking.message, *attached))
+        counted = waking.counted + end.counted
+        tried = replace(waking, attempt=waking.attempt + 1, counted=counted)
+        if counted >= MAX_COUNTED:
+            return Verdict(end.turn, stands=True, dead=tried, detached=attached)
+        delay = _delay(end, uncounted_before=waking.attempt - 1 - waking.counted)
+        return Verdict(
+            end.turn,
+            stands=True,
+            returned=replace(tried, not_before=now + delay),
+            detached=attached if end.discarded else (),
+        )
+
+    def apply(self, verdict: Verdict) -> None:
+        if not verdict.stands:
+            return
+        waking = verdict.turn.message
+        if self.running is not None and self.running.message == waking:
+            self.running = None
+        for message in verdict.settled:
+            del self._open[message]
+        if verdict.settled or verdict.detached:
+            self._attached.pop(waking, None)
+        if verdict.dead is not None:
+            del self._open[waking]
+        if verdict.returned is not None:
+            self._keep(verdict.returned)
+            for message in self._attached.get(waking, ()):
+                self._open[message] = replace(self._open[message], given=None)
+        for message in verdict.detached:
+            self._keep(Delivery(message))
+
+    # -- a harness comes (back) ------------------------------------------------
+
+    def greet(self, claimed: Turn | None, *, new_boot: bool) -> Greeting:
+        """What a hello with `claimed` as its running turn means. Changes nothing."""
+        leased = self.running
+        if claimed is not None and self.stands(claimed):
+            lost = leased if new_boot and leased not in (None, claimed) else None
+            return Greeting(resume=claimed, lost=lost)
+        drop = claimed is not None
+        if leased is None:
+            return Greeting(drop=drop)
+        if new_boot:
+            return Greeting(drop=drop, lost=leased)
+        return Greeting(drop=drop, again=leased)
+
+    def resume(self, turn: Turn) -> None:
+        """`turn` is what runs; a lease that nobody heard of goes back untouched."""
+        if self.running is not None and self.running != turn:
+            heapq.heappush(self._queue, self.running.message)
+        self.running = turn
+
+    # -- people and the disk ---------------------------------------------------
+
+    def revive(self, message: int, attempt: int) -> None:
+        """A dead letter is tried again, with its failures forgiven."""
+        self._keep(Delivery(message, attempt=attempt))
+
+    def open(self) -> tuple[Delivery, ...]:
+        return tuple(self._open[message] for message in sorted(self._open))
+
+    # -- inside ----------------------------------------------------------------
+
+    def _keep(self, delivery: Delivery) -> None:
+        self._open[delivery.message] = delivery
+        if delivery.attached_to is None:
+            heapq.heappush(self._queue, delivery.message)
+        else:
+            self._attached.setdefault(delivery.attached_to, []).append(delivery.message)
+
+    def _queued(self, message: int) -> bool:
+        found = self._open.get(message)
+        leased = self.running is not None and self.running.message == message
+        return found is not None and found.attached_to is None and not leased
+
+    def _first(self) -> Delivery | None:
+        while self._queue and not self._queued(self._queue[0]):
+            heapq.heappop(self._queue)
+        return self._open[self._queue[0]] if self._queue else None
+
+    def _in_order(self) -> Iterable[int]:
+        """Queued messages, oldest first. The heap is put in order once and stays a heap."""
+        self._queue = sorted({m for m in self._queue if self._queued(m)})
+        return iter(self._queue)
+
+
+def _delay(end: Ending, *, uncounted_before: int) -> float:
+    if end.retry_in is not None:
+        return min(max(end.retry_in, 0.0), MAX_RETRY_IN)
+    if end.counted:
+        return 0.0
+    return min(FIRST_BACKOFF * 2.0 ** min(uncounted_before, 16), LAST_BACKOFF)

@@ -1,0 +1,115 @@
+"""harness.sock: one connection of one agent's harness."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, Handlers, Params, Peer, RpcError
+from hive_wire.protocol import Hello, StreamRow, TurnEnd
+
+from ..service.agent import Agent, Shown
+from ..service.app import App
+from ..store import changes
+from ..store.rows import STREAM_KINDS, NewEvent, Unit
+from . import params as p
+
+ROW_BYTES = 256 << 10
+OWN_KINDS = STREAM_KINDS | {"gap"}  # all that a harness may put into the history
+
+
+class HarnessApi:
+    """The handlers of one agent's socket. `peer.context` is not trusted: the socket says who."""
+
+    def __init__(self, app: App, uid: str) -> None:
+        self._app = app
+        self._uid = uid
+
+    def peer(self) -> Peer:
+        return Peer(self.handlers(), on_close=self._closed)
+
+    def handlers(self) -> Handlers:
+        return {
+            "hello": self._hello,
+            "stream": self._stream,
+            "state": self._state,
+            "turn.end": self._turn_end,
+            "chunk": self._chunk,
+        }
+
+    async def _hello(self, peer: Peer, params: Params) -> dict[str, Any]:
+        hello = p.parse(Hello, params)
+        agent = self._app.broker.agent(self._uid)
+        turns = self._app.turns
+        welcome = await self._app.broker.whole(turns.hello(agent, peer, hello))
+        # The answer leaves when this returns; what is delivered comes behind it.
+        asyncio.get_running_loop().call_soon(turns.open_for, agent, peer, welcome)
+        return welcome.answer
+
+    async def _stream(self, peer: Peer, params: Params) -> dict[str, Any]:
+        agent = self._greeted(peer)
+        rows = p.parse(p.Stream, params).rows
+        return {"acked": await self._app.broker.whole(self._store(agent, peer, rows))}
+
+    async def _store(self, agent: Agent, peer: Peer, rows: Iterable[StreamRow]) -> int:
+        """The last row on disk. After a failed write the connection ends: a hello then
+        says where to go on, and no row behind the failed ones is taken before them."""
+        async with agent.stream_lock:
+            boot = agent.boot
+            fresh = [row for row in rows if row.n > agent.acked]
+            if not fresh or boot is None or agent.peer is not peer:
+                return agent.acked
+            last = max(row.n for row in fresh)
+
+            def then(_: object) -> None:
+                if agent.boot == boot:
+                    agent.acked = last
+
+            events = tuple(_event(agent, row) for row in sorted(fresh, key=lambda row: row.n))
+            unit = Unit(events=events, changes=(changes.set_acked(agent.uid, boot, last),))
+            try:
+                await self._app.broker.writer.submit(unit, then)
+            except RpcError:
+                peer.close()
+                raise
+            return agent.acked
+
+    def _state(self, peer: Peer, params: Params) -> dict[str, Any]:
+        agent = self._greeted(peer)
+        said = p.parse(p.State, params)
+        self._app.presence.report(agent, Shown(said.state, said.detail, said.until))
+        return {}
+
+    async def _turn_end(self, peer: Peer, params: Params) -> dict[str, Any]:
+        agent = self._greeted(peer)
+        end = p.parse(TurnEnd, params)
+        await self._app.broker.whole(self._app.turns.turn_end(agent, peer, end))
+        return {}
+
+    async def _chunk(self, peer: Peer, params: Params) -> None:
+        agent = self._greeted(peer)
+        chunk = p.parse(p.Chunk, params)
+        await self._app.exports.chunk(agent, chunk.stream, chunk.data)
+
+    def _greeted(self, peer: Peer) -> Agent:
+        agent = self._app.broker.agent(self._uid)
+        if agent.peer is not peer:
+            raise RpcError(REFUSED, "say hello first; another connection may have taken over")
+        return agent
+
+    def _closed(self, peer: Peer) -> None:
+        agent = self._app.broker.agents.get(self._uid)
+        if agent is not None:
+            self._app.turns.lost(agent, peer)
+
+
+def _event(agent: Agent, row: StreamRow) -> NewEvent:
+    if row.kind not in OWN_KINDS:
+        kinds = ", ".join(sorted(OWN_KINDS))
+        raise RpcError(INVALID_PARAMS, f"{row.kind!r} is no kind of row; kinds are: {kinds}")
+    size = len(orjson.dumps(row.data))
+    data = row.data if size <= ROW_BYTES else {"cut": size}
+    return NewEvent(agent.uid, row.kind, data, row.at, row.turn)

@@ -1,0 +1,202 @@
+"""broker.sock: what reconciler, gateway, dashboard and CLI ask of the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from hive_wire.jsonrpc import UNAVAILABLE, Handlers, Params, Peer, RpcError
+from hive_wire.protocol import Registry
+
+from ..service.app import App
+from ..service.post import Draft
+from ..store.reader import Span
+from . import params as p
+
+M = TypeVar("M", bound=BaseModel)
+HARNESS_SECONDS = 30.0
+
+
+class HostApi:
+    """One method of this class for each of the socket's; `handlers` names them."""
+
+    def __init__(self, app: App, on_registry: Callable[[], Awaitable[None]]) -> None:
+        self._app = app
+        self._on_registry = on_registry
+
+    def handlers(self) -> Handlers:
+        return {
+            "registry.set": self._on(Registry, self._registry),
+            "system": self._on(p.System, self._system),
+            "hold": self._on(p.Hold, self._hold),
+            "release": self._on(p.Owned, self._release),
+            "fence": self._on(p.Owned, self._fence),
+            "unfence": self._on(p.One, self._unfence),
+            "fences": self._on(p.Nothing, self._fences),
+            "interrupt": self._on(p.Interrupt, self._interrupt),
+            "agents": self._on(p.Nothing, self._agents),
+            "export": self._on(p.Export, self._export),
+            "send": self._on(p.Send, self._send),
+            "messages": self._on(p.Messages, self._messages),
+            "inbox": self._on(p.Inbox, self._inbox),
+            "questions": self._on(p.ListQuestions, self._questions),
+            "answer": self._on(p.Answer, self._answer),
+            "question.hold": self._on(p.OneQuestion, self._typing),
+            "dead": self._on(p.Nothing, self._dead),
+            "dead.retry": self._on(p.Dead, self._dead_retry),
+            "dead.drop": self._on(p.Dead, self._dead_drop),
+            "pause": self._on(p.Pause, self._pause),
+            "unpause": self._on(p.Pause, self._unpause),
+            "command": self._on(p.Command, self._command),
+            "events": self._on(p.Events, self._events),
+            "subscribe": self._on(p.Subscribe, self._subscribe),
+            "usage": self._on(p.Used, self._usage),
+            "status": self._on(p.Nothing, self._status),
+        }
+
+    def _on(
+        self, model: type[M], call: Callable[[Peer, M], Coroutine[Any, Any, Any]]
+    ) -> Callable[[Peer, Params], Any]:
+        async def handle(peer: Peer, params: Params) -> Any:
+            return await self._app.broker.whole(call(peer, p.parse(model, params)))
+
+        return handle
+
+    # -- the reconciler ----------------------------------------------------------
+
+    async def _registry(self, _: Peer, registry: Registry) -> dict[str, Any]:
+        await self._app.registrar.set(registry, self._on_registry)
+        return {}
+
+    async def _system(self, _: Peer, call: p.System) -> dict[str, Any]:
+        ident = await self._app.post.from_system(call.to, call.kind, call.body, call.data, call.key)
+        return {"id": ident}
+
+    async def _hold(self, _: Peer, call: p.Hold) -> dict[str, Any]:
+        agent = self._app.broker.agents.get(call.uid)
+        if agent is None:  # retired or not told of yet: nothing is delivered to it anyway
+            return {"running": None, "known": False}
+        return self._app.stops.hold(agent, call.token, call.ttl)
+
+    async def _release(self, _: Peer, call: p.Owned) -> dict[str, Any]:
+        agent = self._app.broker.agents.get(call.uid)
+        if agent is not None:
+            self._app.stops.release(agent, call.token)
+        return {}
+
+    async def _fence(self, _: Peer, call: p.Owned) -> dict[str, Any]:
+        agent = self._app.broker.agents.get(call.uid)
+        if agent is not None:
+            await self._app.stops.fence(agent, call.token)
+        return {}
+
+    async def _unfence(self, _: Peer, call: p.One) -> dict[str, Any]:
+        await self._app.stops.unfence(call.uid)
+        return {}
+
+    async def _fences(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
+        return {"uids": sorted(self._app.broker.fenced)}
+
+    async def _interrupt(self, _: Peer, call: p.Interrupt) -> dict[str, Any]:
+        agent = self._app.broker.agent(call.uid)
+        running = agent.mailbox.running
+        if running is not None:
+            await self._ask(call.uid, "interrupt", {"turn": running.id})
+        return {}
+
+    async def _agents(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
+        agents = self._app.broker.agents.values()
+        return {"agents": [self._app.presence.status(agent) for agent in agents]}
+
+    async def _export(self, peer: Peer, call: p.Export) -> dict[str, Any]:
+        agent = self._app.broker.agent(call.uid)
+        return await self._app.exports.export(agent, call.commit, call.have, peer, call.stream)
+
+    # -- messages ----------------------------------------------------------------
+
+    async def _send(self, _: Peer, call: p.Send) -> dict[str, Any]:
+        draft = Draft(call.to, call.body, call.in_reply_to, call.thread, call.key)
+        return await self._app.post.from_operator(draft, call.by)
+
+    async def _messages(self, _: Peer, call: p.Messages) -> dict[str, Any]:
+        span = Span(call.limit, call.after, call.before)
+        found = await self._app.broker.reader.messages(call.peer, span)
+        return {"messages": found, "cursor": _cursor(found, call.after, call.before)}
+
+    async def _inbox(self, _: Peer, call: p.Inbox) -> dict[str, Any]:
+        return {"messages": await self._app.broker.reader.inbox(Span(call.limit, call.after))}
+
+    async def _questions(self, _: Peer, call: p.ListQuestions) -> dict[str, Any]:
+        found = await self._app.questions.listed(only_open=call.open, limit=call.limit)
+        return {"questions": found}
+
+    async def _answer(self, _: Peer, call: p.Answer) -> dict[str, Any]:
+        await self._app.questions.answer(call.id, call.by, call.text, call.choices or ())
+        return {}
+
+    async def _typing(self, _: Peer, call: p.OneQuestion) -> dict[str, Any]:
+        return {"expires": await self._app.questions.typing(call.id)}
+
+    async def _dead(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
+        return {"dead": await self._app.dead.listed()}
+
+    async def _dead_retry(self, _: Peer, call: p.Dead) -> dict[str, Any]:
+        await self._app.dead.retry(self._app.broker.agent(call.agent), call.id)
+        return {}
+
+    async def _dead_drop(self, _: Peer, call: p.Dead) -> dict[str, Any]:
+        await self._app.dead.drop(self._app.broker.agent(call.agent), call.id)
+        return {}
+
+    # -- people at the controls --------------------------------------------------
+
+    async def _pause(self, _: Peer, call: p.Pause) -> dict[str, Any]:
+        await self._app.stops.pause(call.uid, call.by, call.reason)
+        return {}
+
+    async def _unpause(self, _: Peer, call: p.Pause) -> dict[str, Any]:
+        await self._app.stops.unpause(call.uid, call.by, call.reason)
+        return {}
+
+    async def _command(self, _: Peer, call: p.Command) -> dict[str, Any]:
+        asked: dict[str, Any] = {"command": call.command}
+        if call.argument is not None:
+            asked["argument"] = call.argument
+        answer = await self._ask(call.uid, "command", asked)
+        return {"text": str(answer.get("text", "")) if isinstance(answer, dict) else ""}
+
+    async def _ask(self, uid: str, method: str, asked: dict[str, Any]) -> Any:
+        agent = self._app.broker.agent(uid)
+        try:
+            return await agent.connected().request(method, asked, timeout=HARNESS_SECONDS)
+        except TimeoutError:
+            raise RpcError(UNAVAILABLE, f"{agent.name} did not answer in time") from None
+
+    # -- history -----------------------------------------------------------------
+
+    async def _events(self, _: Peer, call: p.Events) -> dict[str, Any]:
+        span = Span(call.limit, call.after, call.before)
+        stored = await self._app.broker.reader.events(call.uid, span, kinds=call.kinds)
+        found = self._app.broker.history.page(stored, newest=call.after is None)
+        return {"events": found, "cursor": _cursor(found, call.after, call.before)}
+
+    async def _subscribe(self, peer: Peer, call: p.Subscribe) -> dict[str, Any]:
+        history = self._app.broker.history
+        return {"cursor": history.subscribe(peer, call.after, call.uid, call.stream)}
+
+    async def _usage(self, _: Peer, call: p.Used) -> dict[str, Any]:
+        await self._app.metering.used(call.uid, call.usage, call.at)
+        return {}
+
+    async def _status(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
+        return self._app.status()
+
+
+def _cursor(rows: list[dict[str, Any]], after: int | None, before: int | None) -> int | None:
+    """Where the next page goes on, in the direction that was asked for."""
+    if not rows:
+        return after if after is not None else before
+    going_back = after is None and before is not None
+    return int(rows[0 if going_back else -1]["id"])

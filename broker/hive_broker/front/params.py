@@ -1,0 +1,196 @@
+"""What may be said on broker.sock and harness.sock, as models; unknown keys are refused."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hive_wire.jsonrpc import INVALID_PARAMS, Params, RpcError
+from hive_wire.protocol import AgentState, StreamRow, Uid, Usage
+
+M = TypeVar("M", bound=BaseModel)
+
+Id = Annotated[int, Field(ge=1, lt=1 << 62)]
+Cursor = Annotated[int, Field(ge=0, lt=1 << 62)]
+Address = Annotated[str, Field(min_length=1, max_length=64)]
+Line = Annotated[str, Field(max_length=200)]
+Text = Annotated[str, Field(max_length=64 << 10)]
+
+SYSTEM_KINDS = Literal[
+    "approval_resolved",
+    "applied_moved",
+    "spawned",
+    "rebuilt",
+    "killed",
+    "container_crash",
+    "operator_answered",
+    "question_expired",
+    "needs_login",
+    "dead_letter",
+]
+
+
+class Call(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nothing(Call):
+    pass
+
+
+# -- broker.sock -----------------------------------------------------------------
+
+
+class System(Call):
+    to: Address
+    kind: SYSTEM_KINDS
+    body: str
+    data: dict[str, Any] | None = None
+    key: Line
+
+
+class Hold(Call):
+    uid: Uid
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+    ttl: Annotated[float, Field(gt=0, le=60)]
+
+
+class Owned(Call):
+    uid: Uid
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class One(Call):
+    uid: Uid
+
+
+class Interrupt(Call):
+    uid: Uid
+    by: Line
+
+
+class Export(Call):
+    uid: Uid
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}$")]
+    have: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")], ...], Field(max_length=10_000)
+    ]
+    stream: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Send(Call):
+    to: Address
+    body: str
+    by: Line
+    thread: Id | None = None
+    in_reply_to: Id | None = None
+    key: Line | None = None
+
+
+class Messages(Call):
+    peer: Address | None = None
+    after: Cursor | None = None
+    before: Cursor | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class Inbox(Call):
+    after: Cursor | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class ListQuestions(Call):
+    open: bool = True
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class Answer(Call):
+    id: Id
+    by: Line
+    text: Text | None = None
+    choices: Annotated[tuple[Line, ...], Field(max_length=100)] | None = None
+
+
+class OneQuestion(Call):
+    id: Id
+
+
+class Dead(Call):
+    id: Id
+    agent: Address
+    by: Line
+
+
+class Pause(Call):
+    uid: Uid | None
+    by: Line
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Command(Call):
+    uid: Uid
+    command: Literal["cancel", "clear", "compact", "model", "new-session"]
+    argument: Line | None = None
+    by: Line
+
+
+class Events(Call):
+    uid: Uid | None = None
+    after: Cursor | None = None
+    before: Cursor | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 200
+    kinds: Annotated[tuple[Line, ...], Field(max_length=50)] | None = None
+
+
+class Subscribe(Call):
+    after: Cursor | None
+    uid: Uid | None = None
+    stream: bool
+
+
+class Used(Call):
+    uid: Uid
+    usage: Usage
+    at: float
+
+
+# -- harness.sock ----------------------------------------------------------------
+
+
+class Stream(Call):
+    rows: Annotated[tuple[StreamRow, ...], Field(max_length=10_000)]
+
+
+class State(Call):
+    state: AgentState
+    detail: Annotated[str, Field(max_length=1000)] = ""
+    until: float | None = None
+
+
+class Chunk(Call):
+    stream: Annotated[str, Field(max_length=200)]
+    data: Annotated[str, Field(max_length=720_000)]  # base64 of 512 KiB and a bit
+
+
+def parse(model: type[M], params: Params) -> M:
+    """The params as a model. Raises RpcError(INVALID_PARAMS) naming each wrong key."""
+    try:
+        return model.model_validate(params)
+    except ValidationError as error:
+        raise RpcError(INVALID_PARAMS, problems(model, error)) from None
+
+
+def problems(model: type[BaseModel], error: ValidationError) -> str:
+    """Every problem in words: the key, what is wrong, a near key."""
+    return "; ".join(_problem(model, found) for found in error.errors()[:5])
+
+
+def _problem(model: type[BaseModel], error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "params"
+    if error["type"] != "extra_forbidden":
+        return f"{where[:80]}: {str(error['msg']).removeprefix('Value error, ')}"
+    near = difflib.get_close_matches(str(error["loc"][-1]), list(model.model_fields), 1, 0.6)
+    hint = f"; did you mean {near[0]!r}?" if near and len(error["loc"]) == 1 else ""
+    return f"{where[:80]}: is no key here{hint}"

@@ -1,0 +1,141 @@
+"""Takes one agent's tool calls: who may call what, and each effect once."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from hive_wire.jsonrpc import CONFLICT, INVALID_PARAMS, NOT_FOUND, RpcError
+
+from ..core.calls import Call, digest_of, turn_of
+from ..core.mailbox import Turn
+from ..service.agent import Agent
+from ..service.app import App
+from ..service.post import Along
+from ..store import changes
+from ..store.rows import NewEvent, Unit
+from . import tools as t
+from .params import problems
+from .work import Work
+
+
+class Toolbox:
+    """The tools of the agent behind one socket."""
+
+    def __init__(self, app: App, uid: str) -> None:
+        self._broker = app.broker
+        self._work = Work(app)
+        self._uid = uid
+        self._unnamed = itertools.count(1)
+
+    def offered(self) -> list[t.Tool]:
+        return t.offered(manager=self._broker.agent(self._uid).record.role == "manager")
+
+    async def call(self, name: str, arguments: dict[str, Any], call: str | None) -> str:
+        """The answer as text. `call` is the name that the harness gave the call.
+
+        Raises RpcError with words for the model.
+        """
+        agent = self._broker.agent(self._uid)
+        tool = t.TOOLS.get(name)
+        if tool is None or tool not in self.offered():
+            names = ", ".join(known.name for known in self.offered())
+            raise RpcError(NOT_FOUND, f"you have no tool {name[:60]!r}; you have: {names}")
+        try:
+            return await self._call(agent, tool, arguments, call)
+        except RpcError:
+            self._broker.record(self._used(agent, tool, call, ok=False))
+            raise
+
+    # -- inside ------------------------------------------------------------------
+
+    async def _call(self, agent: Agent, tool: t.Tool, raw: dict[str, Any], call: str | None) -> str:
+        try:
+            arguments = tool.arguments.model_validate(raw)
+        except ValidationError as error:
+            raise RpcError(INVALID_PARAMS, problems(tool.arguments, error)) from None
+        turn = _turn(agent, call)
+        if not tool.once:
+            return await self._read(agent, tool, arguments, turn, call)
+        if call is None or turn is None:
+
+            def keep(_: str) -> Along:
+                return Along(events=(self._used(agent, tool, call, ok=True),))
+
+            return await self._broker.whole(self._work.do(agent, tool, arguments, keep))
+        running = agent.in_flight.get(call)
+        if running is None:
+            asked = Call(0, call, turn.message, tool.name, digest_of(raw), "")
+            running = self._broker.start(self._once(agent, tool, arguments, turn, asked))
+            agent.in_flight[call] = running
+            running.add_done_callback(lambda _: agent.in_flight.pop(call, None))
+        return await self._broker.finished(running)
+
+    async def _read(
+        self,
+        agent: Agent,
+        tool: t.Tool,
+        arguments: t.Arguments,
+        turn: Turn | None,
+        call: str | None,
+    ) -> str:
+        if isinstance(arguments, t.Recv):
+            name = call or f"-{self._broker.epoch}.{next(self._unnamed)}"
+            answer = await self._work.recv(agent, arguments, turn, name)
+        else:
+            answer = await self._work.list_agents(agent)
+        self._broker.record(self._used(agent, tool, call, ok=True))
+        return answer
+
+    async def _once(
+        self, agent: Agent, tool: t.Tool, arguments: t.Arguments, turn: Turn, asked: Call
+    ) -> str:
+        """Do it, or answer with what was stored when it was done."""
+        known = agent.calls.find(asked.name, asked.waking, asked.tool, asked.digest)
+        if known is None:
+            return await self._work.do(
+                agent, tool, arguments, lambda answer: self._kept(agent, tool, turn, asked, answer)
+            )
+        if known.name != asked.name or known.repeat:
+            taken = agent.calls.renamed(known, asked.name)
+            agent.calls.add(taken)  # at once, so that it answers one call only
+            try:
+                await self._broker.writer.submit(Unit(changes=(changes.rename_call(taken),)))
+            except RpcError:
+                agent.calls.add(known)
+                raise
+        return known.result
+
+    def _kept(self, agent: Agent, tool: t.Tool, turn: Turn, asked: Call, answer: str) -> Along:
+        call = replace(asked, id=next(self._broker.ids.call), result=answer)
+
+        def then() -> None:
+            if agent.mailbox.stands(turn):
+                agent.calls.add(call)
+
+        return Along(
+            events=(self._used(agent, tool, asked.name, ok=True),),
+            changes=(changes.add_call(agent.uid, call),),
+            then=then,
+        )
+
+    def _used(self, agent: Agent, tool: t.Tool, call: str | None, *, ok: bool) -> NewEvent:
+        running = agent.mailbox.running
+        turn = call.partition(":")[0][:40] if call else (None if running is None else running.id)
+        return self._broker.event(agent.uid, "tool", {"name": tool.name, "ok": ok}, turn)
+
+
+def _turn(agent: Agent, call: str | None) -> Turn | None:
+    """The turn that made the call; without a name, the one that runs."""
+    if call is None:
+        return agent.mailbox.running
+    try:
+        turn = turn_of(call)
+    except ValueError as error:
+        raise RpcError(INVALID_PARAMS, f"_meta hive/call: {error}") from None
+    if not agent.mailbox.stands(turn):
+        raise RpcError(CONFLICT, f"turn {turn.id} is over; nothing was done")
+    return turn

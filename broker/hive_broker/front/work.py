@@ -1,0 +1,118 @@
+"""What each tool does, once its arguments are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from hive_wire.jsonrpc import CONFLICT, INVALID_PARAMS, RpcError
+
+from ..core.addressing import Unaddressable, check_body
+from ..core.mailbox import Turn
+from ..core.reminders import BadTime, Reminder, parse_at, parse_every
+from ..service.agent import Agent
+from ..service.app import App
+from ..service.post import Along, Draft
+from ..service.questions import Asking
+from ..store.rows import Unit
+from . import tools as t
+
+Keep = Callable[[str], Along]
+"""From a call's answer to what is stored with its effect, so that it is never done twice."""
+
+
+def text(answer: dict[str, Any]) -> str:
+    return orjson.dumps(answer).decode()
+
+
+class Work:
+    """Tools with an effect: `do`. Tools that only read: `read`."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._effects: dict[type[t.Arguments], Callable[..., Awaitable[str]]] = {
+            t.Send: self._send,
+            t.AskOperator: self._ask,
+            t.Remind: self._remind,
+            t.CancelReminder: self._cancel_reminder,
+            t.RequestSpawn: self._spawn,
+            t.RequestApplyCommit: self._apply,
+        }
+
+    async def do(self, agent: Agent, tool: t.Tool, arguments: t.Arguments, keep: Keep) -> str:
+        """The answer, once effect and answer are on disk. Raises RpcError."""
+        if isinstance(arguments, t.Power):
+            return await self._power(agent, tool.name, arguments, keep)
+        return await self._effects[type(arguments)](agent, arguments, keep)
+
+    async def recv(self, agent: Agent, arguments: t.Recv, turn: Turn | None, call: str) -> str:
+        if turn is None:
+            raise RpcError(CONFLICT, "no turn runs; messages come to you as turns")
+        messages, draining = await self._app.receiving.recv(
+            agent, turn, call, arguments.max, arguments.wait_seconds
+        )
+        return text({"messages": messages, "unread": agent.mailbox.waiting, "draining": draining})
+
+    async def list_agents(self, agent: Agent) -> str:
+        return text(await self._app.requests.ask("list", {"uid": agent.uid}))
+
+    # -- in the broker -----------------------------------------------------------
+
+    async def _send(self, agent: Agent, a: t.Send, keep: Keep) -> str:
+        draft = Draft(a.to, a.body, a.in_reply_to)
+        sent = await self._app.post.from_agent(
+            agent, draft, lambda message: keep(text({"id": message.id, "thread": message.thread}))
+        )
+        return text({"id": sent.id, "thread": sent.thread})
+
+    async def _ask(self, agent: Agent, a: t.AskOperator, keep: Keep) -> str:
+        ident = next(self._app.broker.ids.question)
+        answer = text({"id": ident, "state": "open"})
+        asking = Asking(a.question, a.options, a.multi, a.ttl_seconds)
+        await self._app.questions.ask(agent, asking, ident, keep(answer))
+        return answer
+
+    async def _remind(self, agent: Agent, a: t.Remind, keep: Keep) -> str:
+        now = self._app.broker.clock.wall()
+        try:
+            check_body(a.body)
+            if (a.at is None) == (a.every is None):
+                raise BadTime('give either at or every, as in at="10m"')
+            every = None if a.every is None else parse_every(a.every)
+            due = now + every if every is not None else parse_at(a.at or "", now)
+        except (BadTime, Unaddressable) as error:
+            raise RpcError(INVALID_PARAMS, str(error)) from None
+        self._app.reminders.check_room(agent)
+        reminder = Reminder(next(self._app.broker.ids.reminder), agent.uid, a.body, due, every)
+        answer = text({"id": reminder.id, "due": round(due)})
+        await self._app.reminders.add(reminder, keep(answer))
+        return answer
+
+    async def _cancel_reminder(self, agent: Agent, a: t.CancelReminder, keep: Keep) -> str:
+        answer = text({"cancelled": a.id})
+        await self._app.reminders.cancel(agent, a.id, keep(answer))
+        return answer
+
+    # -- at the reconciler -------------------------------------------------------
+
+    async def _spawn(self, agent: Agent, a: t.RequestSpawn, keep: Keep) -> str:
+        wish = a.model_dump(exclude={"name"}, exclude_none=True)
+        return await self._wish("submit", agent, {"kind": "spawn", "agent": a.name, **wish}, keep)
+
+    async def _apply(self, agent: Agent, a: t.RequestApplyCommit, keep: Keep) -> str:
+        wish = {"kind": "apply", **a.model_dump()}
+        return await self._wish("submit", agent, wish, keep)
+
+    async def _power(self, agent: Agent, tool: str, a: t.Power, keep: Keep) -> str:
+        action = "stop" if tool == "kill" else tool
+        wish = {"action": action, "agent": a.agent, "reason": a.reason}
+        return await self._wish("power", agent, wish, keep)
+
+    async def _wish(self, method: str, agent: Agent, wish: dict[str, Any], keep: Keep) -> str:
+        answer = text(await self._app.requests.ask(method, {"uid": agent.uid, **wish}))
+        along = keep(answer)
+        unit = Unit(events=along.events, changes=along.changes)
+        await self._app.broker.writer.submit(unit, lambda _: along.then())
+        return answer

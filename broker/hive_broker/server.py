@@ -1,0 +1,83 @@
+"""The whole broker of one root, from open to close."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from hive_wire.jsonrpc import Handlers, Peer, listen
+from hive_wire.paths import Layout
+
+from .core.clock import Clock
+from .front.doors import Doors
+from .front.host_api import HostApi
+from .service.app import App
+from .service.broker import Broker
+
+
+class AlreadyRunning(Exception):
+    """Another broker serves this root."""
+
+
+@asynccontextmanager
+async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[App]:
+    """Serves the root while entered. Raises AlreadyRunning, DatabaseRefused, OSError."""
+    with _lock(layout):
+        broker = await Broker.open(layout.broker / "broker.db", clock or Clock())
+        app = App(broker, layout.requests_sock)
+        doors = Doors(app, layout)
+        peers: set[Peer] = set()
+        server = None
+        requests = asyncio.create_task(app.requests.run())
+        try:
+            await doors.settle()
+            api = HostApi(app, doors.settle).handlers()
+            server = await listen(layout.broker_sock, lambda: _peer(api, peers), mode=0o660)
+            yield app
+        finally:
+            if server is not None:
+                server.close()
+                layout.broker_sock.unlink(missing_ok=True)
+            requests.cancel()
+            await asyncio.gather(requests, return_exceptions=True)
+            for peer in list(peers):
+                peer.close()
+            await doors.close()
+            for agent in broker.agents.values():
+                if agent.peer is not None:
+                    agent.peer.close()
+            await broker.close()
+
+
+def _peer(handlers: Handlers, peers: set[Peer]) -> Peer:
+    peer = Peer(handlers, on_close=peers.discard)
+    peers.add(peer)
+    return peer
+
+
+@contextmanager
+def _lock(layout: Layout) -> Iterator[None]:
+    """One broker a root: two writers would harm the database."""
+    layout.broker.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if layout.tag:
+        layout.make_run()
+    path = layout.broker / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise AlreadyRunning(
+                f"another broker serves {layout.root} already (process {owner or 'unknown'})"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

@@ -1,0 +1,88 @@
+"""One live agent as the broker has it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from hive_wire.jsonrpc import UNAVAILABLE, Peer, RpcError
+from hive_wire.protocol import AgentState as StateName
+from hive_wire.protocol import RegistryAgent
+
+from ..core.budget import Spending, price
+from ..core.calls import CallLog
+from ..core.clock import Clock
+from ..core.gate import Gate
+from ..core.mailbox import Mailbox
+from ..store.load import AgentState
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What people see of an agent's state; `until` in unix seconds."""
+
+    state: StateName
+    detail: str = ""
+    until: float | None = None
+
+
+class Agent:
+    """`lock` is held over every step that decides, writes and then applies."""
+
+    def __init__(self, stored: AgentState, clock: Clock) -> None:
+        self.record: RegistryAgent = stored.record
+        self.mailbox = Mailbox(
+            (replace(d, not_before=clock.steady_at(d.not_before)) for d in stored.deliveries),
+            stored.running,
+        )
+        self.gate = Gate(fenced=stored.fenced)
+        self.calls = CallLog(stored.calls)
+        self.spending = _spending(stored, clock)
+        self.dead = stored.dead
+        self.boot = stored.boot
+        self.acked = stored.acked
+        self.lock = asyncio.Lock()
+        self.stream_lock = asyncio.Lock()
+        self.in_flight: dict[str, asyncio.Task[str]] = {}  # tool calls by name
+        self.peer: Peer | None = None
+        self.ready = False  # hello was answered on `peer`
+        self.known = False  # said hello since the broker started
+        self.away_since = clock.steady()
+        self.reported = Shown("starting")
+        self.shown = Shown("offline")
+        self.since = clock.wall()
+        self.last_event = 0
+        self.last_seen: float | None = None
+        self.news = asyncio.Event()  # set and replaced by `wake`
+
+    @property
+    def uid(self) -> str:
+        return self.record.uid
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    def connected(self) -> Peer:
+        """The harness. Raises RpcError(UNAVAILABLE) when it is not there."""
+        if self.peer is None or not self.ready:
+            raise RpcError(
+                UNAVAILABLE, f"{self.name} is offline; its container is stopped or starting"
+            )
+        return self.peer
+
+    def wake(self) -> None:
+        """Whoever waits on `news` looks at this agent again."""
+        self.news.set()
+        self.news = asyncio.Event()
+
+
+def _spending(stored: AgentState, clock: Clock) -> Spending:
+    spending = Spending()
+    for at in stored.starts:
+        spending.turns.add(clock.steady_at(at), 1)
+    for at, usd in stored.claimed:
+        spending.claimed.add(clock.steady_at(at), usd)
+    for at, usage in stored.metered:
+        spending.metered.add(clock.steady_at(at), price(usage))
+    return spending

@@ -1,0 +1,53 @@
+"""The services put together over one broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .bodies import Bodies
+from .broker import Broker
+from .dead import DeadLetters
+from .deliveries import Deliveries
+from .exports import Exports
+from .metering import Metering
+from .post import Post
+from .presence import Presence
+from .questions import Questions
+from .receiving import Receiving
+from .registry import Registrar
+from .reminders import Reminders
+from .requests import Requests
+from .stops import Stops
+from .turns import Turns
+
+
+class App:
+    def __init__(self, broker: Broker, requests_sock: Path) -> None:
+        self.broker = broker
+        self.bodies = Bodies(broker.reader)
+        self.presence = Presence(broker)
+        self.deliveries = Deliveries(broker, self.presence, self.bodies)
+        self.turns = Turns(broker, self.presence, self.bodies, self.deliveries)
+        self.receiving = Receiving(broker, self.bodies)
+        self.stops = Stops(broker, self.presence, self.deliveries)
+        self.post = Post(broker, self.deliveries)
+        self.questions = Questions(broker, self.deliveries)
+        self.reminders = Reminders(broker, self.deliveries)
+        self.dead = DeadLetters(broker, self.deliveries)
+        self.metering = Metering(broker, self.presence)
+        self.registrar = Registrar(broker, self.presence, self.deliveries, self.questions)
+        self.exports = Exports()
+        self.requests = Requests(requests_sock)
+
+    def status(self) -> dict[str, Any]:
+        """As docs/protocol.md, `status`."""
+        agents = self.broker.agents.values()
+        return {
+            "epoch": self.broker.epoch,
+            "messages": self.broker.writer.messages,
+            "open": sum(agent.mailbox.size for agent in agents),
+            "dead": sum(agent.dead for agent in agents),
+            "agents": len(agents),
+            "synchronous": "full",
+        }

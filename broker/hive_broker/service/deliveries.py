@@ -1,0 +1,111 @@
+"""Queues messages for agents and grants turns, the moment nothing stands against it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ..core.mailbox import Turn
+from ..store import changes
+from ..store.rows import NewMessage, Unit
+from .agent import Agent
+from .bodies import Bodies
+from .broker import Broker
+from .presence import Presence
+
+PUMP_AT_ONCE = 100
+
+
+class Deliveries:
+    """`arrived` and `pump` only; whoever changes what stands against a grant calls `pump`."""
+
+    def __init__(self, broker: Broker, presence: Presence, bodies: Bodies) -> None:
+        self._broker = broker
+        self._presence = presence
+        self._bodies = bodies
+
+    def arrived(self, message: NewMessage) -> None:
+        """`message` is on disk: queue it for each live recipient, and deliver."""
+        self._bodies.remember(message)
+        found = [a for uid in message.recipients if (a := self._broker.agents.get(uid))]
+        for agent in found:
+            agent.mailbox.arrive(message.id)
+        self.pump_all(found)
+
+    def pump_all(self, agents: list[Agent]) -> None:
+        """Pump many, a hundred at a time, so that a broadcast holds up nobody."""
+        for agent in agents[:PUMP_AT_ONCE]:
+            self.pump(agent)
+        if len(agents) > PUMP_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self.pump_all, agents[PUMP_AT_ONCE:])
+
+    def pump(self, agent: Agent) -> None:
+        """Grant the next turn if nothing stands against it."""
+        agent.wake()
+        now = self._broker.clock.steady()
+        blocked = agent.gate.fenced or self._broker.paused(agent.uid) is not None
+        if not agent.ready or agent.mailbox.running is not None or blocked:
+            return
+        again = self._when_open(agent, now)
+        if again is not None:
+            self._broker.alarms.set(("pump", agent.uid), again, lambda: self._ring(agent))
+            return
+        turn = agent.mailbox.grant(now)
+        if turn is not None:
+            self._started(agent, turn, now)
+            self.push(agent, turn)
+
+    def _when_open(self, agent: Agent, now: float) -> float | None:
+        """When to look again, or None when a turn may start now or nothing waits."""
+        ready_at = agent.mailbox.ready_at()
+        if ready_at is None:
+            return None
+        if agent.gate.held(now):
+            return agent.gate.held_until()
+        limit = self._presence.limit(agent)
+        if limit is not None:
+            self._presence.refresh(agent)
+            return limit.until
+        return ready_at if ready_at > now else None
+
+    def _ring(self, agent: Agent) -> None:
+        if self._broker.agents.get(agent.uid) is agent:
+            self._presence.refresh(agent)
+            self.pump(agent)
+
+    def _started(self, agent: Agent, turn: Turn, now: float) -> None:
+        agent.spending.turns.add(now, 1)
+        broker = self._broker
+        data = {"turn": turn.id, "message": turn.message, "attempt": turn.attempt}
+        broker.writer.post(
+            Unit(
+                events=(broker.event(agent.uid, "turn.started", data, turn.id),),
+                changes=(changes.start_turn(agent.uid, turn, broker.clock.wall()),),
+            )
+        )
+
+    def push(self, agent: Agent, turn: Turn) -> None:
+        """Send the grant; at once when the message is in memory."""
+        peer, message = agent.peer, self._bodies.at_hand(turn.message)
+        if peer is None:
+            return
+        if message is not None:
+            peer.notify("grant", grant(agent, turn, message))
+            return
+
+        async def read_and_push() -> None:
+            body = await self._bodies.get(turn.message)
+            if agent.peer is peer and agent.mailbox.running == turn:
+                peer.notify("grant", grant(agent, turn, body))
+
+        self._broker.spawn(read_and_push())
+
+    def _pump_all(self, agents: list[Agent]) -> None:
+        for agent in agents[:PUMP_AT_ONCE]:
+            self.pump(agent)
+        if len(agents) > PUMP_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._pump_all, agents[PUMP_AT_ONCE:])
+
+
+def grant(agent: Agent, turn: Turn, message: dict[str, Any]) -> dict[str, Any]:
+    return {"turn": turn.id, "message": message, "unread": agent.mailbox.waiting}

@@ -1,0 +1,121 @@
+"""Event history: what was committed goes to every subscription, in order, each once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from hive_wire.jsonrpc import Peer
+
+from ..store.reader import PAGE_BYTES, Reader, Span
+from ..store.rows import StoredEvent
+
+RECENT_BYTES = 4 << 20
+PAGE = 500
+
+
+class History:
+    """The newest events stay in memory; whoever is further behind reads the disk."""
+
+    def __init__(self, reader: Reader, last: int, name_of: Callable[[str | None], str]) -> None:
+        self.last = last
+        self._reader = reader
+        self._name_of = name_of
+        self._recent: deque[tuple[StoredEvent, int]] = deque()
+        self._recent_bytes = 0
+        self._dropped = last  # every newer event is in `_recent`
+        self._news = asyncio.Event()
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    def committed(self, events: tuple[StoredEvent, ...]) -> None:
+        """Called with each commit's events, in their order."""
+        for event in events:
+            size = 200 + len(orjson.dumps(event.data))
+            self._recent.append((event, size))
+            self._recent_bytes += size
+        while self._recent_bytes > RECENT_BYTES:
+            event, size = self._recent.popleft()
+            self._recent_bytes -= size
+            self._dropped = event.id
+        self.last = events[-1].id
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def as_json(self, event: StoredEvent) -> dict[str, Any]:
+        return event.as_json(self._name_of(event.agent))
+
+    def subscribe(self, peer: Peer, after: int | None, uid: str | None, stream: bool) -> int:
+        """Send `events` notifications to `peer` from `after` on (None: from now), until
+        it closes. Returns the cursor they start behind."""
+        cursor = self.last if after is None else min(after, self.last)
+        pump = asyncio.create_task(self._pump(peer, cursor, uid, stream))
+        self._pumps.add(pump)
+        pump.add_done_callback(self._pumps.discard)
+        return cursor
+
+    def page(self, events: list[StoredEvent], *, newest: bool) -> list[dict[str, Any]]:
+        """As many of a page as one answer holds; the newest of them if so asked."""
+        chunks = list(self._chunks(events[::-1] if newest else events))
+        found = chunks[0] if chunks else []
+        return found[::-1] if newest else found
+
+    async def close(self) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    # -- inside ----------------------------------------------------------------
+
+    async def _pump(self, peer: Peer, cursor: int, uid: str | None, stream: bool) -> None:
+        """Pulls from its own cursor: a slow reader delays only itself and costs nothing."""
+        while not peer.closed.is_set():
+            news, end = self._news, self.last
+            if cursor >= end:
+                await _first_of(news, peer.closed)
+                continue
+            events, cursor = await self._behind(cursor, end, uid, stream)
+            for chunk in self._chunks(events):
+                await peer.drained()
+                peer.notify("events", {"events": chunk})
+
+    async def _behind(
+        self, cursor: int, end: int, uid: str | None, stream: bool
+    ) -> tuple[list[StoredEvent], int]:
+        """Wanted events behind `cursor` up to `end`, and how far that looked."""
+        if cursor >= self._dropped:
+            recent = [event for event, _ in self._recent if cursor < event.id <= end]
+            wanted = [e for e in recent if _wanted(e, uid, stream)]
+            return wanted, end
+        events = await self._reader.events(uid, Span(PAGE, cursor, end + 1), stream=stream)
+        return events, events[-1].id if len(events) == PAGE else end
+
+    def _chunks(self, events: list[StoredEvent]) -> list[list[dict[str, Any]]]:
+        """The events in frames that fit."""
+        chunks: list[list[dict[str, Any]]] = []
+        room = 0
+        for event in events:
+            row = self.as_json(event)
+            size = len(orjson.dumps(row))
+            if size > room or len(chunks[-1]) >= PAGE:
+                chunks.append([])
+                room = PAGE_BYTES
+            chunks[-1].append(row)
+            room -= size
+        return chunks
+
+
+def _wanted(event: StoredEvent, uid: str | None, stream: bool) -> bool:
+    return (uid is None or event.agent == uid) and (stream or not event.stream)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

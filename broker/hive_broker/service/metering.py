@@ -1,0 +1,30 @@
+"""What the gateway counted of an agent's use, for its budget."""
+
+from __future__ import annotations
+
+from hive_wire.protocol import Usage
+
+from ..core.budget import price
+from ..store import changes
+from ..store.rows import Unit
+from .broker import Broker
+from .presence import Presence
+
+
+class Metering:
+    def __init__(self, broker: Broker, presence: Presence) -> None:
+        self._broker = broker
+        self._presence = presence
+
+    async def used(self, uid: str, usage: Usage, at: float) -> None:
+        """Store it; `at` in unix seconds."""
+        broker = self._broker
+
+        def then(_: object) -> None:
+            agent = broker.agents.get(uid)
+            if agent is not None:
+                now = broker.clock.steady()
+                agent.spending.metered.add(min(broker.clock.steady_at(at), now), price(usage))
+                self._presence.refresh(agent)
+
+        await broker.writer.submit(Unit(changes=(changes.meter(uid, usage, at),)), then)

@@ -1,0 +1,162 @@
+"""Sends messages: who may write to whom, threads, and one body with many deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hive_wire.jsonrpc import NOT_FOUND, REFUSED, RpcError
+from hive_wire.names import EVERYONE, OPERATOR
+
+from ..core.addressing import Unaddressable, check_body, recipients
+from ..store.rows import Change, NewEvent, NewMessage, Unit, Written
+from .agent import Agent
+from .broker import Broker
+from .deliveries import Deliveries
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """What a tool call stores together with its effect, and applies once it is stored."""
+
+    events: tuple[NewEvent, ...] = ()
+    changes: tuple[Change, ...] = ()
+    then: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    to: str
+    body: str
+    in_reply_to: int | None = None
+    thread: int | None = None
+    key: str | None = None
+
+
+class Post:
+    def __init__(self, broker: Broker, deliveries: Deliveries) -> None:
+        self._broker = broker
+        self._deliveries = deliveries
+
+    async def from_agent(
+        self, agent: Agent, draft: Draft, along: Callable[[NewMessage], Along]
+    ) -> NewMessage:
+        """An agent's message; what `along` makes of it is stored with it.
+
+        Raises RpcError(REFUSED) with words for the model.
+        """
+        try:
+            check_body(draft.body)
+            to = recipients(
+                draft.to,
+                self._broker.names,
+                sender=agent.name,
+                may_send_to=agent.record.may_send_to,
+            )
+        except Unaddressable as error:
+            raise RpcError(REFUSED, str(error)) from None
+        thread = None
+        if draft.in_reply_to is not None:
+            thread = await self._broker.reader.concerns(draft.in_reply_to, agent.uid)
+            if thread is None:
+                raise RpcError(
+                    REFUSED,
+                    f"in_reply_to: you have no message {draft.in_reply_to}; "
+                    "give the id of one that you got or sent, or leave it out",
+                )
+        message = self._message(draft, (agent.uid, agent.name), to, thread)
+        beside = along(message)
+        unit = Unit(
+            messages=(message,),
+            events=(self._broker.message_event(message), *beside.events),
+            changes=beside.changes,
+        )
+
+        def then(_: object) -> None:
+            beside.then()
+            self._deliveries.arrived(message)
+
+        await self._broker.writer.submit(unit, then)
+        return message
+
+    async def from_operator(self, draft: Draft, by: str) -> dict[str, int]:
+        """`{id, thread}`; a key that was used before gives the message of then.
+
+        Raises RpcError.
+        """
+        if draft.to == OPERATOR:
+            raise RpcError(REFUSED, "the operator cannot write to the operator; name an agent")
+        to = self._recipients(draft.to, draft.body)
+        thread = draft.thread
+        if draft.in_reply_to is not None:
+            thread = (await self._existing("in_reply_to", draft.in_reply_to))["thread"]
+        elif thread is not None:
+            thread = (await self._existing("thread", thread))["thread"]
+        return await self._send(self._message(draft, (OPERATOR, OPERATOR), to, thread, by))
+
+    async def from_system(
+        self, to: str, kind: str, body: str, data: dict[str, Any] | None, key: str
+    ) -> int:
+        """The id of a system message to one agent or the operator; once per key."""
+        if to == EVERYONE:
+            raise RpcError(REFUSED, "a system message goes to one agent or the operator")
+        uids = self._recipients(to, body)
+        message = self._broker.system_message(uids[0] if uids else to, kind, body, data, key)
+        return (await self._send(replace(message, recipients=uids)))["id"]
+
+    # -- inside ----------------------------------------------------------------
+
+    def _recipients(self, to: str, body: str) -> tuple[str, ...]:
+        try:
+            found = recipients(to, self._broker.names)
+        except Unaddressable as error:
+            raise RpcError(NOT_FOUND, str(error)) from None
+        try:
+            check_body(body)
+        except Unaddressable as error:
+            raise RpcError(REFUSED, str(error)) from None
+        return found
+
+    async def _existing(self, what: str, ident: int) -> dict[str, Any]:
+        found = await self._broker.reader.message(ident)
+        if found is None:
+            raise RpcError(NOT_FOUND, f"{what}: there is no message {ident}")
+        return found
+
+    def _message(
+        self,
+        draft: Draft,
+        sender: tuple[str, str],
+        to: tuple[str, ...],
+        thread: int | None,
+        by: str | None = None,
+    ) -> NewMessage:
+        """`sender` is (uid, name); `by` the person behind the operator."""
+        ident = next(self._broker.ids.message)
+        return NewMessage(
+            id=ident,
+            sender=sender[0],
+            sender_name=sender[1],
+            to=draft.to,
+            kind="text",
+            body=draft.body,
+            thread=thread or ident,
+            at=self._broker.clock.wall(),
+            recipients=to,
+            data=None if by is None else {"by": by},
+            in_reply_to=draft.in_reply_to,
+            key=draft.key,
+        )
+
+    async def _send(self, message: NewMessage) -> dict[str, int]:
+        def then(written: Written) -> None:
+            if written.duplicate is None:
+                self._deliveries.arrived(message)
+
+        unit = Unit(messages=(message,), events=(self._broker.message_event(message),))
+        written = await self._broker.writer.submit(unit, then)
+        if written.duplicate is None:
+            return {"id": message.id, "thread": message.thread}
+        before = await self._existing("key", written.duplicate)
+        return {"id": written.duplicate, "thread": before["thread"]}

@@ -1,0 +1,171 @@
+"""Questions to the operator: asked, answered (late, too), expired, withdrawn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hive_wire.jsonrpc import BUSY, CONFLICT, NOT_FOUND, RpcError
+
+from ..core.addressing import preview
+from ..core.questions import Question, Unanswerable, answer_text
+from ..store import changes
+from ..store.rows import NewEvent, NewMessage, Unit
+from .agent import Agent
+from .broker import Broker
+from .deliveries import Deliveries
+from .post import Along
+
+MOST_OPEN = 50  # questions that one agent may have open
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    text: str
+    options: tuple[str, ...]
+    multi: bool
+    ttl: float | None
+
+
+class Questions:
+    """Open ones are in memory; every change goes through one lock."""
+
+    def __init__(self, broker: Broker, deliveries: Deliveries) -> None:
+        self._broker = broker
+        self._deliveries = deliveries
+        self._lock = asyncio.Lock()
+        for question in broker.questions.values():
+            self._arm(question)
+
+    async def ask(self, agent: Agent, asking: Asking, ident: int, along: Along) -> None:
+        """Store the question `ident`. Raises RpcError(BUSY) when too many are open."""
+        mine = [q for q in self._broker.questions.values() if q.uid == agent.uid]
+        if len(mine) >= MOST_OPEN:
+            raise RpcError(BUSY, f"you have {len(mine)} open questions; wait for answers first")
+        now = self._broker.clock.wall()
+        question = Question(
+            id=ident,
+            uid=agent.uid,
+            text=asking.text,
+            options=asking.options,
+            multi=asking.multi,
+            asked=now,
+            expires=None if asking.ttl is None else now + asking.ttl,
+        )
+
+        def then(_: object) -> None:
+            self._broker.questions[question.id] = question
+            self._arm(question)
+            along.then()
+
+        unit = Unit(
+            events=(self._event(question), *along.events),
+            changes=(changes.set_question(question), *along.changes),
+        )
+        await self._broker.writer.submit(unit, then)
+
+    async def answer(self, ident: int, by: str, text: str | None, choices: Sequence[str]) -> None:
+        """Store the answer and send it to the asker, at once. Raises RpcError."""
+        async with self._lock:
+            question = await self._find(ident)
+            try:
+                answered = question.answered(by, text, choices)
+            except Unanswerable as error:
+                raise RpcError(CONFLICT, str(error)) from None
+            given = answered.answer or {}
+            data = {"id": ident, "question": question.text, **given}
+            message = self._broker.system_message(
+                question.uid, "operator_answered", answer_text(answered), data
+            )
+            await self._become(answered, (message,))
+
+    async def typing(self, ident: int) -> float | None:
+        """Somebody types an answer: when the question expires now."""
+        async with self._lock:
+            question = await self._find(ident)
+            later = question.typing(self._broker.clock.wall())
+            if later != question:
+                await self._become(later, ())
+            return later.expires
+
+    async def withdraw_all(self, uid: str) -> None:
+        """The asker is gone."""
+        async with self._lock:
+            for question in [q for q in self._broker.questions.values() if q.uid == uid]:
+                await self._become(question.withdrawn(), ())
+
+    async def listed(self, *, only_open: bool, limit: int) -> list[dict[str, Any]]:
+        found = await self._broker.reader.questions(only_open, limit)
+        return [self.as_json(question) for question in found]
+
+    def as_json(self, question: Question) -> dict[str, Any]:
+        """As docs/protocol.md, `Question`."""
+        q = question
+        return {
+            "id": q.id,
+            "agent": self._broker.name_of.get(q.uid, q.uid),
+            "uid": q.uid,
+            "text": q.text,
+            "options": list(q.options),
+            "multi": q.multi,
+            "asked": q.asked,
+            "expires": q.expires,
+            "state": q.state,
+            "answer": q.answer,
+            "answered_by": q.answered_by,
+        }
+
+    # -- inside ----------------------------------------------------------------
+
+    async def _find(self, ident: int) -> Question:
+        found = self._broker.questions.get(ident) or await self._broker.reader.question(ident)
+        if found is None:
+            raise RpcError(NOT_FOUND, f"there is no question {ident}")
+        return found
+
+    async def _become(self, question: Question, messages: tuple[NewMessage, ...]) -> None:
+        def then(_: object) -> None:
+            if question.state == "open":
+                self._broker.questions[question.id] = question
+            else:
+                self._broker.questions.pop(question.id, None)
+            self._arm(question)
+            for message in messages:
+                self._deliveries.arrived(message)
+
+        unit = Unit(
+            messages=messages,
+            events=(self._event(question), *map(self._broker.message_event, messages)),
+            changes=(changes.set_question(question),),
+        )
+        await self._broker.writer.submit(unit, then)
+
+    async def _expire(self, ident: int) -> None:
+        async with self._lock:
+            question = self._broker.questions.get(ident)
+            if question is None or question.expires is None:
+                return
+            if question.expires > self._broker.clock.wall():
+                self._arm(question)
+                return
+            body = (
+                f"Nobody answered question {ident} in time: {preview(question.text)} "
+                "Go on as you think best; a late answer still reaches you."
+            )
+            data = {"id": ident, "question": question.text}
+            message = self._broker.system_message(question.uid, "question_expired", body, data)
+            await self._become(question.expired(), (message,))
+
+    def _arm(self, question: Question) -> None:
+        alarm = ("question", question.id)
+        if question.state != "open" or question.expires is None:
+            self._broker.alarms.cancel(alarm)
+            return
+        when = self._broker.clock.steady_at(question.expires)
+        expire = self._expire
+        self._broker.alarms.set(alarm, when, lambda: self._broker.spawn(expire(question.id)))
+
+    def _event(self, question: Question) -> NewEvent:
+        return self._broker.event(question.uid, "question", self.as_json(question))

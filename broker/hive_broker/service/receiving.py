@@ -1,0 +1,80 @@
+"""recv: a running turn takes further messages, which are settled with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import orjson
+
+from hive_wire.jsonrpc import CONFLICT, RpcError
+
+from ..core.mailbox import Pick, Turn
+from ..store import changes
+from ..store.rows import Unit
+from .agent import Agent
+from .bodies import Bodies
+from .broker import Broker
+
+ANSWER_BYTES = 800 << 10  # as JSON within JSON; one message is always less
+
+
+class Receiving:
+    """Acknowledged attachments only: what recv answers with is the turn's on disk."""
+
+    def __init__(self, broker: Broker, bodies: Bodies) -> None:
+        self._broker = broker
+        self._bodies = bodies
+
+    async def recv(
+        self, agent: Agent, turn: Turn, call: str, limit: int, wait: float
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Messages attached to `turn`, and whether a hold is on.
+
+        Waits up to `wait` seconds for one while none is there. Raises
+        RpcError(CONFLICT) when the turn is over.
+        """
+        clock = self._broker.clock
+        deadline = clock.steady() + wait
+        while True:
+            news = agent.news
+            found, draining = await self._broker.whole(self._attach(agent, turn, call, limit))
+            left = deadline - clock.steady()
+            if found or draining or left <= 0:
+                return found, draining
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await news.wait()
+
+    async def _attach(
+        self, agent: Agent, turn: Turn, call: str, limit: int
+    ) -> tuple[list[dict[str, Any]], bool]:
+        async with agent.lock:
+            if not agent.mailbox.stands(turn):
+                raise RpcError(CONFLICT, "that turn is over")
+            now = self._broker.clock.steady()
+            draining = agent.gate.held(now) or agent.gate.fenced
+            stopped = draining or self._broker.paused(agent.uid) is not None
+            pick = agent.mailbox.pick(turn.message, call, limit, now)
+            if stopped:
+                pick = Pick(turn.message, pick.owed, ())
+            pick, found = _fitting(pick, await self._bodies.get_all(pick.all))
+            if pick.all:
+                rows = tuple(changes.attach(agent.uid, m, turn.message, call) for m in pick.all)
+                await self._broker.writer.submit(
+                    Unit(changes=rows), lambda _: agent.mailbox.attach(pick, call)
+                )
+            return found, draining
+
+
+def _fitting(pick: Pick, messages: list[dict[str, Any]]) -> tuple[Pick, list[dict[str, Any]]]:
+    """As much of the pick as one answer holds."""
+    size, count = 0, 0
+    for message in messages:
+        size += len(orjson.dumps(orjson.dumps(message).decode()))
+        if size > ANSWER_BYTES and count:
+            break
+        count += 1
+    owed = pick.owed[:count]
+    return Pick(pick.waking, owed, pick.fresh[: count - len(owed)]), messages[:count]

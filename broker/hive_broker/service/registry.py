@@ -1,0 +1,98 @@
+"""Which agents there are, as the reconciler says; kept on disk and served without it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
+from hive_wire.protocol import Registry, RegistryAgent
+
+from ..store import changes
+from ..store.rows import Unit
+from .agent import Agent
+from .broker import Broker
+from .deliveries import Deliveries
+from .presence import Presence
+from .questions import Questions
+
+
+class Registrar:
+    """Takes registries, one after the other."""
+
+    def __init__(
+        self, broker: Broker, presence: Presence, deliveries: Deliveries, questions: Questions
+    ) -> None:
+        self._broker = broker
+        self._presence = presence
+        self._deliveries = deliveries
+        self._questions = questions
+        self._lock = asyncio.Lock()
+
+    async def set(self, registry: Registry, on_change: Callable[[], Awaitable[None]]) -> None:
+        """Take the registry; who is missing is retired. Then `on_change`.
+
+        Raises RpcError(INVALID_PARAMS).
+        """
+        _check(registry)
+        async with self._lock:
+            wanted = {record.uid: record for record in registry.agents}
+            gone = [uid for uid in self._broker.agents if uid not in wanted]
+            changed = [r for r in wanted.values() if self._record(r.uid) != r]
+            if gone or changed:
+                await self._store(gone, changed)
+            for uid in gone:
+                await self._questions.withdraw_all(uid)
+            await on_change()
+
+    def _record(self, uid: str) -> RegistryAgent | None:
+        agent = self._broker.agents.get(uid)
+        return None if agent is None else agent.record
+
+    async def _store(self, gone: list[str], changed: list[RegistryAgent]) -> None:
+        broker, wall = self._broker, self._broker.clock.wall()
+        rows = [changes.retire_agent(uid, wall) for uid in gone]
+        rows += [changes.set_agent(record) for record in changed]
+        await broker.writer.submit(Unit(changes=tuple(rows)))
+        for uid in gone:
+            self._retire(broker.agents[uid])
+        for record in changed:
+            agent = broker.agents.get(record.uid)
+            if agent is None:
+                await self._adopt(record.uid)
+            else:
+                self._update(agent, record)
+        broker.names = {agent.name: uid for uid, agent in broker.agents.items()}
+
+    async def _adopt(self, uid: str) -> None:
+        """Make a new or returning agent live, with the mail that waited for it."""
+        now = self._broker.clock.wall()
+        agent = self._broker.adopt(await self._broker.reader.agent_state(uid, now))
+        late = await self._broker.reader.agent_state(uid, now)  # came while it was read
+        for delivery in late.deliveries:
+            agent.mailbox.arrive(delivery.message)
+
+    def _update(self, agent: Agent, record: RegistryAgent) -> None:
+        agent.record = record
+        self._broker.name_of[agent.uid] = record.name
+        self._presence.refresh(agent)
+        self._deliveries.pump(agent)
+
+    def _retire(self, agent: Agent) -> None:
+        """Its mail stays on disk; nobody reads it unless the uid comes back."""
+        peer, agent.peer, agent.ready = agent.peer, None, False
+        if peer is not None:
+            peer.close()
+        self._presence.refresh(agent)
+        del self._broker.agents[agent.uid]
+        for alarm in ("pump", "limit"):
+            self._broker.alarms.cancel((alarm, agent.uid))
+        agent.wake()
+
+
+def _check(registry: Registry) -> None:
+    for what in ("uid", "name"):
+        values = [getattr(record, what) for record in registry.agents]
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise RpcError(INVALID_PARAMS, f"two agents have the {what} {twice[0]!r}")

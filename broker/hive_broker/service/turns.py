@@ -1,0 +1,197 @@
+"""Turns begin and end: hellos, terminal events, and what goes dead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hive_wire.jsonrpc import CONFLICT, Peer, RpcError
+from hive_wire.protocol import Hello, TurnEnd
+
+from ..core.mailbox import Delivery, Ending, Turn, Verdict
+from ..store import changes
+from ..store.rows import Change, NewMessage, Unit
+from .agent import Agent
+from .bodies import Bodies
+from .broker import Broker
+from .deliveries import Deliveries, grant
+from .presence import Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The answer to a hello; `again`: a turn was granted that the harness never heard of."""
+
+    answer: dict[str, Any]
+    again: Turn | None
+
+
+class Turns:
+    """Every step holds the agent's lock, commits, and applies in the commit's callback."""
+
+    def __init__(
+        self, broker: Broker, presence: Presence, bodies: Bodies, deliveries: Deliveries
+    ) -> None:
+        self._broker = broker
+        self._presence = presence
+        self._bodies = bodies
+        self._deliveries = deliveries
+
+    async def hello(self, agent: Agent, peer: Peer, hello: Hello) -> Welcome:
+        """Settle what ended, see what runs, and let `peer` take the place of any other."""
+        async with agent.lock:
+            old, agent.peer, agent.ready = agent.peer, None, False
+            if old is not None:
+                old.close()
+            for end in hello.ended:
+                await self._close(agent, end)
+            new_boot = hello.boot != agent.boot
+            claimed = None if hello.running is None else Turn.parse(hello.running.turn)
+            fenced = agent.gate.fenced and not new_boot and claimed is not None
+            if fenced:  # it was to be stopped, and nothing may run in it
+                claimed = None
+            greeting = agent.mailbox.greet(claimed, new_boot=new_boot)
+            if greeting.lost is not None:
+                lost = TurnEnd(turn=greeting.lost.id, outcome="failed", cause="restarted")
+                await self._close(agent, lost, discarded=hello.session is None)
+            await self._welcome(agent, hello, new_boot=new_boot)
+            resume = None
+            if greeting.resume is not None and hello.running is not None:
+                resume = await self._resume(agent, greeting.resume, hello.running.handed)
+            if not peer.closed.is_set():
+                agent.peer = peer
+        answer = {
+            "name": agent.name,
+            "uid": agent.uid,
+            "acked": agent.acked,
+            "resume": resume,
+            "confirmed": [end.turn for end in hello.ended],
+            "drop": fenced or greeting.drop,
+        }
+        return Welcome(answer, greeting.again)
+
+    def open_for(self, agent: Agent, peer: Peer, welcome: Welcome) -> None:
+        """The hello was answered: from now on `peer` gets what is to be delivered."""
+        if agent.peer is not peer or self._broker.agents.get(agent.uid) is not agent:
+            return
+        agent.ready = agent.known = True
+        agent.last_seen = self._broker.clock.wall()
+        self._presence.refresh(agent)
+        if welcome.again is not None and not agent.gate.fenced:
+            self._deliveries.push(agent, welcome.again)
+        self._deliveries.pump(agent)
+
+    def lost(self, agent: Agent, peer: Peer) -> None:
+        """The connection ended. Its turn stays leased: the same harness may come back."""
+        if agent.peer is not peer:
+            return
+        agent.peer, agent.ready = None, False
+        agent.away_since = self._broker.clock.steady()
+        self._broker.record(self._broker.event(agent.uid, "offline", {}))
+        self._presence.refresh(agent)
+
+    async def _welcome(self, agent: Agent, hello: Hello, *, new_boot: bool) -> None:
+        def then(_: object) -> None:
+            if new_boot:
+                agent.boot, agent.acked = hello.boot, 0
+                agent.gate.new_boot()
+                self._broker.fenced.discard(agent.uid)
+
+        ready = self._broker.event(agent.uid, "ready", {"boot": hello.boot})
+        boot = (changes.set_boot(agent.uid, hello.boot),) if new_boot else ()
+        await self._broker.writer.submit(Unit(events=(ready,), changes=boot), then)
+
+    async def _resume(self, agent: Agent, turn: Turn, handed: tuple[str, ...]) -> dict[str, Any]:
+        started = changes.start_turn(agent.uid, turn, self._broker.clock.wall())
+        self._broker.writer.post(Unit(changes=(started,)))
+        agent.mailbox.resume(turn)
+        agent.mailbox.owe(turn.message, frozenset(handed))
+        agent.calls.handed(turn, frozenset(handed))
+        return grant(agent, turn, await self._bodies.get(turn.message))
+
+    # -- terminal events -------------------------------------------------------
+
+    async def turn_end(self, agent: Agent, peer: Peer, end: TurnEnd) -> None:
+        """Store the end of a turn and close its messages, at once and once."""
+        async with agent.lock:
+            if agent.peer is not peer:
+                raise RpcError(CONFLICT, "another connection of this agent took over; say hello")
+            await self._close(agent, end)
+
+    async def _close(self, agent: Agent, end: TurnEnd, *, discarded: bool = False) -> None:
+        broker, turn = self._broker, Turn.parse(end.turn)
+        retry_in = None if end.retry_at is None else end.retry_at - broker.clock.wall()
+        discarded = discarded or end.discarded
+        verdict = agent.mailbox.judge(
+            Ending(turn, end.outcome, end.counted, retry_in, discarded), broker.clock.steady()
+        )
+        if not verdict.stands:
+            return
+        notice = await self._dead_notice(agent, verdict.dead, end)
+
+        def then(_: object) -> None:
+            agent.mailbox.apply(verdict)
+            agent.spending.claimed.add(broker.clock.steady(), end.cost_usd)
+            if verdict.returned is None:
+                agent.calls.forget(turn.message)
+            elif discarded:
+                agent.calls.repeat_all(turn.message)
+            agent.dead += verdict.dead is not None
+            for message in verdict.settled:
+                self._bodies.forget(message)
+            for letter in notice:
+                self._deliveries.arrived(letter)
+            self._presence.refresh(agent)
+            self._deliveries.pump(agent)
+
+        events = [broker.event(agent.uid, "turn.ended", end.model_dump(), end.turn)]
+        if verdict.dead is not None:
+            events.append(
+                broker.event(agent.uid, "dead", _dead_event_data(verdict.dead, end), end.turn)
+            )
+        unit = Unit(
+            messages=notice,
+            events=(*events, *map(broker.message_event, notice)),
+            changes=self._closing(agent, verdict, end, discarded=discarded),
+        )
+        await broker.writer.submit(unit, then)
+
+    def _closing(
+        self, agent: Agent, verdict: Verdict, end: TurnEnd, *, discarded: bool
+    ) -> tuple[Change, ...]:
+        uid, wall, clock = agent.uid, self._broker.clock.wall(), self._broker.clock
+        waking = verdict.turn.message
+        rows = [changes.end_turn(uid, verdict.turn, end, wall)]
+        rows += [changes.settle(uid, message, wall) for message in verdict.settled]
+        rows += [changes.detach(uid, message) for message in verdict.detached]
+        if verdict.dead is not None:
+            rows.append(changes.bury(uid, verdict.dead, end.cause, wall))
+        if verdict.returned is not None:
+            not_before = wall + verdict.returned.not_before - clock.steady()
+            rows.append(changes.give_back(uid, verdict.returned, not_before))
+            rows.append(changes.owe_attached(uid, waking))
+            if discarded:
+                rows.append(changes.repeat_calls(uid, waking))
+        else:
+            rows.append(changes.forget_calls(uid, waking))
+        return tuple(rows)
+
+    async def _dead_notice(
+        self, agent: Agent, dead: Delivery | None, end: TurnEnd
+    ) -> tuple[NewMessage, ...]:
+        """Tells the agent that sent a message that it went dead."""
+        if dead is None:
+            return ()
+        sender = await self._broker.reader.sender(dead.message)
+        if sender not in self._broker.agents or sender == agent.uid:
+            return ()
+        body = (
+            f"Your message {dead.message} to {agent.name} failed {dead.counted} times "
+            f"({end.cause}) and will not be tried again unless the operator says so."
+        )
+        data = {"message": dead.message, "to": agent.name, "cause": end.cause}
+        return (self._broker.system_message(sender, "dead_letter", body, data),)
+
+
+def _dead_event_data(dead: Delivery, end: TurnEnd) -> dict[str, Any]:
+    return {"message": dead.message, "attempts": dead.counted, "cause": end.cause}

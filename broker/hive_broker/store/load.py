@@ -1,0 +1,176 @@
+"""What the broker must have in memory, read from disk when it starts or an agent returns."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from hive_wire.protocol import RegistryAgent, Usage
+
+from ..core.budget import DAY, HOUR
+from ..core.calls import Call
+from ..core.mailbox import Delivery, Turn
+from ..core.questions import Question
+from ..core.reminders import Reminder
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """One agent's row and what hangs on it. Times are unix seconds."""
+
+    record: RegistryAgent
+    retired: bool
+    fenced: bool
+    boot: str | None
+    acked: int
+    deliveries: tuple[Delivery, ...]  # not_before in unix seconds
+    running: Turn | None
+    calls: tuple[Call, ...]
+    dead: int
+    starts: tuple[float, ...]  # turns begun within the hour
+    claimed: tuple[tuple[float, float], ...]  # (at, USD) within the day
+    metered: tuple[tuple[float, Usage], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    epoch: int
+    last_message: int
+    last_event: int
+    last_call: int
+    last_question: int
+    last_reminder: int
+    messages: int
+    sequences: dict[str | None, int]
+    agents: tuple[AgentState, ...]
+    pauses: dict[str, tuple[str, str]]  # scope to (by, reason)
+    questions: tuple[Question, ...]
+    reminders: tuple[Reminder, ...]
+
+
+def begin(db: sqlite3.Connection, now: float) -> Snapshot:
+    """Count this start, and read everything that is open."""
+    db.execute("insert or ignore into meta values('epoch', 0)")
+    db.execute("update meta set v = v + 1 where k = 'epoch'")
+    db.execute(  # of a call that was stored while its turn ended
+        "delete from call where not exists (select 1 from delivery d where"
+        " d.agent = call.agent and d.message = call.waking and d.state = 0)"
+    )
+    uids = [row[0] for row in db.execute("select uid from agent")]
+    last = {t: _one(db, f"select coalesce(max(id), 0) from {t}") for t in _COUNTED}  # noqa: S608
+    return Snapshot(
+        epoch=_one(db, "select v from meta where k = 'epoch'"),
+        last_message=last["message"],
+        last_event=last["event"],
+        last_call=last["call"],
+        last_question=last["question"],
+        last_reminder=last["reminder"],
+        messages=_one(db, "select count(*) from message"),
+        sequences={uid: _last_seq(db, uid) for uid in (None, *uids)},
+        agents=tuple(agent_state(db, uid, now) for uid in uids),
+        pauses={s: (by, why) for s, by, why in db.execute("select scope, by, reason from pause")},
+        questions=tuple(
+            question(row) for row in db.execute("select * from question where state = 'open'")
+        ),
+        reminders=tuple(Reminder(*row) for row in db.execute("select * from reminder")),
+    )
+
+
+_COUNTED = ("message", "event", "call", "question", "reminder")
+
+
+def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
+    """Everything that is open of one agent. Raises LookupError for a uid never seen."""
+    row = db.execute(
+        "select record, retired, fenced, boot, acked from agent where uid=?", (uid,)
+    ).fetchone()
+    if row is None:
+        raise LookupError(uid)
+    record, retired, fenced, boot, acked = row
+    deliveries = db.execute(
+        "select message, attempt, counted, not_before, attached_to, given"
+        " from delivery where agent=? and state=0 order by message",
+        (uid,),
+    )
+    running = db.execute(
+        "select t.message, t.attempt from turn t join delivery d using(agent, message)"
+        " where t.agent=? and t.ended is null and d.state=0 and d.attempt=t.attempt"
+        " and d.attached_to is null order by t.started desc limit 1",
+        (uid,),
+    ).fetchone()
+    calls = db.execute(
+        "select id, name, waking, tool, digest, result, repeat from call where agent=? order by id",
+        (uid,),
+    )
+    return AgentState(
+        record=RegistryAgent.model_validate_json(record),
+        retired=retired is not None,
+        fenced=bool(fenced),
+        boot=boot,
+        acked=acked,
+        deliveries=tuple(Delivery(*found) for found in deliveries),
+        running=None if running is None else Turn(*running),
+        calls=tuple(Call(*row) for row in calls),
+        dead=_one(db, "select count(*) from delivery where agent=? and state=3", uid),
+        starts=tuple(
+            at
+            for (at,) in db.execute(
+                "select started from turn where agent=? and started>? order by started",
+                (uid, now - HOUR),
+            )
+        ),
+        claimed=tuple(
+            db.execute(
+                "select ended, cost_usd from turn where agent=? and ended>? order by ended",
+                (uid, now - DAY),
+            )
+        ),
+        metered=tuple(
+            (at, _usage(counts))
+            for at, *counts in db.execute(
+                "select at, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens"
+                " from metered where agent=? and at>? order by at",
+                (uid, now - DAY),
+            )
+        ),
+    )
+
+
+def question(row: Any) -> Question:
+    """The question in a row of its table."""
+    ident, uid, text, options, multi, asked, expires, state, answer, by = row
+    return Question(
+        id=ident,
+        uid=uid,
+        text=text,
+        options=tuple(orjson.loads(options)),
+        multi=bool(multi),
+        asked=asked,
+        expires=expires,
+        state=state,
+        answer=None if answer is None else orjson.loads(answer),
+        answered_by=by,
+    )
+
+
+def _usage(counts: list[int]) -> Usage:
+    return Usage(
+        input_tokens=counts[0],
+        output_tokens=counts[1],
+        cache_read_tokens=counts[2],
+        cache_write_tokens=counts[3],
+    )
+
+
+def _one(db: sqlite3.Connection, query: str, *parameters: object) -> int:
+    return int(db.execute(query, parameters).fetchone()[0])
+
+
+def _last_seq(db: sqlite3.Connection, uid: str | None) -> int:
+    row = db.execute(
+        "select seq from event where agent is ? order by id desc limit 1", (uid,)
+    ).fetchone()
+    return 0 if row is None else int(row[0])

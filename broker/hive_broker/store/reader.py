@@ -1,0 +1,199 @@
+"""Reads from disk for history, pages and whatever memory does not hold. Never writes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import orjson
+
+from ..core.questions import Question
+from . import load
+from .rows import StoredEvent
+
+PAGE_BYTES = 700 << 10  # of one answer; a frame holds 1 MiB
+
+_MESSAGE = (
+    "select id, sender_name, recipient, kind, body, data, thread, in_reply_to, at from message"
+)
+_EVENT = "select id, agent, seq, turn, kind, data, at from event"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A page of rows by id: the first `limit` behind `after`, else the last before `before`."""
+
+    limit: int
+    after: int | None = None
+    before: int | None = None
+
+
+class Reader:
+    """One read-only connection, in its own thread. `path` is absolute."""
+
+    def __init__(self, db: aiosqlite.Connection, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    @classmethod
+    async def open(cls, path: Path) -> Reader:
+        uri = f"{path.as_uri()}?mode=ro"
+        return cls(await aiosqlite.connect(uri, uri=True, isolation_level=None), path)
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    # -- messages --------------------------------------------------------------
+
+    async def message(self, ident: int) -> dict[str, Any] | None:
+        """The message as JSON, whoever it is for."""
+        rows = await self._db.execute_fetchall(f"{_MESSAGE} where id=?", (ident,))
+        return next((_message(row) for row in rows), None)
+
+    async def sender(self, ident: int) -> str:
+        """The uid of who sent a message; `operator` and `system` are such, too."""
+        rows = await self._db.execute_fetchall("select sender from message where id=?", (ident,))
+        return next((str(row[0]) for row in rows), "")
+
+    async def concerns(self, ident: int, uid: str) -> int | None:
+        """The thread of a message that `uid` sent or was sent; None when it is no such."""
+        rows = await self._db.execute_fetchall(
+            "select thread from message m where id=? and (sender=? or exists"
+            " (select 1 from delivery d where d.agent=? and d.message=m.id))",
+            (ident, uid, uid),
+        )
+        return next((int(row[0]) for row in rows), None)
+
+    async def messages(self, peer: str | None, span: Span) -> list[dict[str, Any]]:
+        """A page of the flow, oldest first; `peer` sent them or got them."""
+        where, values = ["1"], list[object]()
+        if peer is not None:
+            where.append("(sender_name=? or recipient=?)")
+            values += [peer, peer]
+        rows = await self._page(_MESSAGE, where, values, span)
+        return _within((_message(row) for row in rows), newest=span.after is None)
+
+    async def inbox(self, span: Span) -> list[dict[str, Any]]:
+        """A page of what was sent to the operator, oldest first."""
+        rows = await self._page(_MESSAGE, ["recipient='operator'"], [], span)
+        return _within((_message(row) for row in rows), newest=span.after is None)
+
+    # -- events ----------------------------------------------------------------
+
+    async def events(
+        self,
+        uid: str | None,
+        span: Span,
+        *,
+        kinds: Iterable[str] | None = None,
+        stream: bool = True,
+    ) -> list[StoredEvent]:
+        """A page of history, oldest first."""
+        where, values = ["1"], list[object]()
+        if uid is not None:
+            where.append("agent=?")
+            values.append(uid)
+        if kinds is not None:
+            wanted = list(kinds)
+            where.append(f"kind in ({','.join('?' * len(wanted))})")
+            values += wanted
+        if not stream:
+            where.append("stream=0")
+        rows = await self._page(_EVENT, where, values, span)
+        return [
+            StoredEvent(ident, agent, seq, turn, kind, orjson.loads(data), at)
+            for ident, agent, seq, turn, kind, data, at in rows
+        ]
+
+    # -- questions, dead letters -----------------------------------------------
+
+    async def question(self, ident: int) -> Question | None:
+        rows = await self._db.execute_fetchall("select * from question where id=?", (ident,))
+        return next((load.question(row) for row in rows), None)
+
+    async def questions(self, only_open: bool, limit: int) -> list[Question]:
+        """Open ones oldest first; else all, newest first."""
+        query = (
+            "select * from question where state='open' order by id limit ?"
+            if only_open
+            else "select * from question order by id desc limit ?"
+        )
+        return [load.question(row) for row in await self._db.execute_fetchall(query, (limit,))]
+
+    async def dead(self, limit: int) -> list[tuple[str, int, str, dict[str, Any]]]:
+        """(uid, counted attempts, cause, message) of dead letters, newest first."""
+        rows = await self._db.execute_fetchall(
+            "select d.agent, d.counted, d.cause, m.id, m.sender_name, m.recipient, m.kind,"
+            " substr(m.body, 1, 2000), m.data, m.thread, m.in_reply_to, m.at"
+            " from delivery d join message m on m.id = d.message"
+            " where d.state=3 order by d.done desc limit ?",
+            (limit,),
+        )
+        return [(row[0], row[1], row[2], _message(row[3:])) for row in rows]
+
+    async def dead_attempt(self, uid: str, message: int) -> int | None:
+        """The attempt a dead letter would make next; None when it is not dead."""
+        rows = await self._db.execute_fetchall(
+            "select attempt from delivery where agent=? and message=? and state=3", (uid, message)
+        )
+        return next((int(row[0]) for row in rows), None)
+
+    # -- agents ----------------------------------------------------------------
+
+    async def agent_state(self, uid: str, now: float) -> load.AgentState:
+        """Everything open of one agent. Raises LookupError for a uid never seen."""
+
+        def read() -> load.AgentState:
+            db = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)
+            try:
+                return load.agent_state(db, uid, now)
+            finally:
+                db.close()
+
+        return await asyncio.to_thread(read)
+
+    async def _page(
+        self, select: str, where: list[str], values: list[object], span: Span
+    ) -> list[Any]:
+        if span.after is not None:
+            where, values = [*where, "id>?"], [*values, span.after]
+        if span.before is not None:
+            where, values = [*where, "id<?"], [*values, span.before]
+        order = "desc" if span.after is None else "asc"
+        query = f"{select} where {' and '.join(where)} order by id {order} limit ?"
+        rows = list(await self._db.execute_fetchall(query, (*values, span.limit)))
+        return rows[::-1] if span.after is None else rows
+
+
+def _message(row: Any) -> dict[str, Any]:
+    ident, sender, to, kind, body, data, thread, in_reply_to, at = row
+    return {
+        "id": ident,
+        "sender": sender,
+        "to": to,
+        "kind": kind,
+        "body": body,
+        "data": None if data is None else orjson.loads(data),
+        "thread": thread,
+        "in_reply_to": in_reply_to,
+        "at": at,
+    }
+
+
+def _within(messages: Iterable[dict[str, Any]], *, newest: bool) -> list[dict[str, Any]]:
+    """As many as one answer holds; of a page from the end, the newest ones."""
+    page = list(messages)
+    if newest:
+        page.reverse()
+    size, fitting = 0, list[dict[str, Any]]()
+    for message in page:
+        size += len(orjson.dumps(message))
+        if size > PAGE_BYTES and fitting:
+            break
+        fitting.append(message)
+    return fitting[::-1] if newest else fitting

@@ -1,0 +1,103 @@
+"""What is written: one `Unit` is one transaction as seen from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+STREAM_KINDS = frozenset({"text", "thinking", "tool_use", "tool_result", "engine", "stderr"})
+
+Change = tuple[str, tuple[Any, ...]]
+"""An SQL statement and its parameters; made in `store.changes` only."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message with an open delivery for each uid in `recipients`."""
+
+    id: int
+    sender: str
+    sender_name: str
+    to: str
+    kind: str
+    body: str
+    thread: int
+    at: float
+    recipients: tuple[str, ...]
+    data: dict[str, Any] | None = None
+    in_reply_to: int | None = None
+    key: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As `hive_wire.protocol.Message`."""
+        return {
+            "id": self.id,
+            "sender": self.sender_name,
+            "to": self.to,
+            "kind": self.kind,
+            "body": self.body,
+            "data": self.data,
+            "thread": self.thread,
+            "in_reply_to": self.in_reply_to,
+            "at": self.at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event before it has its id and its number within the agent's history."""
+
+    agent: str | None
+    kind: str
+    data: dict[str, Any]
+    at: float
+    turn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    id: int
+    agent: str | None
+    seq: int
+    turn: str | None
+    kind: str
+    data: dict[str, Any]
+    at: float
+
+    @property
+    def stream(self) -> bool:
+        return self.kind in STREAM_KINDS
+
+    def as_json(self, name: str) -> dict[str, Any]:
+        """As `hive_wire.protocol.Event`."""
+        return {
+            "id": self.id,
+            "agent": self.agent,
+            "name": name,
+            "seq": self.seq,
+            "turn": self.turn,
+            "kind": self.kind,
+            "data": self.data,
+            "at": self.at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Messages, events and changes that reach the disk together or not at all.
+
+    A unit with a keyed message has that message alone; when its key was used before,
+    nothing of the unit is written.
+    """
+
+    messages: tuple[NewMessage, ...] = ()
+    events: tuple[NewEvent, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """`duplicate`: the id of the message that had the key before."""
+
+    events: tuple[StoredEvent, ...] = field(default=())
+    duplicate: int | None = None

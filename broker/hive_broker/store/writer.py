@@ -1,0 +1,249 @@
+"""The only writer: a thread that commits whatever came in while it was busy.
+
+Group commit without timers. One batch is at the disk; what arrives meanwhile is the
+next one, and it goes to the disk before the answers of this one are given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
+
+from .changes import to_json
+from .rows import NewEvent, NewMessage, StoredEvent, Unit, Written
+
+log = logging.getLogger(__name__)
+
+MAX_BATCH = 1000
+MAX_BATCH_BYTES = 4 << 20
+MAX_PENDING = 10_000
+MAX_PENDING_BYTES = 64 << 20
+
+Then = Callable[[Written], None]
+
+
+@dataclass(slots=True)
+class _Job:
+    unit: Unit
+    size: int
+    future: asyncio.Future[Written]
+    then: Then | None
+    result: Written | Exception | None = None
+
+
+class Writer:
+    """Commits units in the order they come. `sequences`: the last number of each history."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        *,
+        last_event: int,
+        messages: int,
+        sequences: dict[str | None, int],
+        on_events: Callable[[tuple[StoredEvent, ...]], None],
+    ) -> None:
+        self._db = db
+        self.messages = messages  # on disk
+        self._last_event = last_event
+        self._sequences = sequences
+        self._on_events = on_events
+        self._loop = asyncio.get_running_loop()
+        self._next: list[_Job] = []
+        self._pending = 0
+        self._pending_bytes = 0
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    # -- on the loop -----------------------------------------------------------
+
+    def submit(self, unit: Unit, then: Then | None = None) -> asyncio.Future[Written]:
+        """Queue `unit`. `then` runs on the loop right after its commit, before any later
+        unit's, whoever waits or has stopped waiting.
+
+        The future fails with RpcError(UNAVAILABLE) when the disk refuses. Raises
+        RpcError(BUSY) when too much waits.
+        """
+        size = sum(len(message.body) for message in unit.messages) + 200
+        if self._pending >= MAX_PENDING or self._pending_bytes + size > MAX_PENDING_BYTES:
+            raise RpcError(BUSY, "more comes in than the disk takes; try again in a second")
+        job = _Job(unit, size, self._loop.create_future(), then)
+        self._pending += 1
+        self._pending_bytes += size
+        self._next.append(job)
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            self._loop.call_soon(self._kick)
+        return job.future
+
+    def post(self, unit: Unit, then: Then | None = None) -> None:
+        """Queue `unit` without waiting; a failure is logged."""
+        try:
+            self.submit(unit, then).add_done_callback(_log_failure)
+        except RpcError as error:
+            log.error("not recorded: %s", error)
+
+    async def close(self) -> None:
+        """Commit what is queued, then end the thread and close the database."""
+        await self._idle.wait()
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _kick(self) -> None:
+        batch, size = self._next[:MAX_BATCH], 0
+        for index, job in enumerate(batch):
+            size += job.size
+            if size > MAX_BATCH_BYTES and index:
+                batch = batch[:index]
+                break
+        self._next = self._next[len(batch) :]
+        self._queue.put(batch)
+
+    def _done(self, batch: list[_Job]) -> None:
+        if self._next:
+            self._kick()
+        else:
+            self._busy = False
+            self._idle.set()
+        for job in batch:
+            self._pending -= 1
+            self._pending_bytes -= job.size
+            self._answer(job)
+
+    def _answer(self, job: _Job) -> None:
+        if not isinstance(job.result, Written):
+            log.error("the database refused a write: %s", job.result)
+            if not job.future.done():
+                job.future.set_exception(
+                    RpcError(
+                        UNAVAILABLE,
+                        f"the broker's database refused it ({job.result}); nothing was stored",
+                    )
+                )
+            return
+        if job.result.duplicate is None:
+            self.messages += len(job.unit.messages)
+        if job.then is not None:
+            try:
+                job.then(job.result)
+            except Exception as error:
+                log.exception("what follows a commit failed")
+                if not job.future.done():
+                    job.future.set_exception(error)
+        if not job.future.done():
+            job.future.set_result(job.result)
+        if job.result.events:
+            self._on_events(job.result.events)
+
+    # -- in the thread ---------------------------------------------------------
+
+    def _run(self) -> None:
+        while (batch := self._queue.get()) is not None:
+            if not self._commit(batch) and len(batch) > 1:
+                for job in batch:  # one bad unit must not fail the others
+                    self._commit([job])
+            self._loop.call_soon_threadsafe(self._done, batch)
+        self._db.close()
+
+    def _commit(self, batch: list[_Job]) -> bool:
+        last_event, sequences = self._last_event, dict(self._sequences)
+        try:
+            self._db.execute("begin immediate")
+            self._write(batch)
+            self._db.execute("commit")
+        except Exception as error:  # noqa: BLE001 - the writer outlives whatever one unit holds
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            self._last_event, self._sequences = last_event, sequences
+            for job in batch:
+                job.result = error
+            return False
+        return True
+
+    def _write(self, batch: list[_Job]) -> None:
+        db = self._db
+        messages = [message for job in batch for message in job.unit.messages]
+        known: dict[int, int] = {}
+        if messages:
+            done = db.executemany(_INSERT_MESSAGE, map(_message_row, messages)).rowcount
+            if done != len(messages):
+                known = self._known(messages)
+        fresh = [job for job in batch if _known_id(job, known) is None]
+        db.executemany(
+            "insert into delivery(agent, message) values(?,?)",
+            [(uid, m.id) for job in fresh for m in job.unit.messages for uid in m.recipients],
+        )
+        for job in batch:
+            job.result = Written(duplicate=_known_id(job, known))
+        numbered: list[StoredEvent] = []
+        for job in fresh:
+            events = tuple(self._numbered(job.unit.events))
+            job.result = Written(events)
+            numbered.extend(events)
+        db.executemany(_INSERT_EVENT, map(_event_row, numbered))
+        for job in fresh:
+            for statement, parameters in job.unit.changes:
+                db.execute(statement, parameters)
+
+    def _known(self, messages: Iterable[NewMessage]) -> dict[int, int]:
+        """From the ids that were not taken, because of their key, to those that hold it."""
+        found: dict[int, int] = {}
+        for message in messages:
+            if message.key is None:
+                continue
+            row = self._db.execute(
+                "select id from message where sender=? and key=?", (message.sender, message.key)
+            ).fetchone()
+            if row[0] != message.id:
+                found[message.id] = row[0]
+        return found
+
+    def _numbered(self, events: Iterable[NewEvent]) -> Iterable[StoredEvent]:
+        for event in events:
+            self._last_event += 1
+            seq = self._sequences[event.agent] = self._sequences.get(event.agent, 0) + 1
+            yield StoredEvent(
+                self._last_event, event.agent, seq, event.turn, event.kind, event.data, event.at
+            )
+
+
+_INSERT_MESSAGE = (
+    "insert into message(id, sender, sender_name, recipient, kind, body, data, thread,"
+    " in_reply_to, key, at) values(?,?,?,?,?,?,?,?,?,?,?) on conflict do nothing"
+)
+_INSERT_EVENT = (
+    "insert into event(id, agent, seq, turn, kind, stream, data, at) values(?,?,?,?,?,?,?,?)"
+)
+
+
+def _message_row(m: NewMessage) -> tuple[object, ...]:
+    data = None if m.data is None else to_json(m.data)
+    return (
+        *(m.id, m.sender, m.sender_name, m.to, m.kind, m.body, data),
+        *(m.thread, m.in_reply_to, m.key, m.at),
+    )
+
+
+def _event_row(e: StoredEvent) -> tuple[object, ...]:
+    return (e.id, e.agent, e.seq, e.turn, e.kind, int(e.stream), to_json(e.data), e.at)
+
+
+def _known_id(job: _Job, known: dict[int, int]) -> int | None:
+    return known.get(job.unit.messages[0].id) if job.unit.messages else None
+
+
+def _log_failure(future: asyncio.Future[Written]) -> None:
+    if not future.cancelled() and future.exception() is not None:
+        log.error("not recorded: %s", future.exception())
