@@ -184,3 +184,20 @@ async def test_a_link_comes_back_and_says_hello_each_time(serve, tmp_path):
                 await asyncio.sleep(0)
     assert hellos == [1, 2]
     running.cancel()
+
+
+def test_the_same_on_uvloop(tmp_path):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def talk():
+        server = await jsonrpc.listen(
+            tmp_path / "s.sock", lambda: Peer({"who": lambda peer, _params: peer.caller.pid})
+        )
+        peer = await jsonrpc.connect(tmp_path / "s.sock")
+        try:
+            return await peer.request("who", timeout=5)
+        finally:
+            peer.close()
+            server.close()
+
+    assert uvloop.run(talk()) == os.getpid()
