@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.containers import AS_ROOT, DEAF, GO, UID, WAITS, Site, until
+from support.containers import AS_ROOT, DEAF, GO, UID, WAITS, Site, dead, until
 
 from hive_reconciler.runtime.base import Bind, Phase, RuntimeFailure
 from hive_reconciler.runtime.cgroups import Groups
@@ -121,7 +121,7 @@ async def test_a_payload_deaf_to_term_is_killed(site: Site) -> None:
     inside = (await site.processes())[2]
     async with asyncio.timeout(8):
         await site.runtime.stop("h-x", 0.3)
-    assert not Path(f"/proc/{inside}").exists()
+    assert dead(inside)
     assert await site.phase() is Phase.STOPPED
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hive_reconciler.runtime.base import Bind, Container, Observed, Phase
 from hive_reconciler.runtime.choose import choose
+from hive_reconciler.runtime.processes import identify
 from hive_reconciler.runtime.records import Cabinet
 from hive_reconciler.runtime.supervised import SupervisedRuntime
 from hive_reconciler.runtime.toolchain import interpreter_binds
@@ -34,6 +35,11 @@ async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def dead(pid: int) -> bool:
+    """Gone, or waiting for its parent to notice."""
+    return identify(pid) is None
 
 
 class Site:
@@ -76,9 +82,11 @@ class Site:
             argv=("/bin/sh", "-c", script),
         )
 
-    def python(self, script: Path, *args: str, name: str = "h-x", uid: str = UID) -> Container:
+    async def python(
+        self, script: Path, *args: str, name: str = "h-x", uid: str = UID
+    ) -> Container:
         """A container that runs a Python script of the tests."""
-        prefix, binds = interpreter_binds()
+        prefix, binds = await asyncio.to_thread(interpreter_binds)
         target = Path("/opt/probe.py")
         container = self.container(name=name, uid=uid)
         return replace(

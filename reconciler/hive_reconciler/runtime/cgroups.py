@@ -14,6 +14,7 @@ from .hierarchies import WANTED, Tree, trees
 
 PERIOD = 100_000  # microseconds, the kernel's default
 LIMITS = {"memory": "memory", "pids": "tasks", "cpu": "cpus"}  # controller -> key of agent.toml
+KILL_FILE = "cgroup.kill"  # since Linux 5.14
 SHIMS = ".shims"  # supervisors that no container's limit may hit
 GROUPS_INSIDE, DEPTH_INSIDE = 100, 8
 _NONE = -1
@@ -94,9 +95,9 @@ class Group:
     def kill(self, below: str = "") -> None:
         """KILL all that is in it (or in its child `below`); what forks meanwhile dies too."""
         for tree, path in self.places:
-            if tree.version == 2 and (path / below / "cgroup.kill").exists():
+            if tree.version == 2 and (path / below / KILL_FILE).exists():
                 with contextlib.suppress(OSError):
-                    (path / below / "cgroup.kill").write_text("1")
+                    (path / below / KILL_FILE).write_text("1")
         if below:
             return
         pids = self._of("pids")

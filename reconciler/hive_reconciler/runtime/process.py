@@ -17,6 +17,8 @@ from .skeleton import host_binds
 from .supervised import SupervisedRuntime
 
 PROGRAM = "/usr/bin/bwrap"
+# Of the whole machine or the whole user, not of the container.
+MASKED = ("kallsyms", "kcore", "keys", "key-users", "sysrq-trigger", "timer_list")
 INFO, WAIT, RULES = 3, 4, 5  # descriptors that the shim arranges
 
 
@@ -98,6 +100,12 @@ def command(container: Container, root: Path, record: Record, *, filtered: bool)
         for name, value in (*container.environment, (MARKER, record.token))
         for word in ("--setenv", name, value)
     ]
+    masks = [
+        word
+        for path in (f"/proc/{name}" for name in MASKED)
+        if os.path.exists(path)
+        for word in ("--ro-bind", "/dev/null", path)
+    ]
     return (
         PROGRAM,
         *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts"),
@@ -105,7 +113,7 @@ def command(container: Container, root: Path, record: Record, *, filtered: bool)
         *("--as-pid-1", "--uid", "0", "--gid", "0", "--hostname", container.name),
         *("--info-fd", str(INFO), "--block-fd", str(WAIT)),
         *(("--seccomp", str(RULES)) if filtered else ()),
-        *("--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"),
+        *("--bind", str(root), "/", "--proc", "/proc", "--dev", "/dev", *masks),
         *("--size", str(container.memory), "--tmpfs", "/tmp"),
         *("--size", str(container.memory), "--tmpfs", "/run"),
         *binds,
