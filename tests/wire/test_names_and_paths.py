@@ -78,3 +78,15 @@ def test_the_system_runtime_directory_is_only_used_by_others_than_root(tmp_path,
 def test_the_environment_may_name_the_root(tmp_path, monkeypatch):
     monkeypatch.setenv("HIVE_ROOT", str(tmp_path))
     assert Layout.of().root == tmp_path.resolve()
+
+
+def test_making_the_runtime_directory_again_never_opens_it(tmp_path):
+    run = tmp_path / "run"
+    layout = Layout(tmp_path, run, "-x")
+    layout.make_run()
+    run.chmod(0o500)
+    layout.make_run()
+    assert run.stat().st_mode & 0o777 == 0o500
+    run.chmod(0o777)
+    layout.make_run()
+    assert run.stat().st_mode & 0o777 == 0o700

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,7 +139,7 @@ class Layout:
             raise UnsafeDirectory(
                 f"{self.run} belongs to user {status.st_uid}; remove it or set XDG_RUNTIME_DIR"
             )
-        os.chmod(self.run, mode)
+        os.chmod(self.run, stat.S_IMODE(status.st_mode) & mode)  # never wider than it is
 
 
 def default_root() -> Path:

@@ -26,7 +26,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Owners:
-    """Who owns the runtime directories. None of it is set when all processes run as the caller."""
+    """Who owns the runtime directories, and their modes."""
 
     run: Owner
     agents: Owner
@@ -35,19 +35,17 @@ class Owners:
 
     @classmethod
     def of(cls, layout: Layout) -> Owners:
-        """The owners of design: separate users for the system service, else the caller.
-
-        Raises LookupError, naming the missing user or group, for the system service.
-        """
+        """Separate users where the system service has them, else the caller and nobody beside."""
         me = (os.geteuid(), os.getegid())
+        mine = cls(Owner(*me, 0o700), Owner(*me, 0o711), Owner(*me, 0o755), Owner(*me, 0o755))
         if layout.tag:
-            return cls(Owner(*me, 0o700), Owner(*me, 0o711), Owner(*me, 0o755), Owner(*me, 0o755))
+            return mine
         try:
             hive, sockets = (grp.getgrnam(g).gr_gid for g in (HIVE_GROUP, SOCKETS_GROUP))
             broker = grp.getgrnam(BROKER_GROUP).gr_gid
             gateway = pwd.getpwnam(GATEWAY_USER)
         except KeyError:
-            return cls(Owner(*me, 0o711), Owner(*me, 0o711), Owner(*me, 0o755), Owner(*me, 0o755))
+            return mine
         return cls(
             Owner(0, hive, 0o711),
             Owner(0, sockets, 0o710),
