@@ -65,10 +65,9 @@ class Child:
                 return
             if time.monotonic() - began > STEADY_AFTER:
                 delay = FIRST_BACKOFF
-            why = await asyncio.to_thread(_last_line, self._log)
-            self._say(
-                f"{self.program.name} ended ({_status(status)}): {why}; again in {delay:.1f} s"
-            )
+            why = await asyncio.to_thread(_last_line, self._log) if status > 0 else ""
+            ended = f"{self.program.name} ended ({_status(status)})"
+            self._say(f"{ended}{why and ': ' + why}; again in {delay:.1f} s")
             await asyncio.sleep(delay)
             delay = min(delay * 2, LAST_BACKOFF)
 

@@ -47,7 +47,8 @@ class Console:
 
     async def _look(self) -> None:
         status = await self._link.request("status")
-        now = {"": status["stale"] or "", **{a["name"]: word(a) for a in status["agents"]}}
+        stale = line(status["stale"] or "", 300) if status["at"] else ""
+        now = {"": stale, **{a["name"]: word(a) for a in status["agents"]}}
         for name, text in now.items():
             if text and self._agents.get(name) != text:
                 self._say(f"{name or 'swarm'}: {text}")

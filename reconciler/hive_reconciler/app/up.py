@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import getpass
+import logging
 import os
 import select
 import signal
@@ -17,6 +18,8 @@ from pathlib import Path
 from hive_wire.jsonrpc import RpcError, connect
 from hive_wire.paths import Layout
 
+from ..runtime.base import RuntimeFailure
+from ..runtime.choose import choose
 from .children import Child, Program
 from .client import CallFailed
 from .console import Console
@@ -33,6 +36,11 @@ UP_LOG = "up.log"
 def up(layout: Layout, options: argparse.Namespace) -> int:
     if options.detach and DETACHED not in os.environ:
         return _detach(layout, options)
+    logging.basicConfig(level=logging.ERROR)  # what matters is said by the console
+    try:
+        choose(options.runtime, layout)
+    except RuntimeFailure as error:
+        raise CallFailed(error.message) from None
     lock = _take(layout)
     try:
         return asyncio.run(_Up(layout, options).run())
@@ -164,7 +172,11 @@ class _Up:
                 peer.close()
         except (OSError, RpcError, TimeoutError) as error:
             self._say(f"the reconciler does not help ({error}): stopping containers without it")
-            names = await stop_containers(self._layout)
+            try:
+                names = await stop_containers(self._layout)
+            except RuntimeFailure as failure:
+                self._say(f"containers may go on: {failure.message}; hive down tries again")
+                return
         self._say(f"stopped {', '.join(names)}" if names else "no container was running")
 
     def _say(self, text: str) -> None:

@@ -33,6 +33,7 @@ from .registry import registry
 log = logging.getLogger(__name__)
 
 RESYNC = 60.0  # seconds
+SWEEP = 3600.0
 DEBOUNCE = 0.02  # many events of one moment are one round
 READ_DEADLINE = 60.0
 OBSERVE_DEADLINE = 30.0
@@ -70,6 +71,7 @@ class Reconciler:
         self._settled: set[str] = set()  # whose operations ended since the last observation
         self._now: dict[str, str] = {}  # uid → who wants it without waiting
         self._lifted = False
+        self._swept = -SWEEP
 
     # -- running ---------------------------------------------------------------------
 
@@ -87,7 +89,7 @@ class Reconciler:
             while True:
                 self._wake.clear()
                 try:
-                    await self.hive.watch(self.refs_moved)
+                    await self._tidy()
                     await self.round()
                 except Exception:
                     log.exception("a round failed; the next one starts afresh")
@@ -111,6 +113,15 @@ class Reconciler:
             picture.rounds += 1
             self.changed()
             return picture.plan if fresh else None
+
+    async def _tidy(self) -> None:
+        """Watch the refs, anew after a watch broke; end proposals that are too old."""
+        async with asyncio.timeout(READ_DEADLINE):
+            await self.hive.watch(self.refs_moved)
+            if time.monotonic() - self._swept > SWEEP:
+                self._swept = time.monotonic()
+                if await self.hive.sweep():
+                    self.outcomes.look()
 
     async def observe(self) -> None:
         """Look at the containers now. Raises RuntimeFailure, TimeoutError."""

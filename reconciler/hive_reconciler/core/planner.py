@@ -111,7 +111,7 @@ def _guard(
     fresh = [o for o in gone if o.uid not in memory.may_destroy]
     uids = frozenset(o.uid for o in gone)
     limit = max(PRUNE_FLOOR, int(len(observed) * PRUNE_SHARE))
-    empties = bool(fresh) and len(gone) == len(observed)
+    empties = len(gone) == len(observed) and any(o.phase in _LIVE for o in fresh)
     if not fresh or desired.allow_prune >= len(fresh):
         return uids, None
     if len(fresh) <= limit and not empties:

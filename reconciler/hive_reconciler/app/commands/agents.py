@@ -76,7 +76,8 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _print(answer: dict[str, Any]) -> int:
-    print(plain(answer["message"]))
+    text = plain(answer["message"])
+    print(text if text.startswith("proposal") else f"proposal {answer['proposal']}: {text}")
     return 1 if answer["state"] == "rejected" else 0
 
 

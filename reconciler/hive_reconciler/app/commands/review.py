@@ -120,12 +120,9 @@ def proposal_text(found: dict[str, Any]) -> str:
 
 def _effect_text(effect: dict[str, Any]) -> str:
     lines = ["Effect:"]
+    lines += [f"  {change['risk']:>6}  {line(change['text'])}" for change in effect["changes"]]
     lines += [
-        f"  {change['risk']:>6}  {line(change['agent'] or 'swarm')}: {line(change['text'])}"
-        for change in effect["changes"]
-    ]
-    lines += [
-        f"  {action['kind']:>7} {line(action['agent'])}: {line(action['reason'])}"
+        f"  → {action['kind']} {line(action['agent'])}: {line(action['reason'])}"
         for action in effect["actions"]
     ]
     return "\n".join(lines)
