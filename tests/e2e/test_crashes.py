@@ -74,17 +74,18 @@ async def test_a_host_process_is_killed(tmp_path, process):
 async def test_the_harness_is_killed(tmp_path):
     async with swarm(tmp_path / "root", "--rehearse") as hive:
         uid = await start_a_slow_turn(hive)
-        os.kill(harness_pid(uid), signal.SIGKILL)
+        os.kill(harness_pid(hive), signal.SIGKILL)
         let_it_go_on(hive, uid)
         await hive.ready("hm1nd")
         await once_each(hive)
 
 
-def harness_pid(uid: str) -> int:
-    """PID 1 of the agent's container, as the host numbers it."""
+def harness_pid(hive: Swarm) -> int:
+    """PID 1 of the manager's container, as the host numbers it."""
+    group = f"hive{hive.layout.tag}/hm1nd"
     (pid,) = (
         p.pid
         for p in processes()
-        if p.inner_pid == 1 and p.names("hive_harness") and uid.encode() in p.environment
+        if p.inner_pid == 1 and p.names("hive_harness") and group in p.groups
     )
     return pid
