@@ -15,7 +15,7 @@ from pathlib import Path
 import pygit2
 from pygit2.enums import ConfigLevel, ObjectType
 
-from .errors import Conflict, ReadFailed
+from .errors import Busy, Conflict, ReadFailed
 
 APPLIED = "refs/heads/applied"
 PROPOSALS = "refs/tags/proposal/"
@@ -89,6 +89,7 @@ class Store:
     def __init__(self, repo: pygit2.Repository, lock: Path) -> None:
         self.repo = repo
         self._lock = lock
+        self._depth = 0
 
     def ref(self, name: str) -> str | None:
         """The OID that a direct ref points to. Raises ReadFailed, never None for a failure."""
@@ -114,35 +115,41 @@ class Store:
 
     def create_ref(self, name: str, oid: str) -> None:
         """Raises Conflict when it exists."""
-        try:
+        with self._writing(name):
             self.repo.create_reference_direct(name, pygit2.Oid(hex=oid), False)
-        except (pygit2.AlreadyExistsError, ValueError):
-            raise Conflict(f"{name} exists") from None
 
     def swap_ref(self, name: str, new: str, old: str) -> None:
         """Set `name` to `new` if it is still `old`. Raises Conflict when it moved."""
-        try:
+        with self._writing(name):
             ref = self.repo.lookup_reference(name)
             if str(ref.target) != old:
-                raise Conflict(f"{name} moved to {ref.target}")
+                raise Conflict(f"{name} moved to {ref.target}; look again")
             ref.set_target(pygit2.Oid(hex=new))
-        except pygit2.GitError as error:
-            raise Conflict(f"{name} moved: {error}") from None
 
     def put_ref(self, name: str, oid: str) -> None:
         """Create or move an observation (a status ref)."""
-        self.repo.create_reference_direct(name, pygit2.Oid(hex=oid), True)
+        with self._writing(name):
+            self.repo.create_reference_direct(name, pygit2.Oid(hex=oid), True)
 
     def tag(self, name: str, target: str, message: str, at: float | None = None) -> None:
         """An annotated tag `refs/tags/<name>`, create-only. Raises Conflict when it exists."""
-        if self.ref(f"refs/tags/{name}") is not None:
-            raise Conflict(f"the tag {name} exists")
+        oid, who = pygit2.Oid(hex=target), signature(at)
+        with self._writing(f"refs/tags/{name}"):
+            self.repo.create_tag(name, oid, ObjectType.COMMIT, who, message)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Raises Conflict when the ref exists or moved, Busy when a lock file is in the way."""
         try:
-            self.repo.create_tag(
-                name, pygit2.Oid(hex=target), ObjectType.COMMIT, signature(at), message
-            )
-        except (pygit2.AlreadyExistsError, ValueError):
-            raise Conflict(f"the tag {name} exists") from None
+            with self.locked():
+                yield
+        except OSError as error:
+            raise Busy(
+                f"{name} cannot be written: {error}. If no other program works on it, the lock "
+                "is a leftover, and a new start of the reconciler removes it"
+            ) from None
+        except (pygit2.AlreadyExistsError, pygit2.GitError, ValueError) as error:
+            raise Conflict(f"{name} exists already or moved: {error}") from None
 
     def commit(self, oid: str) -> pygit2.Commit:
         """Raises ReadFailed when it is missing or no commit."""
@@ -182,17 +189,23 @@ class Store:
         return str(self.repo.create_blob(data))
 
     def remove_stale_locks(self) -> None:
-        """Lock files of a writer that was killed. Only at start: nobody else writes here."""
-        for lock in (
-            *Path(self.repo.path).glob("*.lock"),
-            *Path(self.repo.path, "refs").rglob("*.lock"),
-        ):
-            lock.unlink(missing_ok=True)
+        """Lock files of a writer that was killed: who lives holds the one lock to write."""
+        folder = Path(self.repo.path)
+        with self.locked():
+            for lock in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")):
+                lock.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The one lock under which proposals are numbered, merged and closed."""
+        """The one lock, over processes, under which refs are written. May be nested."""
+        if self._depth:
+            yield
+            return
         self._lock.parent.mkdir(parents=True, exist_ok=True)
         with self._lock.open("ab") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            yield
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
