@@ -39,7 +39,11 @@ class Harness:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then end in order: a running turn is left to the next boot."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._children.reap)
+
+        def reap() -> None:
+            self._beside(self._children.reap())
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, reap)
         work = [
             asyncio.create_task(self._uplink.run()),
             asyncio.create_task(self._conductor.run()),

@@ -37,7 +37,8 @@ class CallBook:
 
     @property
     def handed(self) -> tuple[str, ...]:
-        return tuple(self._handed)
+        """Calls whose result the engine has, as long as it lives."""
+        return (*self._handed, *self._answered)
 
     def name(self, tool: str, arguments: Any) -> str:
         """The name of a call that the engine makes now."""

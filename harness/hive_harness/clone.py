@@ -53,8 +53,14 @@ class Clone:
             await asyncio.to_thread(shutil.rmtree, half, True)
             branch = ("--branch", "applied", "--origin", "applied", "--no-hardlinks")
             await self._git("clone", "--quiet", *branch, str(self._applied), str(half))
-            await self._git("-C", str(half), "config", "user.name", self._name)
-            await self._git("-C", str(half), "config", "user.email", f"{self._name}@hive.invalid")
+            # Its HEAD would make the word "applied" ambiguous: remote or branch?
+            await self._git("-C", str(half), "remote", "set-head", "applied", "--delete")
+            for key, value in (
+                ("remote.applied.followRemoteHEAD", "never"),
+                ("user.name", self._name),
+                ("user.email", f"{self._name}@hive.invalid"),
+            ):
+                await self._git("-C", str(half), "config", key, value)
             os.rename(half, self._path)
 
     async def export(

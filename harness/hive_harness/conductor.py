@@ -51,6 +51,7 @@ class Conductor:
         self._dropped: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._warm = False
+        self._welcome = asyncio.Event()  # the broker has said which turns stand
         self._engine = engine(self)
         self._uplink = uplink(self)
 
@@ -58,6 +59,7 @@ class Conductor:
         """Play what is granted, until the harness stops."""
         while True:
             grant, resumed = await self._grants.get()
+            await self._welcome.wait()
             try:
                 await self._play(grant, resumed=resumed)
             except ShuttingDown:
@@ -67,6 +69,7 @@ class Conductor:
 
     async def greeting(self) -> dict[str, Any]:
         """What a hello says of the session and of turns."""
+        self._welcome.clear()
         ended = await asyncio.to_thread(self._spool.ended)
         running = self.turn or await asyncio.to_thread(self._spool.running)
         told: dict[str, Any] = {"session": self._engine.session, "ended": ended}
@@ -84,6 +87,7 @@ class Conductor:
             self._beside(self._engine.end_turn("dropped"))
         elif self.turn is None:
             await asyncio.to_thread(self._spool.drop_running)
+        self._welcome.set()
         if not self._warm:
             self._warm = True
             self._beside(self._warm_up())
@@ -109,9 +113,9 @@ class Conductor:
             return self._ask_for_model(argument)
         if command not in ("clear", "new-session", "compact"):
             raise RpcError(REFUSED, f"there is no command {command[:40]!r}")
-        if self._quiet.locked():
+        if self.turn is not None:
             raise RpcError(BUSY, NOT_WHILE_RUNNING)
-        async with self._quiet:
+        async with self._quiet:  # waits until the last turn's end is confirmed
             try:
                 if command == "compact":
                     return await self._engine.compact(self._launch(), argument)

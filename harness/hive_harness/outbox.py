@@ -7,7 +7,6 @@ When the broker is away for long, the rows that matter least are given up first,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 from .rows import Row, size
@@ -37,21 +36,20 @@ class Outbox:
         if self._bytes > self._limit:
             self._give_up(at)
 
-    def batches(self) -> Iterator[list[dict[str, Any]]]:
-        """What was not sent on this connection yet, in calls of a bearable size."""
+    def batch(self) -> list[dict[str, Any]]:
+        """The next rows to send on this connection, not too many for one call; none: []."""
         batch: list[dict[str, Any]] = []
         size = 0
         for n, weight, row in self._rows:
             if n <= self._sent:
                 continue
             if batch and size + weight > MAX_BATCH:
-                yield batch
-                batch, size = [], 0
+                break
             batch.append(row)
             size += weight
         if batch:
-            yield batch
-        self._sent = self._n
+            self._sent = batch[-1]["n"]
+        return batch
 
     def acknowledge(self, n: int) -> None:
         """The broker has everything up to `n` on disk."""

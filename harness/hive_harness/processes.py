@@ -92,6 +92,11 @@ def _signal(pids: Iterable[int], number: int) -> None:
             continue
 
 
+def _collect(zombie: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(zombie, os.WNOHANG)
+
+
 class Children:
     """Tells our own children, which asyncio waits for, from orphans that fell to us."""
 
@@ -108,10 +113,10 @@ class Children:
         finally:
             self._spawning -= 1
 
-    def disown(self, pid: int) -> None:
+    async def disown(self, pid: int) -> None:
         """The child is dead and was waited for."""
         self._own.discard(pid)
-        self.reap()
+        await self.reap()
 
     @contextlib.asynccontextmanager
     async def run(self, *argv: str, **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -126,24 +131,24 @@ class Children:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             await process.wait()
-            self.disown(process.pid)
+            await self.disown(process.pid)
 
-    def reap(self) -> None:
+    async def reap(self) -> None:
         """Collect every dead orphan. Called at SIGCHLD."""
+        table = await asyncio.to_thread(_table)
         if self._spawning:  # the new child may have died before its pid is known
             return
         me = os.getpid()
-        for pid, process in _table().items():
+        for pid, process in table.items():
             if process.parent == me and process.state == "Z" and pid not in self._own:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
+                _collect(pid)
 
-    def strays(self, engine: int | None, since: float) -> set[int]:
+    async def strays(self, engine: int | None, since: float) -> set[int]:
         """What the engine, or an engine before it, started after `since` and left running.
 
-        The engine itself is among them only when it is not `engine`.
+        `engine` itself is not among them.
         """
-        table = _table()
+        table = await asyncio.to_thread(_table)
         helpers = self._own - {engine}
         kept = self._own | _below(table, helpers)
         below = _below(table, [os.getpid()]) - kept
@@ -155,11 +160,11 @@ class Children:
     ) -> bool:
         """Stop all strays, then kill them, so that none forks away. False if one survives."""
         deadline = time.monotonic() + seconds
-        while strays := self.strays(engine, since):
+        while strays := await self.strays(engine, since):
             if time.monotonic() > deadline:
                 return False
             _signal(strays, signal.SIGSTOP)
-            _signal(strays | self.strays(engine, since), signal.SIGKILL)
+            _signal(strays | await self.strays(engine, since), signal.SIGKILL)
             await asyncio.sleep(0.02)
-            self.reap()
+            await self.reap()
         return True

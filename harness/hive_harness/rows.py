@@ -26,7 +26,7 @@ class Row:
 
 def of_event(event: dict[str, Any]) -> Iterator[Row]:
     """The rows of one line that the engine printed; an unknown line is kept as it is."""
-    kind = event.get("type")
+    kind = str(event.get("type"))
     if kind in _NOISE or (kind == "system" and _is_noise(event)):
         return
     if kind == "assistant":
@@ -45,7 +45,7 @@ def stderr(line: str) -> Row:
 
 
 def _is_noise(event: dict[str, Any]) -> bool:
-    return event.get("subtype") in _SYSTEM_NOISE and not event.get("compact_result")
+    return str(event.get("subtype")) in _SYSTEM_NOISE and not event.get("compact_result")
 
 
 def _blocks(event: dict[str, Any]) -> list[dict[str, Any]]:

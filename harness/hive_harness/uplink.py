@@ -127,7 +127,7 @@ class Uplink:
     async def _flush(self, peer: Peer) -> None:
         async with self._sending:
             self._dirty.clear()
-            for batch in self._outbox.batches():
+            while batch := self._outbox.batch():
                 try:
                     answer = await peer.request("stream", {"rows": batch}, timeout=ANSWER_WITHIN)
                 except (RpcError, TimeoutError):

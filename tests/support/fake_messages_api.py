@@ -83,9 +83,9 @@ class Request:
 
     @property
     def last(self) -> str:
-        """The text of the last message; a tool's result as its JSON."""
-        messages = self.body.get("messages") or [{}]
-        return _text(messages[-1].get("content"))
+        """The text of the last message of the user; a tool's result as its JSON."""
+        messages = [m for m in self.body.get("messages") or () if m.get("role") == "user"]
+        return _text(messages[-1].get("content")) if messages else ""
 
     @property
     def system(self) -> str:

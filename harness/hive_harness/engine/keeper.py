@@ -57,6 +57,7 @@ class EngineKeeper:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.sessions = sessions
         self.process: EngineProcess | None = None
+        self.continues = False  # the process was told to go on with the turn that was cut
         self.busy = False
         self.closing = False
 
@@ -111,14 +112,16 @@ class EngineKeeper:
     async def _start(self, launch: Launch, continued: str) -> EngineProcess:
         session = await asyncio.to_thread(self.sessions.of, launch.engine)
         resume = await asyncio.to_thread(self.sessions.exists, session)
-        go_on = bool(continued) and await asyncio.to_thread(self.sessions.holds, session, continued)
+        self.continues = bool(continued) and await asyncio.to_thread(
+            self.sessions.holds, session, continued
+        )
         self._relay = McpRelay(self._settings.mcp_sock, self._server_said, self._ears.book)
         self._relay.start()
         hooks = Hooks(self._ears.event, self._ears.stderr, self._serve)
         process = EngineProcess(self._children, hooks)
         self.process, self._launch = process, launch
         try:
-            await process.start(launch, session, resume=resume, resume_turn=go_on)
+            await process.start(launch, session, resume=resume, resume_turn=self.continues)
         except EngineMissing:
             raise
         except EngineGone as error:

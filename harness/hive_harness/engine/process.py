@@ -140,7 +140,10 @@ class EngineProcess:
 
     async def _initialize(self) -> None:
         try:
-            await self.control("initialize", within=INITIALIZE_WITHIN, hooks=None)
+            # Without a snapshot, a changed prompt counts in a resumed session as well.
+            await self.control(
+                "initialize", within=INITIALIZE_WITHIN, hooks=None, systemPromptSnapshot=False
+            )
         except TimeoutError:
             self._broken(f"the engine did not initialize within {INITIALIZE_WITHIN:.0f} s")
             await self.ended.wait()
@@ -156,13 +159,13 @@ class EngineProcess:
             async with asyncio.timeout(DRAIN):
                 await pipes.read_out.wait()
         pipes.close()
-        self._children.disown(pipes.pid)
         self.ended.set()
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(EngineGone(self.epitaph()))
         for task in self._tasks - {cast("asyncio.Task[None]", asyncio.current_task())}:
             task.cancel()
+        await self._children.disown(pipes.pid)
 
     def _broken(self, fault: str) -> None:
         self._fault = fault

@@ -22,6 +22,9 @@ from .watch import TurnWatch
 
 STEP = 5.0  # seconds that each step of ending a turn gets
 MAX_RESTARTS = 2  # of the process within one turn
+# Seconds. An engine that is given a turn it knows goes on at once, or had finished it.
+SILENCE = 10.0
+LOST_RESULT = "the engine had finished this turn before a restart, but its result was not stored"
 
 Ending = Literal["", "cancelled", "stopped", "dropped"]
 
@@ -92,6 +95,7 @@ class ResidentEngine:
         cause, why, begun = "engine_crash", "", resumed
         try:
             for _ in range(MAX_RESTARTS + 1):
+                watch = None
                 try:
                     watch = await self._say(launch, turn.prompt, turn.user_uuid, begun)
                     verdict = watch.verdict
@@ -105,6 +109,10 @@ class ResidentEngine:
                     verdict, why = None, str(error)
                 if verdict is not None or self._ending:
                     return self._judged(verdict)
+                silent = watch is not None and not watch.acted
+                if silent and self._keeper.continues and self._lives:
+                    await self._keeper.down()
+                    return failed("restarted", LOST_RESULT)
                 book.engine_lost()
                 begun = True
                 cause, why = await self._bury(why)
@@ -144,19 +152,26 @@ class ResidentEngine:
 
     # -- inside ----------------------------------------------------------------
 
+    @property
+    def _lives(self) -> bool:
+        process = self._keeper.process
+        return process is not None and process.pid is not None
+
     async def _say(self, launch: Launch, text: str, ident: str, begun: bool) -> TurnWatch:
         """One user line, and what came of it; no verdict when the process ended or hangs."""
         # A resumed engine goes on before it is told anything: listen from the start.
-        watch = self._watch = TurnWatch(ident)
+        watch = self._watch = TurnWatch()
         self._keeper.busy = True
         self._free.clear()
         try:
             process, new = await self._keeper.up(launch, ident if begun else "")
             watch.cost_before = 0.0 if new else self._cost
-            line = {"type": "user", "uuid": ident, "session_id": "", "parent_tool_use_id": None}
-            if watch.verdict is None:
-                process.write({**line, "message": {"role": "user", "content": text}})
-                await self._listen(process, watch)
+            line: Event = {"type": "user", "uuid": ident, "session_id": ""}
+            line["parent_tool_use_id"] = None
+            # What others wrote is taken as written: no slash command, no file mention.
+            line["client_composed"] = not text.startswith("/")
+            process.write({**line, "message": {"role": "user", "content": text}})
+            await self._listen(process, watch)
         finally:
             self._watch = None
             self._keeper.busy = False
@@ -174,14 +189,15 @@ class ResidentEngine:
         try:
             while watch.verdict is None and not self._keeper.closing:
                 self._decided.clear()
-                silent = loop.time() - self._last_heard
-                if silent >= self._stall_after and not watch.tool_runs:
+                known = self._keeper.continues and not watch.acted
+                limit = SILENCE if known else self._stall_after
+                rest = self._last_heard + limit - loop.time()
+                if rest <= 0 and not watch.tool_runs:
                     return
                 decided = asyncio.create_task(self._decided.wait())
-                rest = self._stall_after - silent
                 done, _ = await asyncio.wait(
                     (gone, decided),
-                    timeout=rest if rest > 0 else self._stall_after,
+                    timeout=rest if rest > 0 else limit,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 decided.cancel()

@@ -6,22 +6,18 @@ from typing import Any
 
 from ..verdict import Evidence, Verdict, failed, of_result
 
-LOST_RESULT = (
-    "the engine had finished this turn before it was restarted, but its result was not stored"
-)
-
 
 class TurnWatch:
     """Fed with every event of a turn; `verdict` is set once the turn is over."""
 
-    def __init__(self, user_uuid: str) -> None:
-        self.user_uuid = user_uuid
+    def __init__(self) -> None:
         self.cost_before = 0.0  # USD that the process reported before
         self._evidence = Evidence()
         self._tools: set[str] = set()
         self.verdict: Verdict | None = None
         self.result: dict[str, Any] | None = None
         self.login_needed = False
+        self.acted = False  # the engine did anything for this turn
         self.progressed = False  # the engine asked the model again: it keeps earlier results
 
     @property
@@ -30,6 +26,8 @@ class TurnWatch:
 
     def feed(self, event: dict[str, Any]) -> None:
         self.progressed = False
+        if event.get("type") != "command_lifecycle":
+            self.acted = True
         match event:
             case {"type": "assistant"}:
                 self._assistant(event)
@@ -45,9 +43,6 @@ class TurnWatch:
                     self._evidence.reset_at = float(reset)
             case {"type": "result"}:
                 self._result(event)
-            case {"type": "command_lifecycle", "state": "completed"}:
-                if event.get("command_uuid") == self.user_uuid and self.verdict is None:
-                    self.verdict = failed("restarted", LOST_RESULT)
 
     def _assistant(self, event: dict[str, Any]) -> None:
         if event.get("parent_tool_use_id") is None:

@@ -85,8 +85,11 @@ def parse(text: str, file: str) -> Script:
 
 def fill(template: Any, variables: Variables, *, quoted: bool = False) -> Any:
     """`template` with each {variable} replaced, in texts at any depth; quoted for a shell
-    if `quoted`. Raises ScriptError for a variable that there is not."""
+    if `quoted`. A text that is one variable and nothing else keeps its type. Raises ScriptError for a variable that there is not."""
     if isinstance(template, str):
+        whole = _VARIABLE.fullmatch(template)
+        if whole is not None and not quoted:
+            return _look_up(whole[1], variables)
         return _VARIABLE.sub(lambda found: _value(found[1], variables, quoted), template)
     if isinstance(template, Mapping):
         return {fill(key, variables): fill(item, variables) for key, item in template.items()}
@@ -99,13 +102,17 @@ def fill(template: Any, variables: Variables, *, quoted: bool = False) -> Any:
 
 
 def _value(name: str, variables: Variables, quoted: bool) -> str:
+    text = str(_look_up(name, variables))
+    return shlex.quote(text) if quoted else text
+
+
+def _look_up(name: str, variables: Variables) -> Any:
     value: Any = variables
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
             raise ScriptError(f"there is no variable {{{name}}} here")
         value = value[part]
-    text = str(value)
-    return shlex.quote(text) if quoted else text
+    return value
 
 
 def _match(rule: Rule, wake: Wake, variables: Variables) -> dict[str, Any] | None:

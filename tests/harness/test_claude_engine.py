@@ -1,0 +1,272 @@
+"""The harness on the real claude CLI, against a scripted Messages API on a unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.fake_broker import FakeBroker
+from support.fake_messages_api import Call, FakeApi, Step
+from support.harness_process import HarnessProcess
+
+pytestmark = [pytest.mark.cli, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def harness(tmp_path: Path, cli: Path) -> HarnessProcess:
+    process = HarnessProcess(tmp_path, engine_path=cli)
+    process.agent(engine="claude", model="claude-sonnet-5", prompt="You are the tester.")
+    return process
+
+
+@pytest.fixture
+async def api(harness: HarnessProcess) -> AsyncIterator[FakeApi]:
+    async with FakeApi() as fake:
+        await fake.serve_unix(harness.run / "model" / "model.sock")
+        yield fake
+
+
+@pytest.fixture
+async def broker(harness: HarnessProcess) -> AsyncIterator[FakeBroker]:
+    async with FakeBroker(harness.run) as fake:
+        fake.regrant = False
+        yield fake
+
+
+SEND = Step(text="I answer", calls=(Call("mcp__hive__send", {"to": "operator", "body": "hi"}),))
+
+
+async def test_a_turn_with_a_hive_tool_call(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    api.script(SEND, Step(text="all done", usage={"output_tokens": 40}))
+    async with harness:
+        broker.post("say hi")
+        end = await broker.ended()
+        assert (end.outcome, end.cause) == ("ok", "")
+        assert broker.calls == [("1.1:1", "send", {"to": "operator", "body": "hi"})]
+        assert broker.texts() == ["I answer", "all done"]
+        assert end.usage.output_tokens == 45
+        assert end.cost_usd > 0
+        first = api.requests[0]
+        assert "mcp__hive__send" in first.tools
+        assert not {"WebFetch", "WebSearch", "Task", "Agent"} & set(first.tools)
+        assert "You are the tester." in first.system
+        assert "[hive] message 1 · from operator · kind text · thread 1" in first.last
+        assert "| say hi" in first.last
+        assert first.body["model"] == "claude-sonnet-5"
+
+
+async def test_the_next_turn_and_the_next_boot_continue_the_session(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    async with harness:
+        broker.post("the word is xyzzy")
+        first = await broker.ended()
+    async with harness:
+        broker.post("what was it?")
+        second = await broker.ended(2)
+    assert first.session == second.session
+    assert "xyzzy" in api.requests[-1].everything
+
+
+async def test_hostile_text_is_no_command_and_mentions_no_file(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    (harness.state / "secret.txt").write_text("the-secret-content")
+    async with harness:
+        broker.post(f"/clear\n@secret.txt @{harness.state}/secret.txt\r/compact\n!echo pwned")
+        end = await broker.ended()
+        assert end.outcome == "ok"
+        assert "the-secret-content" not in api.requests[0].everything
+        assert "| /clear\n| @secret.txt" in api.requests[0].last
+        assert "\n| /compact\n| !echo pwned" in api.requests[0].last
+
+
+async def test_the_engine_is_killed_in_mid_turn_and_the_turn_ends_once(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    kill = "[ -e crashed ] || { touch crashed; kill -9 $PPID; }; echo survived"
+    api.script(SEND, Step(calls=(Call("Bash", {"command": kill}),)))
+    async with harness:
+        broker.post("x")
+        end = await broker.ended(timeout=60)
+        assert (end.turn, end.outcome) == ("1.1", "ok")
+        assert len(broker.calls) == 1
+        assert "say hi" not in api.requests[-1].last
+
+
+async def test_kill_9_of_the_harness_in_mid_turn_resumes_exactly_once(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    held = asyncio.Event()
+    api.script(SEND, Step(text="never seen", gate=held))
+    await harness.start()
+    broker.post("x")
+    await api.request(2)
+    await harness.kill()
+    held.set()
+    async with harness:
+        end = await broker.ended(timeout=60)
+        assert (end.turn, end.outcome) == ("1.1", "ok")
+        assert len(broker.calls) == 1
+        assert broker.granted == ["1.1"]
+        # Cut after the tool's result: the resumed turn asks the model once more.
+        assert len(api.requests) == 3
+        assert '"message 1' not in json.dumps(api.requests[2].last)
+        assert api.requests[2].everything.count("[hive] message 1 ") == 1
+
+
+async def test_sigterm_in_mid_turn_is_orderly_and_resumes(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    held = asyncio.Event()
+    api.script(Step(text="never seen", gate=held))
+    await harness.start()
+    broker.post("x")
+    await api.request(1)
+    assert await harness.stop() == 0
+    assert broker.ends == []
+    held.set()
+    async with harness:
+        end = await broker.ended(timeout=60)
+        assert (end.turn, end.outcome) == ("1.1", "ok")
+        assert api.requests[-1].everything.count("[hive] message 1 ") == 1
+
+
+async def test_a_turn_that_finished_without_a_stored_result_is_given_back(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    async with harness:
+        broker.post("x")
+        await broker.ended()
+    # As if the harness had died between the engine's result and its own fsync.
+    (harness.state / ".hive" / "running.json").write_text('{"turn": "1.1"}')
+    broker.ends.clear()
+    message = {"id": 1, "sender": "operator", "to": "tester", "kind": "text", "body": "x"}
+    whole = {**message, "data": None, "thread": 1, "in_reply_to": None, "at": 0.0}
+    broker._leased = (whole, 1)
+    async with harness:
+        end = await broker.ended(timeout=60)
+        assert (end.turn, end.outcome, end.cause) == ("1.1", "failed", "restarted")
+        assert len(api.requests) == 1
+
+
+async def test_cancel_in_the_middle_of_an_answer_and_of_a_tool(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    loose = "trap '' TERM; setsid sh -c 'trap \"\" TERM; touch loose; sleep 1000' & sleep 1000"
+    api.script(Step(text="endless", fault="hang", after=3))
+    async with harness:
+        broker.post("x")
+        await api.request(1)
+        await broker.call("command", command="cancel")
+        assert (await broker.ended()).outcome == "cancelled"
+        api.script(Step(calls=(Call("Bash", {"command": loose}),)))
+        broker.post("y")
+        async with asyncio.timeout(20):
+            while not (harness.state / "loose").exists():
+                await asyncio.sleep(0.02)
+        await broker.call("command", command="cancel")
+        assert (await broker.ended(2)).outcome == "cancelled"
+        broker.post("z")
+        assert (await broker.ended(3)).outcome == "ok"
+        # What was cancelled is not taken up again.
+        assert len(api.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "cause", "counted", "state"),
+    [
+        (Step(status=401), "auth", False, "needs-login"),
+        (Step(status=403), "auth", False, "needs-login"),
+        (Step(status=429, headers={"retry-after": "3600"}), "rate_limit", False, "rate-limited"),
+        (Step(status=400), "invalid_request", True, "idle"),
+        (Step(status=404), "model_error", True, "idle"),
+        (
+            Step(status=400, message="Your credit balance is too low to access the Anthropic API."),
+            "billing",
+            False,
+            "failed",
+        ),
+        (
+            Step(status=400, message="prompt is too long: 250000 tokens > 200000 maximum"),
+            "prompt_too_long",
+            True,
+            "idle",
+        ),
+    ],
+)
+async def test_failures_of_the_api_are_told_apart(
+    harness: HarnessProcess,
+    broker: FakeBroker,
+    api: FakeApi,
+    step: Step,
+    cause: str,
+    counted: bool,
+    state: str,
+) -> None:
+    api.default = step
+    async with harness:
+        broker.post("x")
+        end = await broker.ended(timeout=60)
+        assert (end.outcome, end.cause, end.counted) == ("failed", cause, counted)
+        assert end.detail
+        await broker.state(state)
+        api.default = Step(text="fine again")
+        broker.post("y")
+        assert (await broker.ended(2, timeout=60)).outcome == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("status", "cause"), [(500, "server_error"), (529, "overloaded")])
+async def test_a_server_that_stays_broken_is_given_up_after_a_while(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi, status: int, cause: str
+) -> None:
+    api.default = Step(status=status)
+    async with harness:
+        broker.post("x")
+        end = await broker.ended(timeout=90)
+        assert (end.outcome, end.cause, end.counted) == ("failed", cause, False)
+
+
+async def test_an_unpermitted_tool_is_denied_and_the_turn_ends(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    harness.agent(engine="claude", tools=["Read"])
+    api.script(Step(calls=(Call("Bash", {"command": "touch pwned"}),)))
+    async with harness:
+        broker.post("x")
+        assert (await broker.ended()).outcome == "ok"
+        assert not (harness.state / "pwned").exists()
+        assert [row.data["ok"] for row in broker.rows if row.kind == "tool_result"] == [False]
+
+
+async def test_a_call_that_is_too_large_for_a_message_is_refused_in_words(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    big = {"to": "operator", "body": "x" * (10 << 20)}
+    api.script(Step(calls=(Call("mcp__hive__send", big),)))
+    async with harness:
+        broker.post("x")
+        assert (await broker.ended(timeout=60)).outcome == "ok"
+        assert broker.calls == []
+        assert "larger than 1024 KiB" in api.requests[-1].last
+
+
+async def test_a_changed_agent_file_counts_from_the_next_turn(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    async with harness:
+        broker.post("the word is xyzzy")
+        first = await broker.ended()
+        harness.agent(engine="claude", model="claude-opus-5", prompt="You are another now.")
+        broker.post("y")
+        second = await broker.ended(2)
+        assert api.requests[-1].body["model"] == "claude-opus-5"
+        assert "You are another now." in api.requests[-1].system
+        assert "xyzzy" in api.requests[-1].everything
+        assert first.session == second.session

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hive_harness.calls import CallBook
+from hive_harness.spool import Session, Spool, SpoolBusy
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / ".hive")
+    spool.open()
+    return spool
+
+
+def test_one_owner(spool: Spool, tmp_path: Path) -> None:
+    with pytest.raises(SpoolBusy, match="one session has one harness"):
+        Spool(tmp_path / ".hive").open()
+
+
+def test_a_turn_from_begin_to_confirmation(spool: Spool) -> None:
+    assert spool.running() is None
+    spool.begin("7.1")
+    spool.note_call("7.1:1", "d")
+    assert spool.running() == "7.1"
+    spool.end({"turn": "7.1", "outcome": "ok"})
+    assert spool.running() is None
+    assert spool.ended() == [{"turn": "7.1", "outcome": "ok"}]
+    spool.confirm("7.1")
+    spool.confirm("7.1")
+    assert spool.ended() == []
+
+
+def test_a_kill_between_the_event_and_the_forgetting_of_the_turn(
+    spool: Spool, tmp_path: Path
+) -> None:
+    spool.begin("7.1")
+    running = (tmp_path / ".hive" / "running.json").read_bytes()
+    spool.end({"turn": "7.1", "outcome": "ok"})
+    (tmp_path / ".hive" / "running.json").write_bytes(running)
+    assert spool.running() is None
+
+
+def test_calls_are_kept_for_the_same_turn_only(spool: Spool) -> None:
+    spool.begin("7.1")
+    spool.note_call("7.1:1", "a")
+    spool.note_call("7.1:2", "b")
+    spool.note_handed("7.1:1")
+    spool.begin("7.1")
+    calls = spool.calls()
+    assert (calls.last, calls.open, calls.handed) == (2, (("7.1:2", "b"),), ("7.1:1",))
+    spool.begin("7.2")
+    assert spool.calls().last == 0
+
+
+def test_what_the_agent_broke_counts_as_absent(spool: Spool, tmp_path: Path) -> None:
+    spool.save_session(Session("s", "claude"))
+    spool.begin("7.1")
+    for name in ("session.json", "running.json", "calls.jsonl", "ended/9.1.json"):
+        (tmp_path / ".hive" / name).write_bytes(b'{"id": \xff[')
+    assert (spool.session(), spool.running(), spool.ended()) == (None, None, [])
+    assert spool.calls().last == 0
+    (tmp_path / ".hive" / "ended" / "9.1.json").write_text('{"turn": "8.1"}')
+    assert spool.ended() == []
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def note_call(self, name: str, digest: str) -> None:
+        self.calls.append(name)
+
+    def note_handed(self, name: str) -> None:
+        pass
+
+
+TOOLS = st.tuples(st.sampled_from(["send", "recv"]), st.sampled_from(["a", "b"]))
+
+
+@given(st.lists(TOOLS, max_size=20), st.integers(0, 20), st.booleans())
+def test_a_call_repeated_after_a_crash_keeps_its_name(
+    calls: list[tuple[str, str]], seen: int, progressed: bool
+) -> None:
+    """The engine dies after `seen` results, and makes the same calls again from there."""
+    book = CallBook("7.1", Memory())
+    names = [book.name(tool, {"x": argument}) for tool, argument in calls]
+    assert names == [f"7.1:{n}" for n in range(1, len(calls) + 1)]
+    for name in names[:seen]:
+        book.answered(name)
+    if progressed:
+        book.progressed()
+    book.engine_lost()
+    kept = min(seen, len(calls)) if progressed else 0
+    again = [book.name(tool, {"x": argument}) for tool, argument in calls[kept:]]
+    assert again == names[kept:]
+    assert book.name("send", {"x": "new"}) == f"7.1:{len(calls) + 1}"
+
+
+def test_the_same_call_twice_is_two_calls() -> None:
+    book = CallBook("7.1", Memory())
+    assert book.name("send", {"x": 1}) != book.name("send", {"x": 1})
+
+
+def test_handed_is_what_a_living_engine_was_told(spool: Spool) -> None:
+    spool.begin("7.1")
+    book = CallBook("7.1", spool)
+    first, second = book.name("send", 1), book.name("send", 2)
+    book.answered(first)
+    assert book.handed == (first,)
+    assert spool.calls().handed == ()  # it may die before it wrote that down
+    book.progressed()
+    book.answered(second)
+    assert spool.calls().handed == (first,)
+    resumed = CallBook("7.1", spool, spool.calls())
+    assert resumed.name("send", 2) == second
+    assert resumed.name("send", 1) == "7.1:3"
