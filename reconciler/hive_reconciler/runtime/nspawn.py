@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from signal import SIGTERM
 
 from .base import Bind, Container, Finding, RuntimeFailure
 from .launch import Launch
 from .logs import LIMIT
-from .processes import send
-from .records import MARKER, Entry, Record
+from .records import MARKER, Record
 from .skeleton import host_binds
 from .supervised import SupervisedRuntime
 
@@ -75,11 +73,6 @@ class NspawnRuntime(SupervisedRuntime):
             rlimits={},
             seccomp="",
         )
-
-    def _ask_to_stop(self, entry: Entry) -> None:
-        supervisor = entry.living().supervisor
-        if supervisor is not None:
-            send(supervisor, SIGTERM)  # it passes --kill-signal on to PID 1
 
     async def _after(self, name: str) -> None:
         # What a killed supervisor leaves; a directory of its own, empty.

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from signal import SIGTERM
 
 from .base import Container, Finding, RuntimeFailure
 from .launch import Launch
 from .logs import LIMIT
-from .processes import send
-from .records import MARKER, Entry, Record
+from .records import MARKER, Record
 from .seccomp import program
 from .skeleton import host_binds
 from .supervised import SupervisedRuntime
@@ -72,11 +70,6 @@ class ProcessRuntime(SupervisedRuntime):
             rlimits={"RLIMIT_NPROC": container.tasks, "RLIMIT_CORE": 0},
             seccomp=rules.hex(),
         )
-
-    def _ask_to_stop(self, entry: Entry) -> None:
-        leader = entry.living().leader
-        if leader is not None:
-            send(leader, SIGTERM)
 
     async def doctor(self) -> tuple[Finding, ...]:
         from .doctor import process_findings

@@ -52,10 +52,6 @@ class SupervisedRuntime(ABC):
     def _command(self, container: Container, root: Path, record: Record) -> Launch:
         """The supervisor's command, and how the shim runs it."""
 
-    @abstractmethod
-    def _ask_to_stop(self, entry: Entry) -> None:
-        """TERM for PID 1."""
-
     async def _before(self, container: Container) -> None:  # noqa: B027 - a hook
         """Make what must be there before the supervisor starts."""
 
@@ -222,7 +218,7 @@ class SupervisedRuntime(ABC):
         group = self._groups.group(entry.name)
         living = await asyncio.to_thread(entry.living)
         if living.leader is not None and grace > 0:
-            await asyncio.to_thread(self._ask_to_stop, entry)
+            send(living.leader, SIGTERM)
             await ended(living.leader, grace)
         await asyncio.to_thread(self._kill_inside, entry, group)
         # The supervisor cleans up and the shim writes the end down, if they are let.
