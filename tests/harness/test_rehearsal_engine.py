@@ -240,24 +240,39 @@ async def test_the_turn_goes_on_while_the_broker_is_away(
 async def test_a_terminal_event_that_was_not_confirmed_comes_with_the_next_hello(
     harness: HarnessProcess, broker: FakeBroker
 ) -> None:
-    harness.script(WAIT_FOR_GO)
+    broker.forgets_ends = True
     await harness.start()
     broker.post("x")
-    await _waits(harness)
-    (harness.state / "waiting").unlink()
-    await broker.stop()
-    harness.script('[[rule]]\n[[rule.step]]\nsay = "hm"\n')
-    (harness.state / "go").touch()
-    async with asyncio.timeout(20):
-        ended = harness.state / ".hive" / "ended"
-        calls = harness.state / ".hive" / "calls.jsonl"
-        # The second call waits for the broker; a kill lets the harness begin anew.
-        while calls.read_text().count("call") < 2 and not list(ended.iterdir()):
-            await asyncio.sleep(0.01)
+    await broker.until(lambda: broker.unheard)
     await harness.kill()
-    await broker.start()
+    broker.forgets_ends = False
     async with harness:
         assert (await broker.ended()).turn == "1.1"
+        assert [end.turn for end in broker.hellos[-1].ended] == ["1.1"]
+        assert broker.hellos[-1].running is None
+        assert len(broker.calls) == 1
+        async with asyncio.timeout(10):
+            while list((harness.state / ".hive" / "ended").iterdir()):
+                await asyncio.sleep(0.01)
+
+
+async def test_the_end_of_a_turn_survives_a_broker_that_comes_back(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    broker.forgets_ends = True
+    async with harness:
+        broker.post("x")
+        await broker.until(lambda: broker.unheard)
+        await broker.stop()
+        broker.forgets_ends = False
+        await broker.start()
+        assert (await broker.ended()).turn == "1.1"
+        broker.post("y")
+        assert (await broker.ended(2)).turn == "2.1"
+        assert [row.data["text"] for row in broker.rows if row.kind == "text"] == [
+            "on it",
+            "done",
+        ] * 2
 
 
 CANCEL = """

@@ -34,6 +34,7 @@ class FakeBroker:
         self.rows: list[StreamRow] = []
         self.states: list[dict[str, Any]] = []
         self.ends: list[TurnEnd] = []  # each terminal event, once
+        self.unheard: list[dict[str, Any]] = []
         self.granted: list[str] = []
         self.calls: list[tuple[str, str, dict[str, Any]]] = []  # name, tool, arguments: effects
         self.asked: list[str] = []  # names of calls as they came, repeated ones too
@@ -41,6 +42,7 @@ class FakeBroker:
         self.chunks: dict[str, list[bytes]] = {}
         self.regrant = True  # a failed or returned turn comes again at once
         self.resume = True  # a running turn that a hello reports still stands
+        self.forgets_ends = False  # turn.end is neither stored nor answered
         self.stored: dict[str, dict[str, Any]] = {}
         self._queue: deque[tuple[dict[str, Any], int]] = deque()
         self._leased: tuple[dict[str, Any], int] | None = None
@@ -191,7 +193,11 @@ class FakeBroker:
         self._tell()
         return {}
 
-    def _turn_end(self, _: Peer, params: dict[str, Any]) -> dict[str, Any]:
+    async def _turn_end(self, _: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        if self.forgets_ends:
+            self.unheard.append(params)
+            self._tell()
+            await asyncio.Event().wait()
         self._close_turn(TurnEnd.model_validate(params))
         self._tell()
         return {}
