@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.git_work import git
 
 from hive_reconciler.git.store import create_bare
+from hive_reconciler.git.treemerge import merge_trees
 from hive_reconciler.git.trees import EMPTY, Entry, TooMany, Trees
 from hive_reconciler.model.tree import FILE
 
@@ -86,7 +87,7 @@ def test_merge_agrees_with_git(
     path = Path(trees.repo.path)
     if EMPTY in oids:
         git(path, "hash-object", "-w", "-t", "tree", "--stdin", stdin=b"")
-    merged, conflicts = trees.merge(oids[0], oids[1], oids[2])
+    merged, conflicts = merge_trees(trees, oids[0], oids[1], oids[2])
     root = git(path, "commit-tree", oids[0], "-m", "base")
     sides = [git(path, "commit-tree", oid, "-p", root, "-m", "side") for oid in oids[1:]]
     done = subprocess.run(
@@ -121,7 +122,7 @@ def test_no_rename_is_guessed(trees: Trees) -> None:
     base = make(trees, {"agents/a/prompt.md": text})
     ours = make(trees, {"agents/b/prompt.md": text})
     theirs = make(trees, {"agents/a/prompt.md": text + "more\n"})
-    assert trees.merge(base, ours, theirs)[1] == ("agents/a/prompt.md",)
+    assert merge_trees(trees, base, ours, theirs)[1] == ("agents/a/prompt.md",)
 
 
 def test_comparing_is_bounded(trees: Trees) -> None:

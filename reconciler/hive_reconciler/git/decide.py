@@ -41,7 +41,7 @@ class Decisions:
                 old, new = str(self._all.store.commit(proposal.merge).parent_ids[0]), proposal.merge
             tree_of = self._all.store.tree_of
             return self._all.previews.step(tree_of(old), tree_of(new))
-        except (TooLarge, ReadFailed):
+        except (TooLarge, ReadFailed, Refused):
             return None
 
     def as_proposed(self, proposal: Proposal) -> Step | None:
@@ -61,7 +61,7 @@ class Decisions:
                 return None
             tree = self._all.previews.tree(*self._trees(proposal))
             return self._all.reader.desired(proposal.pinned.commit, tree, 0)
-        except (TooLarge, ReadFailed):
+        except (TooLarge, ReadFailed, Refused):
             return None
 
     def with_effect(self, proposal: Proposal) -> Proposal:

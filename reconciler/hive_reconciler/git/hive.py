@@ -8,11 +8,10 @@ Errors are those of `git.errors`: Refused, NotFound, Conflict, Busy for requests
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
-
-import pygit2
+from typing import Any
 
 from hive_wire.paths import Layout
 
@@ -20,18 +19,22 @@ from ..model.desired import Desired
 from ..model.proposal import Proposal, Requester
 from .acceptance import accept
 from .decide import Decisions
-from .diffs import diff_json
-from .errors import NotFound, ReadFailed
+from .errors import HiveError, Refused
 from .first import FirstCommit
-from .importing import Fetch, Quarantine, collect
+from .importing import Fetch, Imported, Quarantine, collect
+from .inbox import Head, fetch_from, new_heads
 from .intake import Submitted
-from .previews import Conflicts
 from .repositories import Repositories, open_repositories
 from .submit import NewAgent, PowerAction, Submissions
 from .thread import GitThread
+from .undo import Undo
+from .verify import Verification, verify_commit
+from .views import Filter, Views
 from .watch import Watch
 
-Filter = Literal["open", "closed", "merged"]
+log = logging.getLogger(__name__)
+
+IMPORTS = 2  # packs at once
 
 
 class Hive:
@@ -42,6 +45,10 @@ class Hive:
         self._all = repositories
         self._decisions = Decisions(repositories)
         self._submissions = Submissions(repositories, self._decisions)
+        self._undo = Undo(repositories, self._decisions)
+        self._views = Views(repositories, self._decisions)
+        self._imports = asyncio.Semaphore(IMPORTS)
+        self._unrecorded: set[tuple[str, str]] = set()
         self._watch: Watch | None = None
 
     @classmethod
@@ -85,7 +92,7 @@ class Hive:
         Raises ReadFailed when anything but a single agent cannot be read; HistoryRewritten,
         UnrecordedCommit when `applied` is not to be followed. NotFound for an unknown `rev`.
         """
-        return await self._thread.run(self._read, rev)
+        return await self._thread.run(self._views.read, rev)
 
     async def accept(self, oid: str, who: str, why: str) -> None:
         """Take over the present tip although its history is not recorded or was rewritten.
@@ -101,19 +108,19 @@ class Hive:
         self, state: Filter | None = None, limit: int = 100
     ) -> tuple[Proposal, ...]:
         """The newest first. Ended ones come without effect."""
-        return await self._thread.run(self._list, state, limit)
+        return await self._thread.run(self._views.newest, state, limit)
 
     async def proposal(self, n: int) -> Proposal:
         """With its effect: on the present tip while open, else as it was. Raises NotFound."""
-        return await self._thread.run(self._one, n)
+        return await self._thread.run(self._views.one, n)
 
     async def diff(self, n: int) -> list[dict[str, Any]]:
         """Per file as docs/protocol.md has it, made from blobs alone. Raises NotFound."""
-        return await self._thread.run(self._diff, n)
+        return await self._thread.run(self._views.diff, n)
 
     async def preview(self, n: int) -> Desired | None:
         """The desired state after merging `n`, for the live plan; None when it needs a rebase."""
-        return await self._thread.run(self._preview, n)
+        return await self._thread.run(self._views.preview, n)
 
     # -- requests ----------------------------------------------------------------
 
@@ -138,14 +145,39 @@ class Hive:
         named; `fetch` brings it. What fails the checks is recorded as rejected.
         Raises Refused, Busy, and what `fetch` raises."""
         tip = await self._thread.run(self._submissions.may_submit, requester, agent)
-        async with Quarantine(self._all.layout.reconciler, self._all.layout.hive_git) as quarantine:
-            oid = await quarantine.receive(commit, (tip,), fetch)
-            imported = await self._thread.run(
-                collect, quarantine.path, self._all.store.repo, oid, tip
-            )
+        imported = await self._import(commit, tip, fetch)
         return await self._thread.run(
             self._submissions.commit, requester, agent, imported, description
         )
+
+    async def submit_revert(
+        self, requester: Requester, what: int | str, reason: str = ""
+    ) -> Submitted:
+        """Ask to undo a merge: the number of its proposal, or its commit (7-40 hex digits).
+        Raises Refused when later merges touched the same, NotFound."""
+        return await self._thread.run(self._undo.revert, requester, what, reason)
+
+    async def submit_rollback(
+        self, requester: Requester, agent: str, commit: str, reason: str = ""
+    ) -> Submitted:
+        """Ask to bring one agent to what it was at an earlier commit of `applied`."""
+        return await self._thread.run(self._undo.rollback, requester, agent, commit, reason)
+
+    async def submit_revive(self, requester: Requester, agent: str) -> Submitted:
+        """Ask for a retired agent to come back, with its uid. Raises Refused, NotFound."""
+        return await self._thread.run(self._undo.revive, requester, agent)
+
+    async def import_inbox(self) -> tuple[Submitted, ...]:
+        """Bring in heads of inbox.git that no proposal knows. Refusals are recorded, too."""
+        seen = frozenset(self._unrecorded)
+        done = []
+        for head in await self._thread.run(new_heads, self._all, seen):
+            try:
+                done.append(await self._import_head(head))
+            except HiveError as error:
+                log.warning("inbox.git: proposed/%s: %s", head.topic, error.message)
+                self._unrecorded.add((head.topic, head.commit))
+        return tuple(done)
 
     async def submit_power(
         self, requester: Requester, agent: str, action: PowerAction, reason: str = ""
@@ -185,6 +217,14 @@ class Hive:
         """Record as an observation how the merge of `n` went on this host."""
         await self._thread.run(self._all.ledger.set_deployed, n, text)
 
+    async def verify(self) -> Verification:
+        """Prove the first-parent history of `applied`, commit by commit. Raises ReadFailed."""
+        tip = await self.tip()
+        commits = await self._thread.run(self._all.history.first_parents, tip)
+        found = [await self._thread.run(verify_commit, self._all, oid) for oid in commits]
+        findings = tuple(finding for finding in found if finding is not None)
+        return Verification(tip, len(commits), len(commits) - len(findings), findings)
+
     # -- hints -------------------------------------------------------------------
 
     async def watch(self, on_hint: Callable[[], None]) -> None:
@@ -194,50 +234,20 @@ class Hive:
             self._watch = Watch((self._all.layout.hive_git, self._all.layout.inbox_git), on_hint)
         await asyncio.to_thread(self._watch.start)
 
-    # -- in the git thread -------------------------------------------------------
+    # -- inside --------------------------------------------------------------------
 
-    def _read(self, rev: str | None) -> Desired:
-        all_ = self._all
-        if rev is None:
-            oid = all_.history.verified_tip()
-        else:
-            oid = self._resolve(rev)
-        commit = all_.store.commit(oid)
-        merge = all_.history.merge_of(oid)
-        return all_.reader.desired(oid, str(commit.tree_id), merge.allow_prune if merge else 0)
+    async def _import(self, commit: str, tip: str, fetch: Fetch) -> Imported:
+        layout = self._all.layout
+        async with self._imports, Quarantine(layout.reconciler, layout.hive_git) as quarantine:
+            oid = await quarantine.receive(commit, (tip,), fetch)
+            return await self._thread.run(collect, quarantine.path, self._all.store.repo, oid, tip)
 
-    def _resolve(self, rev: str) -> str:
+    async def _import_head(self, head: Head) -> Submitted:
+        tip = await self._thread.run(self._all.history.verified_tip)
+        layout = self._all.layout
+        fetch = fetch_from(layout.inbox_git, head.gid, layout.hive_git / "objects", head.commit)
         try:
-            found = self._all.store.repo.revparse_single(rev)
-            return str(found.peel(pygit2.Commit).id)
-        except (KeyError, ValueError, TypeError) as error:
-            raise NotFound(f"{rev[:80]!r} names no commit in hive.git: {error}") from None
-        except OSError as error:
-            raise ReadFailed(f"{rev[:80]!r} cannot be read: {error}") from None
-
-    def _list(self, state: Filter | None, limit: int) -> tuple[Proposal, ...]:
-        found = [p for p in self._all.ledger.all() if _matches(p, state)][:limit]
-        with self._all.trees.scratch():
-            return tuple(self._decisions.with_effect(p) if p.state == "open" else p for p in found)
-
-    def _one(self, n: int) -> Proposal:
-        with self._all.trees.scratch():
-            return self._decisions.with_effect(self._all.ledger.one(n))
-
-    def _diff(self, n: int) -> list[dict[str, Any]]:
-        with self._all.trees.scratch():
-            proposal = self._all.ledger.one(n)
-            step = self._decisions.seen(proposal)
-            if isinstance(step, Conflicts):
-                step = self._decisions.as_proposed(proposal)
-            return [] if step is None else diff_json(step.changes)
-
-    def _preview(self, n: int) -> Desired | None:
-        with self._all.trees.scratch():
-            return self._decisions.desired_after(self._all.ledger.one(n))
-
-
-def _matches(proposal: Proposal, wanted: Filter | None) -> bool:
-    if wanted == "closed":
-        return proposal.state not in ("open", "merged")
-    return wanted is None or proposal.state == wanted
+            imported = await self._import(head.commit, tip, fetch)
+        except Refused as error:
+            return await self._thread.run(self._submissions.refuse_head, head, error.message)
+        return await self._thread.run(self._submissions.head, head, imported)

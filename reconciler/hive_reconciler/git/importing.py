@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pygit2
 from pygit2.enums import ObjectType
@@ -37,16 +36,10 @@ _OID = re.compile(r"[0-9a-f]{40}")
 _NAMED = re.compile(r"[0-9a-f]{7,40}")
 
 
-class Fetch(Protocol):
-    """Brings a commit: writes the bytes of a pack that lacks what `have` lists.
-
-    Returns the full OID of the commit. Whatever it raises reaches the caller of
-    `submit_commit`, and nothing of the pack is kept.
-    """
-
-    async def __call__(
-        self, have: tuple[str, ...], write: Callable[[bytes], Awaitable[None]]
-    ) -> str: ...
+Write = Callable[[bytes], Awaitable[None]]
+# Brings a commit: called with what hive.git has and a function that takes the bytes of a pack
+# without that; returns the full OID. What it raises reaches the caller of `submit_commit`.
+Fetch = Callable[[tuple[str, ...], Write], Awaitable[str]]
 
 
 @dataclass(frozen=True)
@@ -190,7 +183,7 @@ def _kind(repo: pygit2.Repository, oid: str) -> int:
         raise Refused(f"there is no commit {oid[:12]} in what was sent") from None
 
 
-def _writer(stdin: asyncio.StreamWriter) -> Callable[[bytes], Awaitable[None]]:
+def _writer(stdin: asyncio.StreamWriter) -> Write:
     """Refuses more than MAX_PACK; a child that has ended is told by its exit status."""
     written = 0
 

@@ -85,7 +85,7 @@ class Intake:
         if not problems:
             step, problems = self._check(wish, tip)
         if step is None or problems:
-            return self._reject(wish, tip, problems, mine)
+            return self._reject(wish, tip, "; ".join(map(str, problems[:20])), mine)
         pinned = self._pin(wish)
         self._supersede(pinned, mine)
         return self._by_policy(standing(pinned, {}, {}), step)
@@ -173,11 +173,13 @@ class Intake:
             wish.source,
         )
 
-    def _reject(
-        self, wish: Wish, tip: str, problems: Sequence[Problem], mine: Sequence[Proposal]
-    ) -> Submitted:
+    def refuse(self, wish: Wish, reason: str) -> Submitted:
+        """Record what could not even be taken in. Raises Busy."""
+        mine = [p for p in self._all.ledger.all() if p.pinned.requester.key == wish.requester.key]
+        return self._reject(wish, self._all.history.verified_tip(), reason, mine)
+
+    def _reject(self, wish: Wish, tip: str, reason: str, mine: Sequence[Proposal]) -> Submitted:
         """Record the refusal, and nothing of what was refused."""
-        reason = "; ".join(map(str, problems[:20]))
         hour_ago = time.time() - 3600
         recent = sum(p.state == "rejected" and (p.ended or 0) > hour_ago for p in mine)
         if recent >= MAX_REJECTED:

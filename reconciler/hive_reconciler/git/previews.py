@@ -16,6 +16,7 @@ from ..model.swarm import swarm_problems
 from ..model.tree import FileChange, agent_of
 from .errors import ReadFailed
 from .reading import Reader
+from .treemerge import merge_trees
 from .trees import TooMany, Trees
 
 K = TypeVar("K")
@@ -69,14 +70,14 @@ class Previews:
             return self._steps[ours, found]
         if not isinstance(found, Conflicts):
             self._bound(base, theirs)
-            tree, paths = self._trees.merge(base, ours, theirs)
+            tree, paths = merge_trees(self._trees, base, ours, theirs)
             found = Conflicts(paths) if paths else tree
             _keep(self._merged, key, found)
         return found if isinstance(found, Conflicts) else self.step(ours, found)
 
     def tree(self, base: str, ours: str, theirs: str) -> str:
         """The merged tree, present in the scratch. The caller knows that it merges."""
-        return self._trees.merge(base, ours, theirs)[0]
+        return merge_trees(self._trees, base, ours, theirs)[0]
 
     def step(self, old: str, new: str) -> Step:
         """Raises TooLarge, and ReadFailed when `old` cannot be used."""

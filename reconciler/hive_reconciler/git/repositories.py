@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hive_wire.paths import Layout
 from ..model.records import accepted_message
 from .first import FirstCommit, make_first_commit
 from .history import History
+from .importing import SECONDS
 from .ledger import Ledger
 from .previews import Previews
 from .reading import Reader
@@ -50,9 +52,10 @@ def open_repositories(layout: Layout, first: FirstCommit, runtime_reads_nix: boo
     if created:
         _make(layout, first)
     if not layout.inbox_git.exists():
-        create_bare(layout.inbox_git, INBOX_CONFIG, 0o2770 if not layout.tag else 0o700)
+        create_bare(layout.inbox_git, INBOX_CONFIG, 0o2770 if not layout.tag else 0o750)
     store = _store(layout, layout.hive_git)
     store.remove_stale_locks()
+    _remove_old_quarantines(layout.reconciler)
     trees = Trees(store.repo)
     reader = Reader(trees, runtime_reads_nix=runtime_reads_nix)
     key = HostKey(layout.keys)
@@ -89,6 +92,13 @@ def _make(layout: Layout, first: FirstCommit) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _remove_old_quarantines(folder: Path) -> None:
+    """What a killed import left; one that still runs is younger."""
+    for path in folder.glob("pack-*"):
+        if path.stat().st_mtime < time.time() - 10 * SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _store(layout: Layout, path: Path) -> Store:

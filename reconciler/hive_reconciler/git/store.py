@@ -151,6 +151,13 @@ class Store:
         except (pygit2.AlreadyExistsError, pygit2.GitError, ValueError) as error:
             raise Conflict(f"{name} exists already or moved: {error}") from None
 
+    def message(self, tag: str) -> str:
+        """The message of an annotated tag, by its OID. Raises ReadFailed."""
+        try:
+            return self.repo[tag].peel(pygit2.Tag).message or ""
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise ReadFailed(f"tag {tag} cannot be read: {error}") from None
+
     def commit(self, oid: str) -> pygit2.Commit:
         """Raises ReadFailed when it is missing or no commit."""
         try:

@@ -13,19 +13,21 @@ from hive_wire.names import name_problem, new_uid
 from hive_wire.parse import SpecError, parse_agent
 from hive_wire.spec import AgentSpec
 
+from ..model.checks import MAX_FILES
 from ..model.desired import Valid
 from ..model.fields import flat
 from ..model.proposal import Requester
 from ..model.tomledit import set_key
-from ..model.tree import FILE
+from ..model.tree import FILE, agent_of
 from .decide import Decisions
 from .errors import NotFound, Refused
 from .first import WORKER
 from .first import template as packaged
 from .importing import Imported
+from .inbox import Head, description_of
 from .intake import Intake, Submitted, Wish
 from .repositories import Repositories
-from .trees import EMPTY, Entry
+from .trees import EMPTY, Entry, TooMany
 
 PowerAction = Literal["start", "stop", "restart"]
 
@@ -107,6 +109,31 @@ class Submissions:
                     scoped=True,
                 )
             )
+
+    def head(self, head: Head, imported: Imported) -> Submitted:
+        """A pushed branch. People may change whatever the checks and the policy let through."""
+        trees = self._all.trees
+        with self._all.store.locked(), trees.scratch(imported.objects):
+            base = self._all.store.tree_of(imported.base)
+            _, data = imported.objects.get(imported.commit, (0, b""))
+            try:
+                changed = trees.changed(base, imported.tree, MAX_FILES)
+                agents = {agent_of(path) for path, _, _ in changed}
+            except TooMany:
+                agents = set()
+            agent = next(iter(agents)) if len(agents) == 1 else None
+            wish = Wish("apply", agent or "", head.pusher, description_of(data), imported.tree, "")
+            wish = replace(wish, base=imported.base, commit=imported.commit, source=head.topic)
+            try:
+                return self._intake.propose(wish)
+            except Refused as error:
+                return self._intake.refuse(wish, error.message)
+
+    def refuse_head(self, head: Head, reason: str) -> Submitted:
+        """Record why a pushed branch was not even taken in."""
+        with self._all.store.locked():
+            wish = Wish("apply", "", head.pusher, "", "", "", commit=head.commit)
+            return self._intake.refuse(replace(wish, source=head.topic), reason)
 
     def _start(self, requester: Requester) -> tuple[str, str]:
         tip = self._all.history.verified_tip()

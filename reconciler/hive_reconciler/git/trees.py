@@ -1,4 +1,4 @@
-"""Trees as plain values: reading, editing, comparing and merging them by OID.
+"""Trees as plain values: reading, editing and comparing them by OID.
 
 Only subtrees whose OIDs differ are ever opened, so a change of one agent costs the same in
 a swarm of ten thousand; and every walk is bounded, so a hostile tree cannot expand.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pygit2
-from pygit2.enums import FileMode, ObjectType
+from pygit2.enums import ObjectType
 
 from ..model.tree import DIRECTORY, SUBMODULE, Blob, FileChange
 from .errors import ReadFailed
@@ -170,7 +170,7 @@ class Trees:
                     continue
                 path = prefix + name
                 if (a is not None and a.is_tree) or (b is not None and b.is_tree):
-                    todo.append((path + "/", _tree(a), _tree(b)))
+                    todo.append((path + "/", tree_oid(a), tree_oid(b)))
                     a, b = _leaf(a), _leaf(b)
                 if a is not None or b is not None:
                     found.append((path, a, b))
@@ -225,70 +225,13 @@ class Trees:
         if not rest:
             here = entry
         else:
-            below = self.put(_tree(entries.get(name)), rest, entry)
+            below = self.put(tree_oid(entries.get(name)), rest, entry)
             here = None if below == EMPTY else Entry(DIRECTORY, below)
         if here is None:
             entries.pop(name, None)
         else:
             entries[name] = here
         return self.write(entries) if entries else EMPTY
-
-    # -- merging ---------------------------------------------------------------
-
-    def merge(self, base: str, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
-        """Three-way merge of trees: the tree and the paths in conflict.
-
-        No renames are guessed: what was written for one agent never lands in another. With
-        conflicts the tree holds our side of them and is not to be used.
-        """
-        conflicts: list[str] = []
-        tree = self._merge("", base, ours, theirs, conflicts.append)
-        return tree, tuple(sorted(conflicts))
-
-    def _merge(
-        self, prefix: str, base: str, ours: str, theirs: str, conflict: Callable[[str], None]
-    ) -> str:
-        if theirs in (ours, base):
-            return ours
-        if ours == base:
-            return theirs
-        b, o, t = self.entries(base), self.entries(ours), self.entries(theirs)
-        merged = dict(o)
-        for name in b.keys() | t.keys():
-            was, mine, other = b.get(name), o.get(name), t.get(name)
-            if other in (was, mine):
-                continue
-            path = prefix + name
-            if mine == was:
-                result = other
-            elif _are_trees(was, mine, other):
-                below = self._merge(path + "/", _tree(was), _tree(mine), _tree(other), conflict)
-                result = None if below == EMPTY else Entry(DIRECTORY, below)
-            else:
-                result = self._merge_file(path, was, mine, other)
-                if result is None:
-                    conflict(path)
-                    result = mine
-            if result is None:
-                merged.pop(name, None)
-            else:
-                merged[name] = result
-        return self.write(merged) if merged else EMPTY
-
-    def _merge_file(
-        self, path: str, was: Entry | None, mine: Entry | None, other: Entry | None
-    ) -> Entry | None:
-        """The merged file, or None when the sides contradict each other."""
-        if was is None or mine is None or other is None:
-            return None
-        if not was.mode == mine.mode == other.mode or was.is_tree:
-            return None
-        result = self.repo.merge_file_from_index(
-            _index(path, was), _index(path, mine), _index(path, other)
-        )
-        if not result.automergeable:
-            return None
-        return Entry(mine.mode, self.write_blob(result.contents.encode()))
 
 
 def object_id(kind: int, data: bytes) -> str:
@@ -312,18 +255,9 @@ def referred(raw: Raw) -> list[str]:
     return []
 
 
-def _tree(entry: Entry | None) -> str:
+def tree_oid(entry: Entry | None) -> str:
     return entry.oid if entry is not None and entry.is_tree else EMPTY
 
 
 def _leaf(entry: Entry | None) -> Entry | None:
     return None if entry is not None and entry.is_tree else entry
-
-
-def _are_trees(*entries: Entry | None) -> bool:
-    present = [entry for entry in entries if entry is not None]
-    return len(present) >= 2 and all(entry.is_tree for entry in present)
-
-
-def _index(path: str, entry: Entry) -> pygit2.IndexEntry:
-    return pygit2.IndexEntry(path, pygit2.Oid(hex=entry.oid), FileMode(entry.mode))

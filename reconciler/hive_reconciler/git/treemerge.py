@@ -1,0 +1,78 @@
+"""Three-way merge of trees by OID: only what both sides changed is ever opened."""
+
+from __future__ import annotations
+
+import pygit2
+from pygit2.enums import FileMode
+
+from ..model.tree import DIRECTORY
+from .trees import EMPTY, Entry, Trees, tree_oid
+
+
+def merge_trees(trees: Trees, base: str, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
+    """Three-way merge of trees: the tree and the paths in conflict.
+
+    No renames are guessed: what was written for one agent never lands in another. With
+    conflicts the tree holds our side of them and is not to be used.
+    """
+    merge = _Merge(trees)
+    tree = merge.folder("", base, ours, theirs)
+    return tree, tuple(sorted(merge.conflicts))
+
+
+class _Merge:
+    def __init__(self, trees: Trees) -> None:
+        self._trees = trees
+        self.conflicts: list[str] = []
+
+    def folder(self, prefix: str, base: str, ours: str, theirs: str) -> str:
+        if theirs in (ours, base):
+            return ours
+        if ours == base:
+            return theirs
+        b, o, t = self._trees.entries(base), self._trees.entries(ours), self._trees.entries(theirs)
+        merged = dict(o)
+        for name in b.keys() | t.keys():
+            was, mine, other = b.get(name), o.get(name), t.get(name)
+            if other in (was, mine):
+                continue
+            path = prefix + name
+            if mine == was:
+                result = other
+            elif _are_trees(was, mine, other):
+                below = self.folder(path + "/", tree_oid(was), tree_oid(mine), tree_oid(other))
+                result = None if below == EMPTY else Entry(DIRECTORY, below)
+            else:
+                result = self._file(path, was, mine, other)
+                if result is None:
+                    self.conflicts.append(path)
+                    result = mine
+            if result is None:
+                merged.pop(name, None)
+            else:
+                merged[name] = result
+        return self._trees.write(merged) if merged else EMPTY
+
+    def _file(
+        self, path: str, was: Entry | None, mine: Entry | None, other: Entry | None
+    ) -> Entry | None:
+        """The merged file, or None when the sides contradict each other."""
+        if was is None or mine is None or other is None:
+            return None
+        if not was.mode == mine.mode == other.mode or was.is_tree:
+            return None
+        result = self._trees.repo.merge_file_from_index(
+            _index(path, was), _index(path, mine), _index(path, other)
+        )
+        if not result.automergeable:
+            return None
+        return Entry(mine.mode, self._trees.write_blob(result.contents.encode()))
+
+
+def _are_trees(*entries: Entry | None) -> bool:
+    present = [entry for entry in entries if entry is not None]
+    return len(present) >= 2 and all(entry.is_tree for entry in present)
+
+
+def _index(path: str, entry: Entry) -> pygit2.IndexEntry:
+    return pygit2.IndexEntry(path, pygit2.Oid(hex=entry.oid), FileMode(entry.mode))

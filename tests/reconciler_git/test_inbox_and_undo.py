@@ -1,0 +1,271 @@
+"""People's pushes, going back, freeze, expiry, and the proof of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.git_work import Clone, git, spec_of
+
+from hive_reconciler.git import decide
+from hive_reconciler.git.errors import NotFound, Refused
+from hive_reconciler.git.hive import Hive
+from hive_reconciler.model.proposal import Requester
+from hive_wire.paths import Layout
+
+Push = Callable[[str], None]
+
+
+async def approve(hive: Hive, n: int) -> str:
+    proposal = await hive.proposal(n)
+    assert proposal.effect is not None
+    return await hive.approve(n, proposal.effect.digest, "root")
+
+
+async def spawned(hive: Hive, requester: Requester, name: str) -> int:
+    done = await hive.submit_spawn(requester, name, name)
+    await approve(hive, done.n)
+    return done.n
+
+
+@pytest.fixture
+def push(clone: Clone, layout: Layout) -> Push:
+    def push(topic: str) -> None:
+        target = f"HEAD:refs/heads/proposed/{topic}"
+        git(clone.path, "push", "-q", "-f", str(layout.inbox_git), target)
+
+    return push
+
+
+async def test_a_push_becomes_a_proposal(hive: Hive, clone: Clone, push: Push) -> None:
+    text = clone.read("hive.toml").replace("expire_days = 30", "expire_days = 3")
+    clone.write("hive.toml", text)
+    oid = clone.commit("Shorter expiry\n\nBecause.\nApproved-by: root")
+    push("expiry")
+    (done,) = await hive.import_inbox()
+    assert done.state == "open", done.message
+    shown = await hive.proposal(done.n)
+    assert shown.pinned.commit == oid
+    assert shown.pinned.source == "expiry"
+    assert shown.pinned.requester.kind == "user"
+    assert shown.pinned.description.startswith("Shorter expiry")
+    assert shown.effect is not None
+    assert [(c.field, c.before, c.after) for c in shown.effect.changes] == [
+        ("policy.expire_days", 30, 3)
+    ]
+    assert not await hive.import_inbox()
+    await approve(hive, done.n)
+    assert (await hive.read()).hive.policy.expire_days == 3
+    assert not await hive.import_inbox()
+
+
+async def test_a_moved_branch_supersedes(hive: Hive, clone: Clone, push: Push) -> None:
+    clone.change("agents/hm1nd/prompt.md", "One.\n")
+    push("x")
+    (one,) = await hive.import_inbox()
+    clone.change("agents/hm1nd/prompt.md", "Two.\n")
+    push("x")
+    (two,) = await hive.import_inbox()
+    assert (await hive.proposal(one.n)).state == "superseded"
+    assert (await hive.proposal(two.n)).state == "open"
+    assert (await hive.proposal(two.n)).pinned.agent == "hm1nd"
+
+
+async def test_bad_pushes_are_refused_once(hive: Hive, clone: Clone, push: Push) -> None:
+    good = git(clone.path, "rev-parse", "HEAD")
+    clone.change("hive.toml", "schema = 7\n")
+    push("bad-settings")
+    git(clone.path, "reset", "-q", "--hard", good)
+    clone.change("agents/hm1nd/.gitattributes", "* x\n")
+    push("attributes")
+    git(clone.path, "reset", "-q", "--hard", good)
+    push("nothing")
+    git(clone.path, "checkout", "-q", "--orphan", "other")
+    clone.commit("unrelated")
+    push("unrelated")
+    done = await hive.import_inbox()
+    assert {d.state for d in done} == {"rejected"}
+    said = " / ".join(d.message for d in done)
+    for part in ("hive.toml", "begin with .git", "changes nothing", "shares no history"):
+        assert part in said
+    assert not await hive.import_inbox()
+
+
+async def test_people_add_agents_by_push(hive: Hive, clone: Clone, push: Push) -> None:
+    clone.write("agents/scout/agent.toml", 'description = "x"\n')
+    clone.change("agents/scout/prompt.md", "Look.\n")
+    push("scout")
+    (done,) = await hive.import_inbox()
+    await approve(hive, done.n)
+    assert (await spec_of(hive, "scout")).spec.uid
+
+
+async def test_defaults_show_at_every_agent(
+    hive: Hive, manager: Requester, clone: Clone, push: Push
+) -> None:
+    await spawned(hive, manager, "scout")
+    clone.pull()
+    before = (await spec_of(hive, "scout")).revision
+    text = clone.read("hive.toml").replace("[defaults]\n", '[defaults]\nmodel = "other"\n')
+    clone.change("hive.toml", text)
+    push("model")
+    (done,) = await hive.import_inbox()
+    effect = (await hive.proposal(done.n)).effect
+    assert effect is not None
+    assert {(c.agent, c.field) for c in effect.changes} == {
+        ("", "defaults.model"),
+        ("hm1nd", "model"),
+        ("scout", "model"),
+    }
+    assert {(a.kind, a.agent) for a in effect.actions} == {("update", "hm1nd"), ("update", "scout")}
+    await approve(hive, done.n)
+    assert (await spec_of(hive, "scout")).revision != before
+    assert (await spec_of(hive, "scout")).spec.model == "other"
+
+
+async def test_freeze(hive: Hive, manager: Requester, clone: Clone, push: Push) -> None:
+    await spawned(hive, manager, "scout")
+    waiting = await hive.submit_spawn(manager, "other", "x")
+    clone.pull()
+    thawed = clone.read("hive.toml")
+    clone.change("hive.toml", thawed.replace("[policy]\n", "[policy]\nfreeze = true\n"))
+    push("freeze")
+    (done,) = await hive.import_inbox()
+    await approve(hive, done.n)
+    with pytest.raises(Refused, match="frozen"):
+        await approve(hive, waiting.n)
+    power = await hive.submit_power(manager, "scout", "restart")
+    assert power.state == "open"
+    own = await hive.submit_power(Requester.user("ada"), "scout", "stop")
+    assert (own.state, "frozen" in own.message) == ("open", True)
+    clone.pull()
+    clone.change("hive.toml", thawed)
+    push("thaw")
+    (done,) = await hive.import_inbox()
+    await approve(hive, done.n)
+    await approve(hive, waiting.n)
+
+
+async def test_expiry(hive: Hive, manager: Requester, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = await hive.submit_spawn(manager, "scout", "x")
+    assert not await hive.sweep()
+    now = time.time()
+    monkeypatch.setattr(decide.time, "time", lambda: now + 31 * 86400)
+    (ended,) = await hive.sweep()
+    assert (ended.n, ended.state) == (done.n, "expired")
+    assert not await hive.sweep()
+    assert (await hive.proposal(done.n)).state == "expired"
+
+
+async def test_revert(hive: Hive, manager: Requester, user: Requester, clone: Clone) -> None:
+    n = await spawned(hive, manager, "scout")
+    uid = (await spec_of(hive, "scout")).spec.uid
+    clone.pull()
+    oid = clone.change("agents/scout/prompt.md", "Better.\n")
+    done = await hive.submit_commit(manager, "scout", oid, "x", clone.fetch(oid))
+    merge = await approve(hive, done.n)
+    back = await hive.submit_revert(user, merge[:10])
+    assert back.state == "open"
+    assert (await hive.proposal(back.n)).pinned.kind == "revert"
+    await approve(hive, back.n)
+    assert (await spec_of(hive, "scout")).prompt != "Better.\n"
+
+    gone = await hive.submit_revert(user, n)
+    await approve(hive, gone.n)
+    assert "scout" not in (await hive.read()).agents
+    again = await hive.submit_revive(user, "scout")
+    await approve(hive, again.n)
+    scout = await spec_of(hive, "scout")
+    assert scout.spec.uid == uid
+
+    with pytest.raises(Refused, match="nothing is to be revived"):
+        await hive.submit_revive(user, "scout")
+    with pytest.raises(NotFound):
+        await hive.submit_revive(user, "never")
+    with pytest.raises(NotFound):
+        await hive.submit_revert(user, "f" * 40)
+    open_one = await hive.submit_spawn(manager, "more", "x")
+    with pytest.raises(Refused, match="only merged ones"):
+        await hive.submit_revert(user, open_one.n)
+
+
+async def test_revert_of_what_changed_since(
+    hive: Hive, manager: Requester, user: Requester, clone: Clone
+) -> None:
+    n = await spawned(hive, manager, "scout")
+    clone.pull()
+    oid = clone.change("agents/scout/prompt.md", "Better.\n")
+    done = await hive.submit_commit(manager, "scout", oid, "x", clone.fetch(oid))
+    await approve(hive, done.n)
+    with pytest.raises(Refused, match=r"prompt\.md changed since then"):
+        await hive.submit_revert(user, n)
+
+
+async def test_rollback_of_one_agent(
+    hive: Hive, manager: Requester, user: Requester, clone: Clone
+) -> None:
+    await spawned(hive, manager, "scout")
+    then = await hive.tip()
+    clone.pull()
+    for text in ("One.\n", "Two.\n"):
+        oid = clone.change("agents/scout/prompt.md", text)
+        done = await hive.submit_commit(manager, "scout", oid, "x", clone.fetch(oid))
+        await approve(hive, done.n)
+    before = await hive.read("applied~2")
+    back = await hive.submit_rollback(user, "scout", then)
+    await approve(hive, back.n)
+    assert (await hive.read()).agents == before.agents
+    with pytest.raises(NotFound):
+        await hive.submit_rollback(user, "scout", await asyncio.to_thread(_root, hive))
+
+
+def _root(hive: Hive) -> str:
+    return git(
+        hive._all.layout.hive_git, "rev-list", "--max-parents=0", "--first-parent", "applied"
+    )
+
+
+async def test_verify_proves_the_log(
+    hive: Hive, manager: Requester, layout: Layout, tmp_path: Path
+) -> None:
+    await spawned(hive, manager, "scout")
+    await hive.submit_power(manager, "scout", "stop")
+    proof = await hive.verify()
+    assert proof.ok
+    assert (proof.commits, proof.merges) == (3, 2)
+    assert [f.kind for f in proof.findings] == ["exception"]
+    assert "the first commit" in proof.findings[0].text
+
+
+async def test_verify_finds_what_was_not_approved(
+    hive: Hive, manager: Requester, layout: Layout
+) -> None:
+    """A merge with right trailers over a tree that nobody saw, also if it were signed."""
+    done = await hive.submit_spawn(manager, "scout", "x")
+    effect = (await hive.proposal(done.n)).effect
+    assert effect is not None
+    create = hive._all.store.create_merge
+    evil = git(layout.hive_git, "rev-parse", "applied^{tree}")
+
+    def other_tree(message: str, tree: str, *rest: object) -> str:
+        return create(message, evil, *rest)  # type: ignore[arg-type]
+
+    hive._all.store.create_merge = other_tree  # type: ignore[method-assign,assignment]
+    await hive.approve(done.n, effect.digest, "root")
+    proof = await hive.verify()
+    assert not proof.ok
+    assert [f.text for f in proof.findings if f.kind == "wrong"] == [
+        "proposal 1: its effect is another than the approved one"
+    ]
+
+
+async def test_verify_names_unsigned_merges(hive: Hive, manager: Requester, layout: Layout) -> None:
+    sign = hive._all.key.sign
+    hive._all.key.sign = lambda _: None  # type: ignore[method-assign,assignment]
+    await spawned(hive, manager, "scout")
+    hive._all.key.sign = sign  # type: ignore[method-assign]
+    proof = await hive.verify()
+    assert [f.text for f in proof.findings if f.kind == "wrong"] == ["proposal 1: it is not signed"]
