@@ -37,7 +37,12 @@ class CannotStart(Exception):
 async def serving(settings: Settings) -> AsyncIterator[Site]:
     """Serves pages and dashboard.sock inside the block. Raises CannotStart, StoreError."""
     site = _assemble(settings, await asyncio.to_thread(Assets))
-    runner = web.AppRunner(_routes(site), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(
+        _routes(site),
+        access_log=None,
+        shutdown_timeout=1.0,
+        handler_cancellation=True,  # a closed tab ends its stream at once
+    )
     await site.auth.start()
     tasks: list[asyncio.Task[None]] = []
     server: asyncio.Server | None = None

@@ -30,10 +30,12 @@ async def test_a_link_logs_in_once(world: World) -> None:
     assert address == f"{world.url}/login"
     await _post(world, code, 303)
     assert "ana" in await world.get("/")
-    async with aiohttp.ClientSession() as other:
-        async with other.post(f"{world.url}/login", data={"code": code}, headers=SAME) as answer:
-            assert answer.status == 401
-            assert "hive login" in await answer.text()
+    async with (
+        aiohttp.ClientSession() as other,
+        other.post(f"{world.url}/login", data={"code": code}, headers=SAME) as answer,
+    ):
+        assert answer.status == 401
+        assert "hive login" in await answer.text()
 
 
 async def test_the_cookie_is_for_us_alone(world: World) -> None:
@@ -52,9 +54,11 @@ async def test_a_login_gives_a_new_id_and_ends_the_old_one(world: World) -> None
     assert {s.id for s in world.site.auth.live()}.isdisjoint(first)
     # A cookie that somebody planted before the login is worth nothing.
     planted = {world.site.settings.cookie: "planted"}
-    async with aiohttp.ClientSession(cookies=planted) as http:
-        async with http.get(world.url, allow_redirects=False) as answer:
-            assert answer.status == 303
+    async with (
+        aiohttp.ClientSession(cookies=planted) as http,
+        http.get(world.url, allow_redirects=False) as answer,
+    ):
+        assert answer.status == 303
 
 
 async def test_the_way_back_stays_here(world: World) -> None:

@@ -458,7 +458,7 @@ def proposal(
                     "before": "2G",
                     "after": "3G",
                     "risk": "high",
-                    "text": "may use more memory of the host",
+                    "text": "scout: limits.memory 2G → 3G",
                 },
             ],
             "actions": [{"kind": "update", "agent": "scout", "reason": "limits.memory changed"}],

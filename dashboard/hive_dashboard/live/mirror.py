@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from .models import DeadLetter, HostStatus, Proposal, ProposalDetail, Question
 log = logging.getLogger(__name__)
 
 GATHER = 0.05  # seconds in which changes become one new snapshot
+SETTLE = 3.0  # seconds that an answer may wait for fresh parts
 AGAIN = 2.0  # seconds until a part that could not be read is asked for again
 DETAILS = 30  # open proposals whose diff is kept
 NEWEST = 1 << 53  # "before" this id is the newest there is
@@ -75,6 +77,7 @@ class Mirror:
         self._on_change = on_change
         self._stale: set[str] = set()
         self._wake = asyncio.Event()
+        self._reading = asyncio.Lock()
         self._backends: tuple[Backend, Backend] | None = None
 
     async def run(self, host: Backend, broker: Backend) -> None:
@@ -105,25 +108,42 @@ class Mirror:
         self._wake.set()
 
     async def settle(self) -> None:
-        """Fetch now what is stale, so that an answer shows what was just done."""
+        """Fetch what is stale, so that an answer shows what was just done; not for long."""
         if self._backends is not None:
-            await self._refresh(*self._backends)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE):
+                    await self._refresh(*self._backends)
 
     async def _refresh(self, host: Backend, broker: Backend) -> None:
-        parts = [p for p in HOST_PARTS if p in self._stale and host.is_up]
-        parts += [p for p in BROKER_PARTS if p in self._stale and broker.is_up]
-        self._stale.difference_update(parts)
-        unread = {p: why for p, why in self.snapshot.unread.items() if p not in parts}
+        async with self._reading:
+            parts = [p for p in HOST_PARTS if p in self._stale and host.is_up]
+            parts += [p for p in BROKER_PARTS if p in self._stale and broker.is_up]
+            self._stale.difference_update(parts)
+            try:
+                found, failed = await self._read(parts, host, broker)
+            except BaseException:
+                self.stale(*parts)
+                raise
+        unread = {p: why for p, why in self.snapshot.unread.items() if p not in parts} | failed
+        away = {b.title: b.away_since for b in (host, broker) if b.away_since is not None}
+        old = self.snapshot
+        if not found and away == old.away and unread == old.unread:
+            return
+        self.snapshot = replace(old, version=old.version + 1, away=away, unread=unread, **found)
+        self._on_change(self.snapshot)
+
+    async def _read(
+        self, parts: list[str], host: Backend, broker: Backend
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the parts are now, and why some could not be read."""
+        reads = [_HOST[p](host) if p in _HOST else _BROKER[p](broker) for p in parts]
+        answers = await asyncio.gather(*reads, return_exceptions=True)
         found: dict[str, Any] = {}
-        reads = {p: (_HOST.get(p) or _BROKER[p]) for p in parts}
-        answers = await asyncio.gather(
-            *(read(host if p in _HOST else broker) for p, read in reads.items()),
-            return_exceptions=True,
-        )
+        failed: dict[str, str] = {}
         for part, answer in zip(parts, answers, strict=True):
             if isinstance(answer, RpcError | TimeoutError | ValidationError | KeyError):
                 log.warning("%s could not be read: %r", part, answer)
-                unread[part] = _why(answer)
+                failed[part] = _why(answer)
                 asyncio.get_running_loop().call_later(AGAIN, self.stale, part)
             elif isinstance(answer, BaseException):
                 raise answer
@@ -131,15 +151,7 @@ class Mirror:
                 found[part] = answer
         if "open" in found:
             found["details"] = await self._details(host, found["open"])
-        away = {b.title: b.away_since for b in (host, broker) if b.away_since is not None}
-        old = self.snapshot
-        if not found and away == old.away and unread == old.unread:
-            return
-        # Another refresh may have ended while this one waited: build on what is there now.
-        self.snapshot = replace(
-            self.snapshot, version=self.snapshot.version + 1, away=away, unread=unread, **found
-        )
-        self._on_change(self.snapshot)
+        return found, failed
 
     async def _details(self, host: Backend, rows: tuple[Proposal, ...]) -> dict[int, Review]:
         """The details of the open proposals; those that did not change are kept."""

@@ -99,6 +99,7 @@ class FileDiff(Answer):
     added: int = 0
     removed: int = 0
     binary: bool = False
+    cut: bool = False  # too long to be sent
     hunks: tuple[tuple[Line, ...], ...] = ()
 
 
@@ -122,7 +123,8 @@ class Proposal(Answer):
     @field_validator("requester", mode="before")
     @classmethod
     def _name_of(cls, value: Any) -> Any:
-        return value.get("name", "?") if isinstance(value, dict) else value
+        """`agent/hm1nd` and `user/ana` are shown by their names."""
+        return value.rpartition("/")[2] if isinstance(value, str) else value
 
 
 class ProposalDetail(Answer):

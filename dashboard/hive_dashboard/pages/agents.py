@@ -171,7 +171,7 @@ def _meta(row: AgentView) -> str:
     if host and host.running_revision and not host.in_sync:
         parts.append("update pending")
     elif host and host.revision:
-        parts.append(f"rev {host.revision[:7]}")
+        parts.append(host.revision[:7])
     if status:
         parts += [
             f"{status.queued} queued" if status.queued else "",

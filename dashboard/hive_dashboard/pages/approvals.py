@@ -13,6 +13,7 @@ from .diff import review, signs
 
 IN_LIST = 400  # lines of diff in the list; the proposal's own page shows more
 OPEN_AT_FIRST = 1
+FOLD = 6  # changed settings; of more, those of low risk are folded
 _RISK = {"high": ("▲", "bad"), "medium": ("◆", "think"), "low": ("·", "idle")}
 _ENDED = {
     "merged": ("◆", "ok"),
@@ -132,8 +133,10 @@ def _checks(found: Review | None) -> list[tuple[str, str]]:
 
 
 def _effect(effect: Effect) -> Element:
-    """Changed fields, the riskiest first, and what the loop would do."""
+    """Changed settings, the riskiest first, and what the loop would do."""
     changes = sorted(effect.changes, key=lambda c: RISKS.index(c.risk))
+    first = [c for c in changes if c.risk != "low" or len(changes) <= FOLD]
+    rest = changes[len(first) :]
     actions = [
         h(
             "li",
@@ -148,9 +151,16 @@ def _effect(effect: Effect) -> Element:
         h(
             "div",
             h("h3", leet("EFF3CT", "Effect"), h("span.dim.num", f" {effect.digest[:12]}")),
-            h("ul.risks", [_change(c) for c in changes])
+            h("ul.risks", [_change(c) for c in first])
             if changes
-            else h("p.dim", "no field of an agent changes"),
+            else h("p.dim", "no setting of an agent changes"),
+            h(
+                "details.fold",
+                h("summary.more", f"▸ {len(rest)} of low risk"),
+                h("ul.risks", [_change(c) for c in rest]),
+            )
+            if rest
+            else None,
         ),
         h(
             "div",
@@ -162,24 +172,15 @@ def _effect(effect: Effect) -> Element:
 
 def _change(c: Change) -> Element:
     glyph, kind = _RISK[c.risk]
+    risk = h("span.c", glyph, " ", c.risk)
     where = ".".join(filter(None, [c.agent, c.field]))
-    values: list[Child] = []
-    if c.before is not None or c.after is not None:
-        values = [
-            h("del", _value(c.before)) if c.before is not None else None,
-            " → " if c.before is not None else None,
-            h("ins", _value(c.after)) if c.after is not None else h("i", "removed"),
-            " ",
-        ]
-    return h(
-        f"li.s-{kind}",
-        h("span.c", glyph, " ", c.risk),
-        " ",
-        h("b.hi", where),
-        " ",
-        values,
-        h("span.dim", one_line(c.text, 300)),
-    )
+    if not c.field or (c.text and c.field not in c.text.split()):
+        return h(f"li.s-{kind}", risk, " ", h("span.hi", one_line(c.text, 300) or where))
+    values: Child = [
+        [h("del", _value(c.before)), " → "] if c.before is not None else None,
+        h("ins", _value(c.after)) if c.after is not None else h("i", "removed"),
+    ]
+    return h(f"li.s-{kind}", risk, " ", h("b.hi", where), " ", values)
 
 
 def _value(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..html import Child, Element, h, leet
 from ..review.paint import PaintedFile, PaintedLine
 from .common import plural
@@ -58,7 +60,7 @@ def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
     file = painted.file
     note = file.status
     if file.old_mode and file.new_mode and file.old_mode != file.new_mode:
-        note += f" · mode {file.old_mode} → {file.new_mode}"
+        note += f" · mode {_mode(file.old_mode)} → {_mode(file.new_mode)}"
     lines: list[Child] = []
     for hunk in painted.hunks:
         if room <= 0:
@@ -75,6 +77,7 @@ def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
         if painted.hidden
         else None,
         h("p.dim.pad", "binary file") if file.binary else None,
+        h("p.warn.s-think", "⚠ too long to be shown: look at it with git") if file.cut else None,
         lines,
         h(
             "p.dim.pad",
@@ -86,6 +89,10 @@ def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
         id=_ident(n, i),
         open=True,
     )
+
+
+def _mode(value: Any) -> str:
+    return f"{value:o}" if isinstance(value, int) else str(value)
 
 
 def _hunk_head(hunk: tuple[PaintedLine, ...]) -> Element:

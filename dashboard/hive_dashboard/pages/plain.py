@@ -172,6 +172,6 @@ def _bar(view: View) -> Element:
             aria_label="pages",
         ),
         h("span.grow"),
-        h("span.dim", view.user),
+        h("span.dim.hide-m", view.user),
         form("/logout", h("button.btn.sm.ghost", "log out", type="submit"), name="logout"),
     )

@@ -71,7 +71,9 @@ def _tool_use(data: Data) -> _Row:
         None,
     )
     body: list[Child] = [h("b", name.removeprefix("mcp__hive__")), " "]
-    if first is not None:
+    if first is not None and "\n" in first.strip():
+        body.append(_output(terminal(first.strip())))
+    elif first is not None:
         body.append(h("span", one_line(terminal(first), 300)))
     old, new = fields.get("old_string"), fields.get("new_string")
     if isinstance(old, str) and isinstance(new, str):
@@ -216,7 +218,7 @@ def _tool(data: Data) -> _Row:
     ok = bool(data.get("ok", True))
     return (
         f"tool0 s-{'msg' if ok else 'bad'}",
-        "tools" if ok else "errors",
+        "state" if ok else "errors",
         "⬡",
         [h("b", one_line(str(data["name"]), 60)), h("span.mut", " ok" if ok else " refused")],
     )
@@ -224,6 +226,12 @@ def _tool(data: Data) -> _Row:
 
 def _gap(data: Data) -> _Row:
     return "turn", "turns", "", f"{data.get('lost', 'some')} rows are lost here"
+
+
+def _engine(data: Data) -> _Row:
+    words = [one_line(str(data[k]), 40) for k in ("type", "subtype") if k in data]
+    shown = json.dumps(data, ensure_ascii=False, indent=1)
+    return "unk s-off", "state", "·", [" ".join(words), _fold("data", shown)]
 
 
 def _unknown(data: Data) -> _Row:
@@ -236,6 +244,7 @@ _KINDS: dict[str, Callable[[Data], _Row]] = {
     "tool_use": _tool_use,
     "tool_result": _tool_result,
     "stderr": _stderr,
+    "engine": _engine,
     "message": _message,
     "question": _question,
     "state": _state,

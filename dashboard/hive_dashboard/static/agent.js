@@ -47,7 +47,7 @@ document.getElementById("older")?.addEventListener("click", (event) => {
 });
 
 // Filters by kind: kept in this browser, done by one attribute on the log.
-const off = new Set(JSON.parse(localStorage.getItem("hive-filters") ?? "[]"));
+const off = new Set(JSON.parse(localStorage.getItem("hive-filters") ?? '["state"]'));
 const sheet = new CSSStyleSheet();
 document.adoptedStyleSheets = [sheet];
 function filter() {

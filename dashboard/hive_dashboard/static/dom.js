@@ -27,6 +27,9 @@ export function patch(el, tree) {
   for (const { name } of [...el.attributes])
     if (!(name in attrs) && !OWN.has(name) && !name.startsWith("data-x-")) el.removeAttribute(name);
   for (const [name, value] of Object.entries(attrs)) if (!OWN.has(name)) put(el, name, value);
+  // What a button carries (the effect that it approves) is what was looked at, never what
+  // came in under the pointer: the newer value waits until the server said what changed.
+  if (el.type === "hidden" && attrs.value !== el.value) el.dataset.xNext = attrs.value;
   if ("keep" in el.dataset) return;
   if (el.dataset.at || el.dataset.since || el.dataset.until) return tick(el);
   if (el.localName === "textarea") return;

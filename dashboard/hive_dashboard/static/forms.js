@@ -14,6 +14,8 @@ export function startForms(refresh) {
   });
   document.addEventListener("input", ({ target }) => {
     if ("draft" in (target.dataset ?? {})) save(target);
+    const ttl = target.form?.querySelector("[data-hold]");
+    if (ttl) hold(ttl);
   });
   document.addEventListener("keydown", (event) => {
     const { target } = event;
@@ -29,6 +31,20 @@ export function startForms(refresh) {
     if (old && [...el.options].some((o) => o.value === old)) el.value = old;
     el.addEventListener("change", () => localStorage.setItem(key, el.value));
   }
+}
+
+// While somebody types, the time of a question stands still: told at most every 20 s.
+const held = new Map();
+async function hold(ttl) {
+  const n = ttl.dataset.hold, now = performance.now();
+  if (now - (held.get(n) ?? -Infinity) < 20000) return;
+  held.set(n, now);
+  const answer = await fetch(`/questions/${n}/hold`, { method: "POST", headers: { Accept: "application/json" } }).catch(() => null);
+  if (answer?.ok) {
+    ttl.dataset.xHeld = "";
+    ttl.title = "held while you type";
+    setTimeout(() => delete ttl.dataset.xHeld, 60000);
+  } else held.delete(n);
 }
 
 function save(el) {
@@ -71,6 +87,10 @@ async function send(form, submitter, refresh) {
 
 // The effect is another than the one that was shown: say what changed, beside the proposal.
 function moved(form, said) {
+  for (const el of form.querySelectorAll("[data-x-next]")) {
+    el.value = el.dataset.xNext;
+    delete el.dataset.xNext;
+  }
   const text = [said.error, ...(said.changed ?? [])].join(" → ");
   say(`It changed since you looked. Look again, then decide: ${text}`, "think").scrollIntoView({ block: "nearest" });
 }
