@@ -107,15 +107,17 @@ class Swarm:
 
 
 @pytest.fixture
-def layout(tmp_path):
+def layout(tmp_path, monkeypatch):
     run = tmp_path / "run"
-    return Layout(tmp_path / "root", run, "-test")
+    run.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(run))  # for commands that find it by themselves
+    return Layout.of(tmp_path / "root")
 
 
 @pytest.fixture
 async def swarm(layout):
     found = Swarm(layout)
-    layout.run.mkdir(mode=0o700)
+    layout.make_run()
     await found.broker.start()
     await found.open()
     yield found

@@ -115,7 +115,7 @@ async def test_a_fence_of_a_former_process_is_lifted(layout):
     from .conftest import Swarm
 
     swarm = Swarm(layout)
-    layout.run.mkdir(mode=0o700)
+    layout.make_run()
     swarm.broker.fenced.add("abcdefabcdef")
     await swarm.broker.start()
     await swarm.open()

@@ -1,0 +1,163 @@
+"""The hive command against a real reconciler over doubles, in a process of its own."""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+
+HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
+
+
+def hive(layout, *args):
+    """(exit status, stdout, stderr) of one command."""
+    root = ("--root", str(layout.root)) if layout is not None else ()
+    done = subprocess.run(
+        [*HIVE, *args, *root],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+async def run(swarm, monkeypatch):
+    """Commands against this swarm; its runtime directory is one that the command finds."""
+
+    async def call(*args):
+        return await asyncio.to_thread(hive, swarm.layout, *args)
+
+    await swarm.until(lambda: swarm.is_ready("hm1nd"))
+    return call
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("bogus",),
+        (),
+        ("approve",),
+        ("approve", "x"),
+        ("approve", "0"),
+        ("deny", "1"),
+        ("up", "--port", "x"),
+        ("up", "--runtime", "magic"),
+    ],
+)
+def test_a_wrong_call_is_64_and_says_how(args):
+    status, _, words = hive(None, *args)
+    assert status == 64
+    assert "usage: hive" in words
+
+
+@pytest.mark.parametrize("command", ["status", "proposals", "send a b", "login", "reconcile"])
+def test_without_a_swarm_each_says_what_to_do(tmp_path, command):
+    name, *rest = command.split()
+    done = subprocess.run(
+        [*HIVE, name, *rest, "--root", str(tmp_path / "none")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 1
+    assert "hive up" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['hive', '--help']\n"
+        "from hive_reconciler.app.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pygit2', 'pydantic', 'asyncio', 'watchdog'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=50)
+
+
+async def test_status_reconcile_and_their_exit_codes(swarm, run):
+    status, text, _ = await run("status", "--wait")
+    assert status == 0
+    assert "hm1nd" in text
+    status, text, _ = await run("status", "--json")
+    assert json.loads(text)["agents"][0]["name"] == "hm1nd"
+    assert (await run("reconcile", "--dry-run", "--detailed-exitcode"))[0] == 0
+    swarm.runtime.failures["h-scout"] = swarm_failure()
+    answer = await swarm.host.request("spawn", {"name": "scout", "description": ""})
+    rev = (await swarm.host.request("proposal", {"n": answer["proposal"]}))["commit"]
+    status, text, _ = await run("reconcile", "--dry-run", "--rev", rev, "--detailed-exitcode")
+    assert status == 2
+    assert "+ scout (create h-scout)" in text
+    assert (await run("reconcile", "--dry-run", "--rev", rev))[0] == 0
+    status, _, words = await run("reconcile", "--dry-run", "--rev", "nonsense")
+    assert status == 1
+    assert "nonsense" in words
+    status, text, _ = await run("reconcile", "--dry-run", "--rev", rev, "--json")
+    plan = json.loads(text)
+    assert (plan["changes"], plan["actions"][0]["kind"]) == (1, "create")
+
+
+async def test_a_stalled_agent_ends_the_wait_with_1(swarm, run):
+    swarm.runtime.failures["h-scout"] = swarm_failure()
+    answer = await swarm.host.request("spawn", {"name": "scout", "description": ""})
+    await swarm.approve(answer["proposal"])
+    await swarm.until(
+        lambda: (
+            swarm.condition("scout", "Stalled")
+            and swarm.condition("scout", "Stalled").status == "True"
+        )
+    )
+    status, text, _ = await run("status", "--wait")
+    assert status == 1
+    assert "Stalled/UnsupportedNetwork: there is no network" in text
+
+
+async def test_review_from_the_command_line(swarm, run):
+    status, text, _ = await run("spawn", "scout", "--description", "x", "--set", "limits.tasks=99")
+    assert (status, "proposal 1" in text) == (0, True)
+    assert "scout" in (await run("proposals"))[1]
+    status, text, _ = await run("show", "1")
+    assert "agents/scout/agent.toml" in text
+    assert "Plan for" in text
+    status, _, words = await run("approve", "1")
+    assert status == 1
+    assert "--expect DIGEST" in words
+    status, _, words = await run("approve", "1", "--expect", "0" * 64)
+    assert status == 1
+    digest = json.loads((await run("show", "1", "--json"))[1])["effect"]["digest"]
+    status, text, _ = await run("approve", "1", "--expect", digest)
+    assert (status, "merged" in text) == (0, True)
+    await swarm.until(lambda: swarm.is_ready("scout"))
+    assert swarm.runtime.specs["h-scout"].tasks == 99
+    assert (await run("logs", "scout"))[1] == "h-scout says hello\n"
+    assert (await run("stop", "scout"))[0] == 0
+    await swarm.until(lambda: swarm.condition("scout", "Ready").reason == "Stopped")
+    assert (await run("status", "--wait"))[0] == 0
+    await run("spawn", "other")
+    assert (await run("deny", "3", "--reason", "no need"))[0] == 0
+    status, _, words = await run("deny", "3", "--reason", "twice")
+    assert status == 1
+    assert "no need" in (await run("show", "3"))[1]
+    assert "nothing waits" in (await run("proposals"))[1]
+    await run("spawn", "third")
+    assert (await run("withdraw", "4"))[0] == 0
+
+
+async def test_names_and_numbers_that_do_not_exist(run):
+    for args in (("show", "77"), ("stop", "nobody"), ("logs", "nobody"), ("spawn", "../x")):
+        status, _, words = await run(*args)
+        assert status == 1
+        assert words.startswith("hive: ")
+        assert words.count("\n") == 1
+
+
+def swarm_failure():
+    from hive_reconciler.runtime.base import RuntimeFailure
+
+    return RuntimeFailure("UnsupportedNetwork", "there is no network", permanent=True)

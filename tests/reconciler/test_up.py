@@ -1,0 +1,170 @@
+"""hive up and down with every real process and real containers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
+
+
+class Root:
+    """One root with its own runtime directory."""
+
+    def __init__(self, path):
+        self.path = path
+        self.up = None
+
+    def hive(self, *args, timeout=55):
+        done = subprocess.run(
+            [*HIVE, *args, "--root", str(self.path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def start(self):
+        self.up = subprocess.Popen(
+            [*HIVE, "up", "--rehearse", "--port", "0", "--root", str(self.path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for text in self.up.stdout:
+            if "Log in" in text:
+                return
+        raise AssertionError("it ended before it was ready")
+
+    def end(self):
+        """What it printed after it was ready."""
+        text = self.up.communicate(timeout=40)[0]
+        return self.up.returncode, text
+
+    def pids(self):
+        """Processes that name this root."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    command = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if os.fsencode(self.path) in command:
+                    found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture
+def make_root(tmp_path):
+    roots = []
+
+    def make(name):
+        roots.append(Root(tmp_path / name))
+        return roots[-1]
+
+    yield make
+    for root in roots:
+        if root.path.exists():
+            root.hive("down")
+        if root.up is not None and root.up.poll() is None:
+            root.up.kill()
+            root.up.communicate()
+
+
+def gone(root, seconds=15):
+    """Wait until no process names this root."""
+    deadline = time.monotonic() + seconds
+    while root.pids() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not root.pids()
+
+
+def test_two_roots_side_by_side_each_ends_alone(make_root):
+    one, two = make_root("one"), make_root("two")
+    one.start()
+    two.start()
+    for root in (one, two):
+        status, text, words = root.hive("status", "--wait")
+        assert (status, words) == (0, ""), text
+    status, _, words = one.hive("up", "--rehearse")
+    assert status == 1
+    assert f"is up already (process {one.up.pid})" in words
+    one.up.send_signal(signal.SIGINT)
+    status, text = one.end()
+    assert status == 0
+    assert "stopped hm1nd" in text
+    assert one.pids() == []
+    assert two.hive("status", "--wait")[0] == 0
+    assert two.hive("down")[0] == 0
+    assert two.end()[0] == 0
+    assert two.pids() == []
+    assert "nothing was running" in two.hive("down")[1]
+
+
+def test_a_killed_up_takes_its_processes_along_and_down_finds_the_containers(make_root):
+    root = make_root("one")
+    root.start()
+    assert root.hive("status", "--wait")[0] == 0
+    root.up.kill()
+    root.up.communicate()
+    status, text, _ = root.hive("down")
+    assert status == 0
+    assert "stopped hm1nd" in text
+    assert gone(root)
+
+
+def test_a_killed_reconciler_finds_its_containers_again(make_root):
+    root = make_root("one")
+    root.start()
+    assert root.hive("status", "--wait")[0] == 0
+    shim = {pid for pid in root.pids() if "nspawn" in Path(f"/proc/{pid}/comm").read_text()}
+    children = Path(f"/proc/{root.up.pid}/task/{root.up.pid}/children").read_text().split()
+    victim = next(
+        pid for pid in children if b"app.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(int(victim), signal.SIGKILL)
+    for text in root.up.stdout:
+        if "reconciler ended (SIGKILL)" in text:
+            break
+    for _ in range(100):
+        status, text, _ = root.hive("status", "--wait")
+        if status == 0:
+            break
+    assert status == 0, text
+    assert shim <= set(root.pids())
+    root.up.send_signal(signal.SIGTERM)
+    assert root.end()[0] == 0
+    assert root.pids() == []
+
+
+def test_a_detached_up_returns_when_it_is_ready(make_root):
+    root = make_root("one")
+    status, text, words = root.hive("up", "--rehearse", "--port", "0", "--detach")
+    assert (status, words) == (0, "")
+    assert "http://127.0.0.1:" in text
+    assert root.hive("status", "--wait")[0] == 0
+    assert root.hive("down")[0] == 0
+    assert root.pids() == []
+
+
+def test_rehearse_on_an_old_root_says_that_it_changes_nothing(make_root):
+    root = make_root("one")
+    root.hive("up", "--rehearse", "--port", "0", "--detach")
+    root.hive("down")
+    status, text, _ = root.hive("up", "--rehearse", "--port", "0", "--detach")
+    assert status == 0
+    assert "--rehearse changes nothing" in text
+
+
+def test_a_wrong_runtime_is_refused_at_once(make_root):
+    status, _, words = make_root("one").hive("up", "--runtime", "process")
+    assert status == 1
+    assert "nspawn" in words
