@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hive_wire.paths import Layout
 
-from . import nspawn, process, skeleton
+from . import network, nspawn, process, skeleton
 from .base import Bind, Container, Finding, RuntimeFailure
 from .cgroups import LIMITS
 from .hierarchies import WANTED, trees
@@ -36,6 +36,7 @@ def nspawn_findings(layout: Layout) -> tuple[Finding, ...]:
         _kernel((5, 12), "mounts with mapped owners need it"),
         *_limits(),
         _sockets(layout),
+        _network(),
         _trial(layout, "nspawn"),
     )
 
@@ -120,6 +121,19 @@ def _sockets(layout: Layout) -> Finding:
         "socket paths",
         f"{longest} bytes under {layout.run}; the kernel takes {SOCKET_BYTES}",
         "a shorter XDG_RUNTIME_DIR",
+    )
+
+
+def _network() -> Finding:
+    found = network.problem()
+    if found is not None:
+        return Finding(False, 'network.mode = "private"', *found)
+    servers = network.resolvers()
+    return Finding(
+        bool(servers),
+        'network.mode = "private"',
+        f"possible; names are asked from {', '.join(servers) or 'nobody: no server is reachable'}",
+        "name an IPv4 server other than 127.x in /etc/resolv.conf",
     )
 
 

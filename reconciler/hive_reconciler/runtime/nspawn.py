@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
-from .base import Bind, Container, Finding, RuntimeFailure
+from hive_wire.paths import Layout
+
+from . import network
+from .base import Bind, Container, Finding, Observed, Phase, RuntimeFailure
 from .launch import Launch
 from .logs import LIMIT
+from .processes import Process, alive
 from .records import MARKER, Record
 from .skeleton import host_binds
 from .supervised import SupervisedRuntime
+from .wiring import Wiring
 
 PROGRAM = "/usr/bin/systemd-nspawn"
 # Root inside needs none of these for its work, and each widens what the kernel lets it reach.
@@ -27,10 +35,22 @@ ENVIRONMENT = {
 }
 
 
+# PID 1 waits here until its network is there; what an agent runs must never find it half made.
+GATE = Path("/etc/hive-gate")
+WAIT = ("/bin/sh", "-c", f'read -r _ <{GATE}; exec "$@"', "sh")
+GATE_SECONDS = 10
+AT_GATE = "gate"  # beside the record while PID 1 waits
+
+
 class NspawnRuntime(SupervisedRuntime):
     """See Runtime. One supervisor (systemd-nspawn) and one shim per container."""
 
     name = "nspawn"
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self._wiring = Wiring(layout, self._cabinet)
+        self._starting: set[str] = set()
 
     def _refuse(self, container: Container) -> None:
         if os.geteuid() != 0:
@@ -43,12 +63,7 @@ class NspawnRuntime(SupervisedRuntime):
                 f"{PROGRAM} is missing; install it (Debian: apt install systemd-container)",
             )
         if container.network == "private":
-            raise RuntimeFailure(
-                "UnsupportedNetwork",
-                f'{container.name}: network.mode = "private" is not there yet; '
-                'use "none" (model access works) or "host"',
-                permanent=True,
-            )
+            network.require()
 
     def _held_otherwise(self) -> frozenset[str]:
         return frozenset()
@@ -59,6 +74,9 @@ class NspawnRuntime(SupervisedRuntime):
         shims = self._groups.shims()
         shims.make()
         oom = group.oom_file()
+        if container.network == "private":
+            os.mkfifo(root / GATE.relative_to("/"), 0o600)
+            (entry.path / AT_GATE).touch()
         return Launch(
             kind="nspawn",
             argv=command(container, root, record),
@@ -74,7 +92,45 @@ class NspawnRuntime(SupervisedRuntime):
             seccomp="",
         )
 
-    async def _after(self, name: str) -> None:
+    def _files(self, container: Container) -> dict[str, str]:
+        files = super()._files(container)
+        if container.network == "private":
+            files["etc/resolv.conf"] = network.resolv_conf()
+        elif container.network == "host":
+            files["etc/resolv.conf"] = Path("/etc/resolv.conf").read_text()
+        return files
+
+    async def observe(self) -> tuple[Observed, ...]:
+        seen = await super().observe()
+        await asyncio.to_thread(self._wiring.refresh)
+        return tuple(self._judged(one) for one in seen)
+
+    def _judged(self, seen: Observed) -> Observed:
+        """PID 1 at its gate is a start of ours, or one that died half-way and only stop() cures."""
+        if seen.phase is not Phase.RUNNING or not self._at_gate(seen.name):
+            return seen
+        phase = Phase.STARTING if seen.name in self._starting else Phase.BROKEN
+        return replace(seen, phase=phase, revision=None, restart_key=None)
+
+    def _at_gate(self, name: str) -> bool:
+        return (self._cabinet.entry(name).path / AT_GATE).exists()
+
+    async def start(self, container: Container) -> None:
+        self._starting.add(container.name)
+        try:
+            await super().start(container)
+        finally:
+            self._starting.discard(container.name)
+
+    async def _started(self, container: Container, leader: Process) -> None:
+        if container.network == "private":
+            await asyncio.to_thread(self._wiring.connect, container.name, leader)
+            root = self._layout.agent(container.uid) / "root"
+            await asyncio.to_thread(_open_gate, root / GATE.relative_to("/"), leader)
+            (self._cabinet.entry(container.name).path / AT_GATE).unlink()
+
+    async def _ended(self, name: str) -> None:
+        await asyncio.to_thread(self._wiring.disconnect, name)
         # What a killed supervisor leaves; a directory of its own, empty.
         path = Path("/run/systemd/nspawn/propagate") / self._layout.machine(name)
         if path.is_dir():
@@ -103,8 +159,26 @@ def command(container: Container, root: Path, record: Record) -> tuple[str, ...]
         f"--setenv={MARKER}={record.token}",
         "--chdir=/state",
         "--",
+        *(WAIT if container.network == "private" else ()),
         *container.argv,
     )
+
+
+def _open_gate(gate: Path, leader: Process) -> None:
+    """Let PID 1 go. Nothing of the agent's has run yet, so the path is still ours."""
+    deadline = time.monotonic() + GATE_SECONDS
+    while alive(leader) and time.monotonic() < deadline:
+        try:
+            fd = os.open(gate, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # not there to read yet
+                raise
+            time.sleep(0.002)
+            continue
+        os.write(fd, b"\n")
+        os.close(fd)
+        return
+    raise RuntimeFailure("StartFailed", "PID 1 did not wait for its network")
 
 
 def _bind(bind: Bind) -> str:

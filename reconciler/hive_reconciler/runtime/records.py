@@ -114,7 +114,7 @@ class Entry:
 
     def forget_run(self) -> None:
         """Remove what the last run left, except the lock."""
-        for name in ("record", "processes", "exit", "stopping", "notify"):
+        for name in ("record", "processes", "exit", "stopping", "notify", "wire", "gate"):
             (self.path / name).unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -19,7 +19,7 @@ from .cgroups import Group, Groups, LimitRefused
 from .checks import check
 from .launch import Launch, launch
 from .observing import observe
-from .processes import ended, send
+from .processes import Process, ended, send
 from .records import MARKER, NAME, Cabinet, Entry, Record
 from .watch import Watch
 
@@ -52,11 +52,11 @@ class SupervisedRuntime(ABC):
     def _command(self, container: Container, root: Path, record: Record) -> Launch:
         """The supervisor's command, and how the shim runs it."""
 
-    async def _before(self, container: Container) -> None:  # noqa: B027 - a hook
-        """Make what must be there before the supervisor starts."""
+    async def _started(self, container: Container, leader: Process) -> None:  # noqa: B027 - a hook
+        """Add what needs the container's namespaces, before start() returns."""
 
-    async def _after(self, name: str) -> None:  # noqa: B027 - a hook
-        """Remove what _before made; the container is gone."""
+    async def _ended(self, name: str) -> None:  # noqa: B027 - a hook
+        """Remove what outlived the container."""
 
     @abstractmethod
     async def doctor(self) -> tuple[Finding, ...]:
@@ -101,9 +101,11 @@ class SupervisedRuntime(ABC):
         if lock is None:
             return
         try:
-            await self._before(container)
             task, record = await asyncio.to_thread(self._prepare, entry, container)
             await launch(task, lock, (MARKER, record.token))
+            living = await asyncio.to_thread(entry.living)
+            if living.leader is not None:
+                await self._started(container, living.leader)
         except (RuntimeFailure, OSError) as error:
             os.close(lock)
             lock = -1
@@ -114,7 +116,6 @@ class SupervisedRuntime(ABC):
         finally:
             if lock >= 0:
                 os.close(lock)
-        living = await asyncio.to_thread(entry.living)
         if self._watch is not None:
             self._watch.add(container.name, living.all)
         await asyncio.to_thread(skeleton.sweep, self._layout.agent(container.uid))
@@ -231,7 +232,7 @@ class SupervisedRuntime(ABC):
             raise RuntimeFailure(
                 "StopFailed", f"{entry.name}: processes survive KILL (stuck in the kernel?)"
             )
-        await self._after(entry.name)
+        await self._ended(entry.name)
 
     def _kill_inside(self, entry: Entry, group: Group) -> None:
         """KILL what runs inside, not those outside who clean up after it."""

@@ -1,0 +1,91 @@
+"""Gives a running container its private network. These functions block."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import shutil
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+
+from .base import RuntimeFailure
+from .network_rules import Wire, resolvers_of, ruleset
+from .processes import Process, alive
+
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+RESOLV = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+
+
+def problem() -> tuple[str, str] | None:
+    """(what is missing, cure), or None when private networks can be made."""
+    for program, package in (("nft", "nftables"), ("ip", "iproute2")):
+        if shutil.which(program) is None:
+            return f"{program} is missing", f"Debian: apt install {package}"
+    if FORWARDING.read_text().strip() != "1":
+        # Forwarding is the whole machine's: the operator's to decide.
+        return "this machine forwards no packets", "sysctl -w net.ipv4.ip_forward=1"
+    return None
+
+
+def require() -> None:
+    """Raises RuntimeFailure when private networks cannot be made here."""
+    if (found := problem()) is not None:
+        what, cure = found
+        raise RuntimeFailure("NetworkNotReady", f'network.mode = "private": {what}; cure: {cure}')
+
+
+def used_addresses() -> frozenset[ipaddress.IPv4Address]:
+    """All of this machine's."""
+    said = _run(["ip", "-json", "-4", "address"])
+    return frozenset(
+        ipaddress.IPv4Address(info["local"])
+        for link in json.loads(said or "[]")
+        for info in link.get("addr_info", ())
+        if "local" in info
+    )
+
+
+def guard(tag: str, wires: Collection[Wire]) -> None:
+    """Load this root's filter for exactly these wires, replacing it without a gap."""
+    _run(["nft", "-f", "-"], ruleset(tag, wires, resolvers()))
+
+
+def connect(wire: Wire, leader: Process) -> None:
+    """Wire up the container's network namespace. It goes away with the container."""
+    inside = f"/proc/{leader.pid}/ns/net"
+    if not alive(leader):
+        raise RuntimeFailure("StartFailed", "it ended before it had its network")
+    _run(
+        ["ip", "-batch", "-"],
+        f"link add {wire.interface} type veth peer name eth0 netns {leader.pid}\n"
+        f"address add {wire.host}/31 dev {wire.interface}\n",
+    )
+    no_ipv6 = Path(f"/proc/sys/net/ipv6/conf/{wire.interface}/disable_ipv6")
+    if no_ipv6.exists():
+        no_ipv6.write_text("1")
+    _run(["ip", "link", "set", wire.interface, "up"])
+    _run(
+        ["nsenter", f"--net={inside}", "ip", "-batch", "-"],
+        f"address add {wire.container}/31 dev eth0\nlink set eth0 up\n"
+        f"route add default via {wire.host}\n",
+    )
+
+
+def resolvers() -> tuple[str, ...]:
+    return resolvers_of(*(path.read_text() for path in RESOLV if path.exists()))
+
+
+def resolv_conf() -> str:
+    return "".join(f"nameserver {address}\n" for address in resolvers())
+
+
+def _run(command: list[str], text: str = "") -> str:
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, check=False, timeout=30
+    )
+    if done.returncode != 0:
+        raise RuntimeFailure(
+            "NetworkFailed", f"{' '.join(command[:3])}: {done.stderr.strip()[-300:]}"
+        )
+    return done.stdout

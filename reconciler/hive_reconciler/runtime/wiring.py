@@ -1,0 +1,61 @@
+"""Which containers of a root have a private network; their addresses lie beside their records."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from pathlib import Path
+
+from hive_wire.paths import Layout
+
+from . import network
+from .network_rules import Wire, allocate, interface
+from .processes import Process
+from .records import Cabinet
+
+FILE = "wire"
+
+
+class Wiring:
+    """These methods block. Raises RuntimeFailure where the machine refuses."""
+
+    def __init__(self, layout: Layout, cabinet: Cabinet) -> None:
+        self._layout = layout
+        self._cabinet = cabinet
+        self._lock = threading.Lock()  # one address for one container, one ruleset at a time
+
+    def connect(self, name: str, leader: Process) -> None:
+        """The filter first, then the wire."""
+        with self._lock:
+            machine = self._layout.machine(name)
+            taken = {wire.host for wire in self._wires()}
+            wire = allocate(machine, taken | network.used_addresses())
+            self._file(name).write_text(str(wire.host))
+            network.guard(self._layout.tag, self._wires())
+        network.connect(wire, leader)
+
+    def disconnect(self, name: str) -> None:
+        """The interfaces went with the container's namespace."""
+        with self._lock:
+            if self._file(name).exists():
+                self._file(name).unlink()
+                network.guard(self._layout.tag, self._wires())
+
+    def refresh(self) -> None:
+        """Put the filter back should anybody have flushed it. Without wires: nothing."""
+        with self._lock:
+            if wires := self._wires():
+                network.guard(self._layout.tag, wires)
+
+    def _wires(self) -> list[Wire]:
+        found = []
+        for name in self._cabinet.names():
+            try:
+                host = ipaddress.IPv4Address(self._file(name).read_text())
+            except (FileNotFoundError, ValueError):
+                continue
+            found.append(Wire(interface(self._layout.machine(name)), host))
+        return found
+
+    def _file(self, name: str) -> Path:
+        return self._cabinet.entry(name).path / FILE

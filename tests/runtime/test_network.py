@@ -1,0 +1,116 @@
+"""Private networks: the internet and nothing nearer."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hive_reconciler.runtime.network_rules import (
+    POOL,
+    PRIVATE,
+    Wire,
+    allocate,
+    interface,
+    resolvers_of,
+    ruleset,
+)
+
+WORLD = Path(__file__).with_name("network_world.py")
+
+
+@pytest.mark.root
+@pytest.mark.timeout(120)
+def test_a_private_network_reaches_out_and_nothing_near(tmp_path: Path) -> None:
+    if not (shutil.which("nft") and shutil.which("systemd-nspawn")):
+        pytest.skip("nftables and systemd-nspawn are needed")
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, str(WORLD), str(tmp_path / "root")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    told = json.loads(done.stdout)
+    found = told["found"]
+    assert told["without forwarding"][0] == "NetworkNotReady"
+    assert "ip_forward" in told["without forwarding"][1]
+    assert found["203.0.113.9"] == "203.0.113.1"  # out, and seen there as this machine
+    assert found["dns 192.168.77.9"] == "name"  # names only, from the host's own resolver
+    assert found["resolv.conf"] == "nameserver 192.168.77.9\n"
+    near = ("192.168.77.9", "203.0.113.1", "192.168.77.1", "127.0.0.1", "169.254.169.254")
+    for host in (*near, told["neighbour"], told["host end"]):
+        assert found[host].startswith("no: "), host
+    assert found["interfaces"] == ["eth0", "lo"]
+    assert not told["spoofed"]
+    assert not told["reached from outside"]
+    assert told["tables"] == told["tables after a flush"] != ""
+    assert told["phase of the other"] == "running"
+    assert told["half started"][:2] == ["broken", "stopped"]
+    assert "went on" not in told["half started"]
+    assert told["tables after the end"] == ""
+    assert told["links after the end"] == []
+    assert told["host network"]
+
+
+@given(st.text(max_size=60), st.sets(st.integers(0, POOL.num_addresses - 1), max_size=50))
+def test_an_address_is_free_even_and_of_the_pool(machine: str, numbers: set[int]) -> None:
+    used = {POOL[number] for number in numbers}
+    wire = allocate(machine, used)
+    assert wire.host in POOL
+    assert int(wire.host) % 2 == 0
+    assert not {wire.host, wire.container} & used
+    assert wire == allocate(machine, used)
+    assert len(wire.interface) <= 15
+
+
+def test_a_full_pool_is_said() -> None:
+    with pytest.raises(ValueError, match="in use"):
+        allocate("x", set(POOL))
+
+
+def test_without_wires_the_ruleset_only_removes() -> None:
+    assert ruleset("-t", [], ["192.0.2.1"]).splitlines() == [
+        "table inet hive_t",
+        "delete table inet hive_t",
+    ]
+
+
+def test_private_ranges_cover_the_pool_and_what_is_private() -> None:
+    ranges = [ipaddress.IPv4Network(text) for text in PRIVATE]
+    assert any(POOL.subnet_of(one) for one in ranges)
+    for text in ("10.1.2.3", "172.31.0.1", "192.168.1.1", "169.254.169.254", "100.100.100.200"):
+        assert any(ipaddress.IPv4Address(text) in one for one in ranges)
+    assert not any(ipaddress.IPv4Address("8.8.8.8") in one for one in ranges)
+
+
+@pytest.mark.root
+def test_the_kernel_takes_the_ruleset() -> None:
+    if not shutil.which("nft"):
+        pytest.skip("nftables is needed")
+    wires = [Wire(interface(name), POOL[2 * number]) for number, name in enumerate("abc")]
+    for servers in ([], ["192.0.2.1", "8.8.8.8"]):
+        done = subprocess.run(
+            ["unshare", "--net", "nft", "--check", "-f", "-"],
+            input=ruleset("-0123abcd", wires, servers),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_resolvers_that_a_container_cannot_reach_are_left_out() -> None:
+    stub = "nameserver 127.0.0.53\nnameserver ::1\n"
+    real = "# x\nnameserver 192.168.1.1\nnameserver fe80::1\noptions edns0\nnameserver 9.9.9.9\n"
+    assert resolvers_of(stub, real) == ("192.168.1.1", "9.9.9.9")
+    assert resolvers_of(stub) == ()
+    assert resolvers_of("nameserver\nnameserver 1.1.1.1;drop\n") == ()
