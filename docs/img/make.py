@@ -1,0 +1,48 @@
+"""Makes the pictures of README and docs: plays the story's first half and photographs the page.
+
+./check --co -q >/dev/null; .venv/bin/python docs/img/make.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1] / "tests"))
+
+from support.operators import ByPage, browsing  # noqa: E402
+from support.swarm import swarm  # noqa: E402
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="hive-picture-") as folder:
+        async with (
+            swarm(Path(folder) / "root", "--rehearse") as hive,
+            browsing(hive.link, width=1280, height=1100) as page,
+        ):
+            operator = ByPage(page)
+            await hive.ready("hm1nd")
+            for name in ("scout", "writer"):
+                await operator.say("hm1nd", f"we need a {name}")
+                await operator.approve((await hive.open_proposal("spawn"))["n"])
+                await hive.ready(name)
+                if name == "scout":
+                    first = await hive.open_proposal("apply")
+                    await operator.deny(first["n"], "too much memory for a scout")
+                    await operator.approve((await hive.open_proposal("apply"))["n"])
+                    await hive.question()
+            last = await hive.open_proposal("apply")
+            await page.locator(f'form[action="/proposals/{last["n"]}/approve"]').wait_for()
+            await page.mouse.move(0, 0)
+            await page.screenshot(path=HERE / "swarm.png")
+            await page.goto(page.url + "a/hm1nd/")
+            await page.get_by_text("stopped").or_(page.get_by_text("turn")).first.wait_for()
+            await page.screenshot(path=HERE / "agent.png")
+            await hive.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
