@@ -40,15 +40,15 @@ class Window:
 
     def __init__(self, length: float) -> None:
         self._length = length
-        self._rows: deque[tuple[float, float]] = deque()
+        self._rows: deque[tuple[float, float]] = deque()  # (when it no longer counts, amount)
         self.total = 0.0
 
     def add(self, at: float, amount: float) -> None:
-        self._rows.append((at, amount))
+        self._rows.append((at + self._length, amount))
         self.total += amount
 
     def expire(self, now: float) -> None:
-        while self._rows and self._rows[0][0] <= now - self._length:
+        while self._rows and self._rows[0][0] <= now:
             self.total -= self._rows.popleft()[1]
         if not self._rows:
             self.total = 0.0
@@ -56,10 +56,10 @@ class Window:
     def below(self, limit: float, now: float) -> float:
         """When the total is below `limit` again, if nothing is added."""
         left = self.total
-        for at, amount in self._rows:
+        for expires, amount in self._rows:
             left -= amount
             if left < limit:
-                return at + self._length
+                return expires
         return now + self._length
 
 

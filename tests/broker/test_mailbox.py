@@ -1,0 +1,276 @@
+"""The delivery state machine against a model of the disk, with crashes anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from hive_broker.core.mailbox import MAX_COUNTED, Delivery, Ending, Mailbox, Turn, Verdict
+
+
+@dataclass
+class Disk:
+    """What the store holds of one agent: written at each commit, read after a crash."""
+
+    open: dict[int, Delivery] = field(default_factory=dict)
+    settled: list[int] = field(default_factory=list)
+    dead: dict[int, Delivery] = field(default_factory=dict)
+    running: Turn | None = None
+
+    def close(self, verdict: Verdict) -> None:
+        if not verdict.stands:
+            return
+        waking = verdict.turn.message
+        if self.running is not None and self.running.message == waking:
+            self.running = None
+        for message in verdict.settled:
+            del self.open[message]
+            self.settled.append(message)
+        if verdict.dead is not None:
+            del self.open[waking]
+            self.dead[waking] = verdict.dead
+        if verdict.returned is not None:
+            self.open[waking] = verdict.returned
+            for message, found in self.open.items():
+                if found.attached_to == waking:
+                    self.open[message] = replace(found, given=None)
+        for message in verdict.detached:
+            self.open[message] = Delivery(message)
+
+    def mailbox(self) -> Mailbox:
+        return Mailbox(self.open.values(), self.running)
+
+
+class Deliveries(RuleBasedStateMachine):
+    """The harness is played, too: it knows what it was granted and what it was handed."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = 1000.0
+        self.disk = Disk()
+        self.box = self.disk.mailbox()
+        self.sent: list[int] = []
+        self.first_granted: list[int] = []
+        self.at_work: Turn | None = None  # as the harness believes
+        self.handed: set[int] = set()  # by recv, in the turn at work
+        self.ended: list[Ending] = []
+        self.calls = 0
+
+    # -- senders -----------------------------------------------------------------
+
+    @rule(count=st.integers(1, 4))
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            message = len(self.sent) + 1
+            self.sent.append(message)
+            self.disk.open[message] = Delivery(message)
+            self.box.arrive(message)
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 400.0]))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    # -- the harness ---------------------------------------------------------------
+
+    @precondition(lambda self: self.at_work is None)
+    @rule()
+    def grant(self) -> None:
+        due = min((m for m, d in self.disk.open.items() if d.attached_to is None), default=None)
+        before = self.box.running
+        turn = self.box.grant(self.now)
+        if before is not None or due is None or self.disk.open[due].not_before > self.now:
+            assert turn is None
+            return
+        assert turn == Turn(due, self.disk.open[due].attempt), "the oldest one first"
+        if turn.attempt == 1 and turn.message not in self.first_granted:
+            self.first_granted.append(turn.message)
+        self.at_work, self.handed = turn, set()
+        self.disk.running = turn
+
+    @precondition(lambda self: self.at_work is not None)
+    @rule(limit=st.integers(1, 3))
+    def recv(self, limit: int) -> None:
+        assert self.at_work is not None
+        if not self.box.stands(self.at_work):
+            return
+        self.calls += 1
+        call = f"{self.at_work.id}:{self.calls}"
+        pick = self.box.pick(self.at_work.message, call, limit, self.now)
+        assert len(pick.all) <= limit
+        assert not self.handed & set(pick.all), "nothing twice in one turn"
+        for message in pick.all:
+            found = self.disk.open[message]
+            self.disk.open[message] = replace(found, attached_to=pick.waking, given=call)
+        self.box.attach(pick, call)
+        self.handed |= set(pick.all)
+
+    @precondition(lambda self: self.at_work is not None)
+    @rule(
+        outcome=st.sampled_from(["ok", "cancelled", "failed", "failed", "failed"]),
+        counted=st.booleans(),
+        discarded=st.booleans(),
+        retry_in=st.sampled_from([None, None, 0.0, 50.0]),
+        times=st.integers(1, 2),
+    )
+    def end(
+        self, outcome: str, counted: bool, discarded: bool, retry_in: float | None, times: int
+    ) -> None:
+        assert self.at_work is not None
+        end = Ending(self.at_work, outcome, counted, retry_in, discarded)
+        self.ended.append(end)
+        for _ in range(times):
+            self._close(end)
+        self.at_work = None
+
+    @precondition(lambda self: self.ended)
+    @rule(data=st.data())
+    def end_again(self, data: st.DataObject) -> None:
+        end = data.draw(st.sampled_from(self.ended))
+        assert not self.box.judge(end, self.now).stands
+
+    @rule(new_boot=st.booleans(), forgets=st.booleans())
+    def hello(self, new_boot: bool, forgets: bool) -> None:
+        """The harness comes back, perhaps as another process, perhaps without its spool."""
+        claimed = None if forgets and new_boot else self.at_work
+        greeting = self.box.greet(claimed, new_boot=new_boot)
+        if greeting.lost is not None:
+            self._close(Ending(greeting.lost, "failed"))
+        if greeting.resume is not None:
+            assert greeting.resume == claimed
+            self.box.resume(greeting.resume)
+            self.disk.running = greeting.resume
+            self.at_work = greeting.resume
+        elif greeting.again is not None:
+            self.at_work, self.handed = (
+                greeting.again,
+                set(self.box.attached(greeting.again.message)),
+            )
+        else:
+            self.at_work = None
+
+    # -- the broker ----------------------------------------------------------------
+
+    @rule(lease_was_written=st.booleans())
+    def crash(self, lease_was_written: bool) -> None:
+        if not lease_was_written:
+            self.disk.running = None
+        self.box = self.disk.mailbox()
+
+    @precondition(lambda self: self.disk.dead)
+    @rule()
+    def retry_dead(self) -> None:
+        message, dead = self.disk.dead.popitem()
+        self.disk.open[message] = Delivery(message, attempt=dead.attempt)
+        self.box.revive(message, dead.attempt)
+
+    def _close(self, end: Ending) -> None:
+        verdict = self.box.judge(end, self.now)
+        self.disk.close(verdict)
+        self.box.apply(verdict)
+
+    # -- what must hold --------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_lost_or_doubled(self) -> None:
+        assert sorted([*self.disk.open, *self.disk.settled, *self.disk.dead]) == self.sent
+
+    @invariant()
+    def memory_is_what_the_disk_says(self) -> None:
+        assert {d.message: d for d in self.box.open()} == self.disk.open
+
+    @invariant()
+    def counted_failures_are_bounded(self) -> None:
+        assert all(d.counted < MAX_COUNTED for d in self.disk.open.values())
+        assert all(d.counted == MAX_COUNTED for d in self.disk.dead.values())
+
+    @invariant()
+    def first_attempts_keep_the_order(self) -> None:
+        assert self.first_granted == sorted(self.first_granted)
+
+    @invariant()
+    def the_numbers_add_up(self) -> None:
+        attached = sum(d.attached_to is not None for d in self.disk.open.values())
+        leased = self.box.running is not None
+        assert self.box.waiting == len(self.disk.open) - attached - leased
+        assert self.box.size == len(self.disk.open)
+
+
+Deliveries.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDeliveries = Deliveries.TestCase
+
+
+def failed(box: Mailbox, now: float, **other: object) -> Verdict:
+    turn = box.grant(now)
+    assert turn is not None
+    verdict = box.judge(Ending(turn, "failed", **other), now)  # type: ignore[arg-type]
+    box.apply(verdict)
+    return verdict
+
+
+def test_uncounted_failures_wait_longer_and_longer_and_never_die():
+    box, now, waits = Mailbox([Delivery(1)]), 0.0, []
+    for _ in range(12):
+        verdict = failed(box, now)
+        assert verdict.returned is not None
+        waits.append(verdict.returned.not_before - now)
+        assert box.grant(verdict.returned.not_before - 0.01) is None
+        now = verdict.returned.not_before
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+
+
+def test_the_fifth_counted_failure_is_the_last():
+    box = Mailbox([Delivery(1), Delivery(2)])
+    verdicts = [failed(box, 0.0, counted=True) for _ in range(5)]
+    assert [v.dead is not None for v in verdicts] == [False] * 4 + [True]
+    assert box.grant(0.0) == Turn(2, 1)
+
+
+def test_a_retry_time_is_honoured_but_not_for_ever():
+    box = Mailbox([Delivery(1)])
+    verdict = failed(box, 0.0, retry_in=3600.0)
+    assert verdict.returned is not None
+    assert verdict.returned.not_before == 3600.0
+    verdict = box.judge(Ending(Turn(1, 2), "failed", retry_in=1e12), 3600.0)
+    assert verdict.returned is not None
+    assert verdict.returned.not_before < 3600.0 + 9 * 86400
+
+
+def test_what_recv_gave_comes_first_when_the_turn_is_tried_again():
+    box = Mailbox([Delivery(n) for n in (1, 2, 3, 4)])
+    box.grant(0.0)
+    box.attach(box.pick(1, "1.1:1", 2, 0.0), "1.1:1")
+    box.apply(box.judge(Ending(Turn(1, 1), "failed", counted=True), 0.0))
+    box.grant(0.0)
+    assert box.pick(1, "1.2:1", 3, 0.0).all == (2, 3, 4)
+    box.apply(box.judge(Ending(Turn(1, 2), "ok"), 0.0))
+    assert [d.message for d in box.open()] == [4]
+
+
+def test_a_discarded_session_gives_back_what_recv_took():
+    box = Mailbox([Delivery(n) for n in (1, 2, 3)])
+    box.grant(0.0)
+    box.attach(box.pick(1, "1.1:1", 1, 0.0), "1.1:1")
+    verdict = box.judge(Ending(Turn(1, 1), "failed", counted=True, discarded=True), 0.0)
+    box.apply(verdict)
+    assert verdict.detached == (2,)
+    assert [(d.message, d.attached_to) for d in box.open()] == [(1, None), (2, None), (3, None)]
+
+
+def test_a_call_whose_answer_was_not_handed_on_gets_the_same_again():
+    box = Mailbox([Delivery(n) for n in (1, 2, 3)])
+    box.grant(0.0)
+    box.attach(box.pick(1, "1.1:1", 1, 0.0), "1.1:1")
+    assert box.pick(1, "1.1:1", 1, 0.0).all == (2,)  # the same call, repeated
+    assert box.pick(1, "1.1:2", 1, 0.0).all == (3,)
+    box.owe(1, frozenset())
+    assert box.pick(1, "1.1:2", 1, 0.0).all == (2,)
+    box.owe(1, frozenset({"1.1:1"}))
+
+
+@pytest.mark.parametrize("text", ["1.1", "9007199254740993.12"])
+def test_turn_ids_read_back(text: str):
+    assert Turn.parse(text).id == text

@@ -1,0 +1,105 @@
+"""Agents come, go, come back; a re-used name inherits nothing; sockets follow."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+import pytest
+from support.broker_rig import ToolFailed, agent, rig
+
+from hive_wire.jsonrpc import RpcError
+
+A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+
+
+async def test_a_reused_name_inherits_nothing(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        tools = await hive.tools(A)
+        await tools.call("ask_operator", question="Still?")
+        await hive.ask("send", to="scout", body="for the first", by="ann")
+        await hive.registry(agent(B, "scout"))
+        second = await hive.harness(B)
+        assert (await hive.status(B))["queued"] == 0
+        await hive.ask("send", to="scout", body="for the second", by="ann")
+        assert (await second.granted())["message"]["body"] == "for the second"
+        [question] = (await hive.ask("questions", open=False))["questions"]
+        assert (question["state"], question["uid"]) == ("withdrawn", A)
+        assert not (hive.layout.agent_run(A) / "harness.sock").exists()
+        assert hive.layout.agent_run(A).is_dir()
+        # The first one comes back under another name, with its mail.
+        await hive.registry(agent(A, "ranger"), agent(B, "scout"))
+        first = await hive.harness(A)
+        assert (await first.granted())["message"]["body"] == "for the first"
+
+
+async def test_retiring_closes_the_sockets(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout, tools = await hive.harness(A), await hive.tools(A)
+        await hive.registry()
+        async with asyncio.timeout(10):
+            await scout.peer.closed.wait()
+            assert await tools.reader.read() == b""
+        assert (await hive.ask("agents"))["agents"] == []
+        with pytest.raises(RpcError, match="there are: none yet"):
+            await hive.ask("send", to="scout", body="x", by="ann")
+        assert (await hive.ask("hold", uid=A, token="t", ttl=5)) == {
+            "running": None, "known": False,
+        }  # fmt: skip
+        for method in ("release", "fence"):
+            await hive.ask(method, uid=A, token="t")
+        await hive.ask("unfence", uid=A)
+
+
+async def test_sockets_are_bound_when_their_directory_appears(tmp_path):
+    async with rig(tmp_path) as hive:
+        one = agent(A, "scout")
+        await hive.registry(one, directories=False)
+        assert not hive.layout.agent_run(A).exists()
+        await hive.ask("send", to="scout", body="waits", by="ann")
+        await hive.registry(one)
+        scout = await hive.harness(A)
+        assert (await scout.granted())["message"]["body"] == "waits"
+        shutil.rmtree(hive.layout.agent_run(A))
+        await hive.registry(one)  # the directory is another one now
+        scout = await hive.harness(A)
+        mode = (hive.layout.agent_run(A) / "harness.sock").stat().st_mode & 0o777
+        assert mode == 0o666
+
+
+async def test_the_registry_is_served_without_the_reconciler(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout", may_send_to=["operator"]), agent(B, "cook"))
+        await hive.kill()
+        await hive.start()
+        scout = await hive.harness(A)
+        assert scout.welcome["name"] == "scout"
+        tools = await hive.tools(A)
+        with pytest.raises(ToolFailed, match="may write to: operator"):
+            await tools.call("send", to="cook", body="x")
+
+
+async def test_two_of_one_name_or_uid_are_refused(tmp_path):
+    async with rig(tmp_path) as hive:
+        with pytest.raises(RpcError, match="name 'scout'"):
+            await hive.registry(agent(A, "scout"), agent(B, "scout"))
+        with pytest.raises(RpcError, match="uid"):
+            await hive.registry(agent(A, "scout"), agent(A, "cook"))
+        with pytest.raises(RpcError, match="uid"):
+            await hive.ask("registry.set", agents=[agent("../../etc", "x")])
+        assert (await hive.ask("agents"))["agents"] == []
+
+
+async def test_roles_change_what_tools_there_are(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        tools = await hive.tools(A)
+
+        async def names() -> set[str]:
+            return {t["name"] for t in (await tools.ask("tools/list"))["tools"]}
+
+        assert "request_spawn" not in await names()
+        await hive.registry(agent(A, "scout", role="manager"))
+        assert "request_spawn" in await names()

@@ -1,0 +1,296 @@
+"""The store alone: what it refuses, what a commit holds, what a crash leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive_broker.store import changes
+from hive_broker.store.database import DatabaseRefused, open_for_writing
+from hive_broker.store.reader import PAGE_BYTES, Reader, Span
+from hive_broker.store.rows import NewEvent, NewMessage, StoredEvent, Unit
+from hive_broker.store.writer import Writer
+from hive_wire.jsonrpc import RpcError
+
+A, B = "a" * 12, "b" * 12
+
+
+def message(ident: int, *to: str, key: str | None = None, body: str = "hello") -> NewMessage:
+    return NewMessage(
+        id=ident, sender=A, sender_name="alice", to="bob", kind="text", body=body,
+        thread=ident, at=1.0, recipients=to, key=key,
+    )  # fmt: skip
+
+
+class Store:
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path, self.db = path, db
+        self.events: list[StoredEvent] = []
+        self.writer = Writer(
+            db, last_event=0, messages=0, sequences={}, on_events=self.events.extend
+        )
+
+    @classmethod
+    async def open(cls, path: Path) -> Store:
+        return cls(path, await asyncio.to_thread(open_for_writing, path))
+
+    async def rows(self, query: str, *values: object) -> list[Any]:
+        def read() -> list[Any]:
+            db = sqlite3.connect(self.path)
+            try:
+                return db.execute(query, values).fetchall()
+            finally:
+                db.close()
+
+        return await asyncio.to_thread(read)
+
+
+# -- opening -----------------------------------------------------------------------
+
+
+def test_it_is_durable_or_nothing(tmp_path):
+    db = open_for_writing(tmp_path / "broker.db")
+    assert db.execute("pragma synchronous").fetchone() == (2,)
+    assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+    assert (tmp_path / "broker.db").stat().st_mode & 0o777 == 0o600
+    db.close()
+    open_for_writing(tmp_path / "broker.db").close()
+
+
+def test_a_foreign_database_is_left_alone(tmp_path):
+    path = tmp_path / "broker.db"
+    db = sqlite3.connect(path)
+    db.execute("create table mine(x)")
+    db.commit()
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(DatabaseRefused, match="not a broker's database"):
+        open_for_writing(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_database_is_left_alone(tmp_path):
+    path = tmp_path / "broker.db"
+    db = open_for_writing(path)
+    db.execute("pragma user_version = 99")
+    db.close()
+    with pytest.raises(DatabaseRefused, match="newer hyperhive"):
+        open_for_writing(path)
+
+
+def test_garbage_is_refused_in_words(tmp_path):
+    path = tmp_path / "broker.db"
+    path.write_bytes(os.urandom(9000))
+    with pytest.raises(DatabaseRefused, match="move it away"):
+        open_for_writing(path)
+
+
+def test_a_file_that_was_never_filled_is_taken(tmp_path):
+    path = tmp_path / "broker.db"
+    db = sqlite3.connect(path)
+    db.execute("pragma journal_mode=wal")
+    db.close()
+    open_for_writing(path).close()
+    path.with_name("empty.db").touch()
+    open_for_writing(path.with_name("empty.db")).close()
+
+
+def test_an_older_one_is_brought_up_to_date_and_a_copy_kept(tmp_path):
+    path = tmp_path / "broker.db"
+    open_for_writing(path).close()
+    steps = ("create table added(x); insert into added values(7)", "alter table added add y")
+    db = open_for_writing(path, steps)
+    assert db.execute("select x, y from added").fetchall() == [(7, None)]
+    db.close()
+    copy = sqlite3.connect(path.with_name("broker.db.v1"))
+    assert copy.execute("pragma user_version").fetchone() == (1,)
+    copy.close()
+    with pytest.raises(DatabaseRefused, match="newer"):
+        open_for_writing(path)
+
+
+# -- writing -----------------------------------------------------------------------
+
+
+async def test_one_body_many_deliveries_and_numbered_events(tmp_path):
+    store = await Store.open(tmp_path / "broker.db")
+    events = (NewEvent(A, "x", {}, 1.0), NewEvent(B, "x", {}, 1.0), NewEvent(A, "x", {}, 1.0))
+    written = await store.writer.submit(Unit((message(1, A, B),), events))
+    assert [(e.id, e.agent, e.seq) for e in written.events] == [(1, A, 1), (2, B, 1), (3, A, 2)]
+    assert store.events == list(written.events)
+    assert await store.rows("select count(*) from message") == [(1,)]
+    assert await store.rows("select agent from delivery order by agent") == [(A,), (B,)]
+    await store.writer.close()
+
+
+async def test_a_key_is_written_once_and_leaves_no_gap_in_the_history(tmp_path):
+    store = await Store.open(tmp_path / "broker.db")
+    units = [
+        Unit((message(n, B, key="k" if n != 3 else None),), (NewEvent(B, "m", {"n": n}, 1.0),))
+        for n in (1, 2, 3)
+    ]
+    first, second, third = await asyncio.gather(*(store.writer.submit(u) for u in units))
+    assert (first.duplicate, second.duplicate, third.duplicate) == (None, 1, None)
+    assert [e.seq for e in (*first.events, *third.events)] == [1, 2]
+    again = await store.writer.submit(Unit((message(9, B, key="k"),)))
+    assert again.duplicate == 1
+    assert await store.rows("select id from message") == [(1,), (3,)]
+    await store.writer.close()
+
+
+async def test_one_bad_unit_does_not_fail_the_others(tmp_path):
+    store = await Store.open(tmp_path / "broker.db")
+    bad = Unit(
+        (message(2, B),), (NewEvent(B, "m", {}, 1.0),), (("insert into nowhere values(1)", ()),)
+    )
+    futures = [
+        store.writer.submit(u) for u in (Unit((message(1, B),)), bad, Unit((message(3, B),)))
+    ]
+    one, two, three = await asyncio.gather(*futures, return_exceptions=True)
+    assert isinstance(two, RpcError)
+    assert not isinstance(one, BaseException)
+    assert not isinstance(three, BaseException)
+    assert await store.rows("select id from message") == [(1,), (3,)]
+    assert await store.rows("select count(*) from event") == [(0,)]
+    await store.writer.close()
+
+
+async def test_what_follows_a_commit_runs_though_nobody_waits(tmp_path):
+    store, done = await Store.open(tmp_path / "broker.db"), asyncio.Event()
+    future = store.writer.submit(Unit((message(1, B),)), lambda _: done.set())
+    future.cancel()
+    async with asyncio.timeout(5):
+        await done.wait()
+    await store.writer.close()
+
+
+async def test_a_full_disk_is_an_error_and_not_the_end(tmp_path):
+    store = await Store.open(tmp_path / "broker.db")
+    await store.writer.submit(Unit((message(1, B),)))
+    [(pages,)] = await store.rows("pragma page_count")
+    await asyncio.to_thread(store.db.execute, f"pragma max_page_count={pages + 3}")
+    with pytest.raises(RpcError, match="full"):
+        await store.writer.submit(Unit((message(2, B, body="x" * 100_000),)))
+    await asyncio.to_thread(store.db.execute, "pragma max_page_count=1000000")
+    await store.writer.submit(Unit((message(3, B, body="x" * 100_000),)))
+    assert await store.rows("select id from message") == [(1,), (3,)]
+    await store.writer.close()
+
+
+async def test_too_much_at_once_is_refused_and_what_was_taken_is_kept(tmp_path):
+    store = await Store.open(tmp_path / "broker.db")
+    taken, refused = [], 0
+    for n in range(1, 12_000):
+        try:
+            taken.append(store.writer.submit(Unit((message(n, B),))))
+        except RpcError:
+            refused += 1
+    await asyncio.gather(*taken)
+    assert refused > 0
+    assert await store.rows("select count(*) from message") == [(len(taken),)]
+    await store.writer.close()
+
+
+# -- reading -----------------------------------------------------------------------
+
+
+async def test_pages_go_both_ways_and_fit_a_frame(tmp_path):
+    store = await Store.open(tmp_path / "broker.db")
+    await asyncio.gather(
+        *(store.writer.submit(Unit((message(n, B, body="x" * 200_000),))) for n in range(1, 8))
+    )
+    reader = await Reader.open(tmp_path / "broker.db")
+    try:
+        newest = await reader.messages(None, Span(100))
+        assert [m["id"] for m in newest] == [5, 6, 7]
+        assert sum(len(m["body"]) for m in newest) <= PAGE_BYTES
+        older = await reader.messages("bob", Span(2, before=5))
+        assert [m["id"] for m in older] == [3, 4]
+        on = await reader.messages(None, Span(2, after=2))
+        assert [m["id"] for m in on] == [3, 4]
+        assert await reader.messages("nobody", Span(5)) == []
+    finally:
+        await reader.close()
+        await store.writer.close()
+
+
+# -- crashes -----------------------------------------------------------------------
+
+CRASHING = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from test_store import Store, message, B, Unit
+
+async def main():
+    store = await Store.open(Path(sys.argv[1]))
+    async def sender(first):
+        n = first
+        while True:
+            await store.writer.submit(Unit((message(n, B),)))
+            print(n, flush=True)
+            n += 16
+    await asyncio.gather(*(sender(n) for n in range(1, 17)))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 50, 700])
+def test_what_was_acknowledged_is_there_after_kill_9(tmp_path, lines: int):
+    path = tmp_path / "broker.db"
+    child = subprocess.Popen(
+        [sys.executable, "-c", CRASHING, str(path), str(Path(__file__).parent)],
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    acknowledged = {int(child.stdout.readline()) for _ in range(lines)}
+    child.send_signal(signal.SIGKILL)
+    acknowledged |= {
+        int(line) for line in child.stdout.read().splitlines(True) if line.endswith(b"\n")
+    }
+    child.wait()
+    child.stdout.close()
+    db = open_for_writing(path)
+    assert db.execute("pragma integrity_check").fetchone() == ("ok",)
+    stored = {row[0] for row in db.execute("select id from message")}
+    delivered = {row[0] for row in db.execute("select message from delivery")}
+    db.close()
+    assert acknowledged <= stored
+    assert stored == delivered
+
+
+def test_statements_name_columns_that_exist(tmp_path):
+    """Every change is tried on a real schema; the numbers are nonsense."""
+    from hive_broker.core.calls import Call
+    from hive_broker.core.mailbox import Delivery, Turn
+    from hive_broker.core.questions import Question
+    from hive_broker.core.reminders import Reminder
+    from hive_wire.protocol import TurnEnd, Usage
+
+    turn, delivery = Turn(1, 1), Delivery(1)
+    end = TurnEnd(turn="1.1", outcome="ok")
+    tried = (
+        changes.settle(A, 1, 1.0), changes.give_back(A, delivery, 1.0),
+        changes.owe_attached(A, 1), changes.detach(A, 1), changes.attach(A, 1, 2, "x"),
+        changes.bury(A, delivery, "x", 1.0), changes.unbury(A, 1), changes.drop_dead(A, 1, 1.0),
+        changes.start_turn(A, turn, 1.0), changes.end_turn(A, turn, end, 1.0),
+        changes.meter(A, Usage(), 1.0), changes.add_call(A, Call(1, "n", 1, "t", "d", "r")),
+        changes.rename_call(Call(1, "n", 1, "t", "d", "r")), changes.repeat_calls(A, 1),
+        changes.forget_calls(A, 1), changes.retire_agent(A, 1.0), changes.set_fence(A, True),
+        changes.set_boot(A, "b"), changes.set_acked(A, "b", 1),
+        changes.set_pause("*", "x", "y", 1.0), changes.lift_pause("*"),
+        changes.set_question(Question(1, A, "?", (), False, 1.0, None)),
+        changes.set_reminder(Reminder(1, A, "x", 1.0, None)), changes.drop_reminder(1),
+    )  # fmt: skip
+    db = open_for_writing(tmp_path / "broker.db")
+    for statement, parameters in tried:
+        db.execute(statement, parameters)
+    db.close()
