@@ -71,7 +71,7 @@ make_venv() {
   fi
   for lock; do
     "$venv/bin/python" "${pip[@]}" install -q --disable-pip-version-check --no-input \
-      --only-binary :all: --require-hashes -r "$here/$lock" >&2 ||
+      --prefer-binary --require-hashes -r "$here/$lock" >&2 ||
       die "pip could not install $lock; the lines above say why"
   done
   rm -rf "$venv/pip-wheel"

@@ -36,7 +36,7 @@ async def main() -> None:
                     await hive.question()
             last = await hive.open_proposal("apply")
             await page.locator(f'form[action="/proposals/{last["n"]}/approve"]').wait_for()
-            await page.mouse.move(0, 0)
+            await page.evaluate("scrollTo(0, 0)")
             await page.screenshot(path=HERE / "swarm.png")
             await page.goto(page.url + "a/hm1nd/")
             await page.get_by_text("stopped").or_(page.get_by_text("turn")).first.wait_for()
