@@ -37,6 +37,15 @@ def test_containers_fit_the_eleven_characters_of_nixos():
     assert len(container_name("abcdefghi", "agent")) == 11
 
 
+def test_a_runtime_directory_behind_a_link_is_named_by_its_real_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "link"))
+    assert Layout.of(tmp_path / "root").run.parent == tmp_path / "real"
+
+
 def test_roots_never_share_a_runtime_directory_or_a_machine_name(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     one, two = Layout.of(tmp_path / "one"), Layout.of(tmp_path / "two")

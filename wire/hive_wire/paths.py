@@ -41,9 +41,9 @@ class Layout:
         short = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
         base = os.environ.get("XDG_RUNTIME_DIR")
         if base and os.path.isdir(base):
-            run = Path(base) / f"hive-{short}"
+            run = Path(os.path.realpath(base)) / f"hive-{short}"
         else:
-            run = Path(f"/tmp/hive-{os.geteuid()}-{short}")
+            run = Path(os.path.realpath("/tmp")) / f"hive-{os.geteuid()}-{short}"
         return cls(path, run, f"-{short}")
 
     # -- kept ------------------------------------------------------------------
