@@ -41,10 +41,6 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process is not None else None
-
     async def run(self) -> None:
         """Start it, and again after every end, until it is stopped."""
         delay = FIRST_BACKOFF

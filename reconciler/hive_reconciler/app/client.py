@@ -10,7 +10,7 @@ from typing import Any
 
 from hive_wire.frames import FrameError, FrameSplitter, decode, encode
 
-NOT_FOUND, CONFLICT, UNAVAILABLE = 2, 3, 5
+CONFLICT, UNAVAILABLE = 3, 5  # as hive_wire.jsonrpc has them, without its event loop
 
 
 class CallFailed(Exception):
