@@ -37,9 +37,7 @@ def test_containers_fit_the_eleven_characters_of_nixos():
     assert len(container_name("abcdefghi", "agent")) == 11
 
 
-def test_a_runtime_directory_behind_a_link_is_named_by_its_real_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_runtime_directory_behind_a_link_is_named_by_its_real_path(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "link"))
