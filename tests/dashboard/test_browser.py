@@ -283,6 +283,50 @@ async def test_twelve_tabs_share_one_stream(world: World) -> None:
         assert len(ids) == len(set(ids))
 
 
+async def test_a_burst_is_drawn_within_bounds(world: World) -> None:
+    """10,000 events as fast as they come: the newest are there, in order, the rest is said."""
+    async with browsing(world) as b:
+        page = await b.tab("/a/scout/")
+        await expect(page.locator("#live")).to_contain_text("L1VE")
+        await page.evaluate(
+            "window.long = []; new PerformanceObserver(l => window.long.push("
+            "...l.getEntries().map(e => e.duration))).observe({type: 'longtask'})"
+        )
+        last = 0
+        for i in range(100):
+            rows = [("text", {"text": f"line {i} {n}\nsecond"}) for n in range(100)]
+            last = world.broker.emit_many(rows)
+            await asyncio.sleep(0)
+        await expect(page.locator(f'[data-id="{last}"]')).to_be_in_viewport(timeout=30_000)
+        ids = await page.evaluate(
+            "[...document.querySelectorAll('#tail [data-id]')].map(e => Number(e.dataset.id))"
+        )
+        assert len(ids) <= 1600
+        assert ids == sorted(set(ids))
+        assert ids == list(range(ids[0], last + 1)), "what is shown has no hole"
+        print("long tasks:", [round(t) for t in await page.evaluate("window.long")])
+
+
+async def test_a_diff_side_by_side(world: World) -> None:
+    world.host.add(7)
+    async with browsing(world) as b:
+        page = b.page
+        boxes = "#ap7 .chg:first-of-type .dl"
+        await page.click("[data-split]")
+        gone = await page.locator("#ap7 .dl.d").first.bounding_box()
+        came = await page.locator("#ap7 .dl.a").first.bounding_box()
+        assert gone is not None
+        assert came is not None
+        assert abs(gone["y"] - came["y"]) < 2
+        assert came["x"] > gone["x"]
+        world.host.add(8)
+        await expect(page.locator("#ap8")).to_be_attached()
+        await expect(page.locator("[data-split]")).to_have_text("unified")
+        await page.reload()
+        await expect(page.locator("[data-split]")).to_have_text("unified")
+        assert await page.locator(boxes).count() >= 2
+
+
 PAYLOADS = [
     "<script>window.pwn=1</script>",
     "<img src=x onerror=window.pwn=1>",

@@ -292,6 +292,7 @@ class FakeBroker(FakeServer):
             if e["id"] > q.get("after", 0)
             and e["id"] < q.get("before", 1 << 60)
             and ("uid" not in q or e["agent"] == q["uid"])
+            and ("kinds" not in q or e["kind"] in q["kinds"])
         ]
         rows = rows[: q["limit"]] if "after" in q else rows[-q["limit"] :]
         return {"events": rows, "cursor": rows[-1]["id"] if rows else 0}

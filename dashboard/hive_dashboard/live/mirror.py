@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,7 @@ from hive_wire.protocol import AgentStatus, Event, Message
 
 from ..review.paint import PaintedFile, paint
 from .backends import Backend
+from .lanes import Lanes, Span
 from .models import DeadLetter, HostStatus, Proposal, ProposalDetail, Question
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ AGAIN = 2.0  # seconds until a part that could not be read is asked for again
 DETAILS = 30  # open proposals whose diff is kept
 NEWEST = 1 << 53  # "before" this id is the newest there is
 HOST_PARTS = ("status", "open", "closed")
-BROKER_PARTS = ("agents", "questions", "messages", "inbox", "dead")
+BROKER_PARTS = ("agents", "questions", "messages", "inbox", "dead", "past")
 
 # Which parts an event of the broker makes stale.
 _STALE: dict[str, tuple[str, ...]] = {
@@ -67,6 +69,7 @@ class Snapshot:
     messages: tuple[Message, ...] = ()
     inbox: tuple[Message, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
+    lanes: dict[str, tuple[Span, ...]] = field(default_factory=dict)
     away: dict[str, float] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 
@@ -76,6 +79,7 @@ class Mirror:
         self.snapshot = Snapshot()
         self._on_change = on_change
         self._stale: set[str] = set()
+        self._lanes = Lanes()
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
         self._backends: tuple[Backend, Backend] | None = None
@@ -83,6 +87,7 @@ class Mirror:
     async def run(self, host: Backend, broker: Backend) -> None:
         """Keep the snapshot fresh until cancelled."""
         self._backends = (host, broker)
+        await self._refresh(host, broker)  # says at once who is away
         while True:
             await self._wake.wait()
             await asyncio.sleep(GATHER)
@@ -95,6 +100,7 @@ class Mirror:
 
     def heard(self, events: list[Event]) -> None:
         """Note what the broker's events make stale."""
+        self._lanes.add(events)
         for event in events:
             if parts := _STALE.get(event.kind):
                 self.stale(*parts)
@@ -129,7 +135,14 @@ class Mirror:
         old = self.snapshot
         if not found and away == old.away and unread == old.unread:
             return
-        self.snapshot = replace(old, version=old.version + 1, away=away, unread=unread, **found)
+        self.snapshot = replace(
+            old,
+            version=old.version + 1,
+            away=away,
+            unread=unread,
+            lanes=self._lanes.spans(minute()),
+            **found,
+        )
         self._on_change(self.snapshot)
 
     async def _read(
@@ -149,6 +162,8 @@ class Mirror:
                 raise answer
             else:
                 found[part] = answer
+        if "past" in found:
+            self._lanes.load(found.pop("past"))
         if "open" in found:
             found["details"] = await self._details(host, found["open"])
         return found, failed
@@ -219,6 +234,16 @@ async def _dead(broker: Backend) -> tuple[DeadLetter, ...]:
     return tuple(DeadLetter.model_validate(row) for row in answer["dead"])
 
 
+async def _past(broker: Backend) -> list[Event]:
+    answer = await broker.ask("events", before=NEWEST, kinds=["state", "offline"], limit=1000)
+    return [Event.model_validate(row) for row in answer["events"]]
+
+
+def minute() -> float:
+    """The end of this minute: what is drawn from it changes once a minute."""
+    return (time.time() // 60 + 1) * 60
+
+
 _Read = Callable[[Backend], Awaitable[Any]]
 _HOST: dict[str, _Read] = {"status": _status, "open": _open, "closed": _closed}
 _BROKER: dict[str, _Read] = {
@@ -227,6 +252,7 @@ _BROKER: dict[str, _Read] = {
     "messages": _messages,
     "inbox": _inbox,
     "dead": _dead,
+    "past": _past,
 }
 
 

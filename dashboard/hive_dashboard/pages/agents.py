@@ -9,8 +9,7 @@ from hive_wire.protocol import AgentStatus
 from ..html import Element, h, leet
 from ..live.mirror import Snapshot
 from ..live.models import Condition, HostAgent
-from ..text import clip, one_line
-from .common import View, age, badge, panel, plural, size
+from .common import View, age, badge
 
 # state: glyph, colour, word
 _STATES = {
@@ -102,84 +101,6 @@ def _state(
     if not status.ready and host is not None and host.state in ("starting", "running"):
         return "starting", status.since, status.detail
     return status.state, status.since, status.detail
-
-
-def boxes(view: View) -> Element:
-    """▣ C0NTAINERS."""
-    rows = agents(view.snapshot)
-    bad = sum(row.kind == "bad" for row in rows)
-    up = sum(bool(row.status and row.status.ready) for row in rows)
-    words = f"{up} up" + (f" · {bad} failed" if bad else "")
-    stale = view.snapshot.status.stale if view.snapshot.status else None
-    return panel(
-        "boxes",
-        "idle",
-        "▣",
-        "C0NTAINERS",
-        "Containers",
-        h(
-            "div.body",
-            h("p.warn.s-think", f"⚠ what you see may be old: {stale}") if stale else None,
-            h("div.boxes", [_box(row) for row in rows])
-            if rows
-            else h("p.empty", "No agent is known yet."),
-        ),
-        side=words,
-    )
-
-
-def _box(row: AgentView) -> Element:
-    host, status = row.host, row.status
-    troubles = row.troubles
-    task = row.detail or (host.description if host else "")
-    return (
-        h(
-            f"article.box.s-{row.kind}",
-            h("div.row", h("a.nm0", row.name, href=f"/a/{row.name}/"), h("span.grow"), row.badge()),
-            h("div.task", clip(one_line(task), 160)),
-            [_trouble(c) for c in troubles if c.type != "Stalled"],
-            h(
-                "div.row.meta.num",
-                h("span.el", _meta(row)),
-                h("span.grow"),
-                h("span", size(host.memory) if host and host.memory else ""),
-            ),
-            id=f"box-{row.name}",
-            data_state=row.state,
-            title=one_line(host.description) if host and row.detail else None,
-        )
-        if status or host
-        else h("article.box")
-    )
-
-
-def _trouble(c: Condition) -> Element:
-    label = c.type if c.holds or c.type not in ("Ready", "Healthy") else f"not {c.type}"
-    return h(
-        "div.cond.s-bad" if c.type == "Stalled" else "div.cond.s-think",
-        h("span.c", f"{label}/{c.reason}" if c.reason else label),
-        " ",
-        one_line(c.message, 300),
-        " ",
-        age(c.since) if c.since else None,
-    )
-
-
-def _meta(row: AgentView) -> str:
-    host, status = row.host, row.status
-    parts = [host.engine if host else ""]
-    if host and host.running_revision and not host.in_sync:
-        parts.append("update pending")
-    elif host and host.revision:
-        parts.append(host.revision[:7])
-    if status:
-        parts += [
-            f"{status.queued} queued" if status.queued else "",
-            plural(status.dead, "dead letter") if status.dead else "",
-            "held" if status.held else "",
-            "fenced" if status.fenced else "",
-        ]
-    return " · ".join(filter(None, parts))
 
 
 def switcher(view: View, current: str) -> Element:

@@ -37,7 +37,8 @@ def approvals(view: View) -> Element:
         h("kbd", "a"),
         " approve · ",
         h("kbd", "d"),
-        " deny",
+        " deny ",
+        h("button.btn.sm.ghost", "split", type="button", hidden=True, data_split=True),
     ]
     cards = [
         card(view, row, view.snapshot.details.get(row.n), opened=i < OPEN_AT_FIRST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from ..html import Child, Element, h, leet
@@ -67,7 +68,7 @@ def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
             break
         if (hunk and (hunk[0].new or hunk[0].old or 1) > 1) or len(painted.hunks) > 1:
             lines.append(_hunk_head(hunk))
-        lines += [_line(line) for line in hunk[:room]]
+        lines += _lines(hunk[:room])
         room -= len(hunk)
     left = painted.left_out + max(0, -room)
     return h(
@@ -104,6 +105,20 @@ def _hunk_head(hunk: tuple[PaintedLine, ...]) -> Element:
         h("span.sg"),
         h("span.cd", f"@@ −{first.old or 0} +{first.new or 0}"),
     )
+
+
+def _lines(hunk: tuple[PaintedLine, ...]) -> list[Child]:
+    """The lines; those taken out and put in at one place stand in a box, so that they can be
+    shown side by side."""
+    out: list[Child] = []
+    for same, run in itertools.groupby(hunk, key=lambda line: line.kind == " "):
+        lines = list(run)
+        if same:
+            out += [_line(line) for line in lines]
+        else:
+            sides = [[_line(x) for x in lines if x.kind == kind] for kind in "-+"]
+            out.append(h("div.chg", [h("div", side) for side in sides]))
+    return out
 
 
 _SIGN = {"+": ("a", "+", "added"), "-": ("d", "−", "removed")}

@@ -17,6 +17,7 @@ _PARTS = {
     "messages": "messages",
     "inbox": "the inbox",
     "dead": "dead letters",
+    "past": "the last hour",
 }
 
 

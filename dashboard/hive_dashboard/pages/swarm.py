@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..html import Element, Verbatim, h, leet
-from .agents import agents, boxes
+from .agents import agents
 from .approvals import approvals, latest
+from .boxes import boxes
 from .common import AssetUrl, View, button, clock, form, notices, page
 from .flow import dead, flow, inbox
 from .need import away, count, need

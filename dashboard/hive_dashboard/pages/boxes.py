@@ -1,0 +1,141 @@
+"""▣ C0NTAINERS: a card for each agent, and the last hour of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..html import Element, h
+from ..live.lanes import HOUR, Span
+from ..live.mirror import minute
+from ..live.models import Condition
+from ..text import clip, one_line
+from .agents import AgentView, agents
+from .common import View, age, clock, panel, plural, size
+
+LANES = 12  # agents
+_LANE = {
+    "thinking": "th",
+    "starting": "th",
+    "waiting": "yo",
+    "needs-login": "yo",
+    "failed": "ba",
+    "idle": "id",
+}
+
+
+def boxes(view: View) -> Element:
+    """▣ C0NTAINERS."""
+    rows = agents(view.snapshot)
+    bad = sum(row.kind == "bad" for row in rows)
+    up = sum(bool(row.status and row.status.ready) for row in rows)
+    words = f"{up} up" + (f" · {bad} failed" if bad else "")
+    stale = view.snapshot.status.stale if view.snapshot.status else None
+    return panel(
+        "boxes",
+        "idle",
+        "▣",
+        "C0NTAINERS",
+        "Containers",
+        h(
+            "div.body",
+            h("p.warn.s-think", f"⚠ what you see may be old: {stale}") if stale else None,
+            h("div.boxes", [_box(row) for row in rows])
+            if rows
+            else h("p.empty", "No agent is known yet."),
+            _lanes(view.snapshot.lanes),
+        ),
+        side=words,
+    )
+
+
+def _box(row: AgentView) -> Element:
+    host, status = row.host, row.status
+    troubles = row.troubles
+    task = row.detail or (host.description if host else "")
+    return (
+        h(
+            f"article.box.s-{row.kind}",
+            h("div.row", h("a.nm0", row.name, href=f"/a/{row.name}/"), h("span.grow"), row.badge()),
+            h("div.task", clip(one_line(task), 160)),
+            [_trouble(c) for c in troubles if c.type != "Stalled"],
+            h(
+                "div.row.meta.num",
+                h("span.el", _meta(row)),
+                h("span.grow"),
+                h("span", size(host.memory) if host and host.memory else ""),
+            ),
+            id=f"box-{row.name}",
+            data_state=row.state,
+            title=one_line(host.description) if host and row.detail else None,
+        )
+        if status or host
+        else h("article.box")
+    )
+
+
+def _trouble(c: Condition) -> Element:
+    label = c.type if c.holds or c.type not in ("Ready", "Healthy") else f"not {c.type}"
+    return h(
+        "div.cond.s-bad" if c.type == "Stalled" else "div.cond.s-think",
+        h("span.c", f"{label}/{c.reason}" if c.reason else label),
+        " ",
+        one_line(c.message, 300),
+        " ",
+        age(c.since) if c.since else None,
+    )
+
+
+def _meta(row: AgentView) -> str:
+    host, status = row.host, row.status
+    parts = [host.engine if host else ""]
+    if host and host.running_revision and not host.in_sync:
+        parts.append("update pending")
+    elif host and host.revision:
+        parts.append(host.revision[:7])
+    if status:
+        parts += [
+            f"{status.queued} queued" if status.queued else "",
+            plural(status.dead, "dead letter") if status.dead else "",
+            "held" if status.held else "",
+            "fenced" if status.fenced else "",
+        ]
+    return " · ".join(filter(None, parts))
+
+
+def _lanes(lanes: dict[str, tuple[Span, ...]]) -> Element | None:
+    """A bar for each agent: what it did in the last hour, the busiest first."""
+    if not lanes:
+        return None
+    start = minute() - HOUR
+    busiest = sorted(lanes, key=lambda name: -len(lanes[name]))[:LANES]
+    marks = [h("span", clock(start + HOUR * part / 4, seconds=False)) for part in range(4)]
+    return h(
+        "div.lanes",
+        [(h("span.el", name), _lane(name, lanes[name], start)) for name in busiest],
+        h("span"),
+        h("div.between.num", marks, h("span", "now")),
+        id="lanes",
+    )
+
+
+def _lane(name: str, spans: Sequence[Span], start: float) -> Element:
+    rects = [
+        h(
+            "rect",
+            x=round(span.start - start),
+            y=0,
+            width=max(4, round(span.end - span.start)),
+            height=9,
+            class_=_LANE.get(span.state, "of"),
+        )
+        for span in spans
+    ]
+    last = spans[-1].state
+    return h(
+        "svg.lane",
+        rects,
+        viewBox=f"0 0 {HOUR:.0f} 9",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=f"{name}: {len(spans)} states in the last hour, now {last}",
+    )
