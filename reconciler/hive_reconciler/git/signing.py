@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pygit2
 
 from .errors import HiveError
+
+log = logging.getLogger(__name__)
 
 PRINCIPAL = "hive-c0re"
 _TIMEOUT = 20  # seconds
@@ -35,18 +38,27 @@ class HostKey:
     def ensure(self) -> None:
         """Make the key and the list of allowed signers where they are missing."""
         if self._program is None:
+            log.warning("ssh-keygen is not installed: merges are not signed")
             return
         self._key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._key.exists():
-            with tempfile.TemporaryDirectory(dir=self._key.parent) as folder:
-                fresh = Path(folder, self._key.name)
-                self._run(["-q", "-t", "ed25519", "-N", "", "-C", PRINCIPAL, "-f", str(fresh)], b"")
-                os.replace(f"{fresh}.pub", f"{self._key}.pub")
-                os.replace(fresh, self._key)
+            try:
+                self._make()
+            except SigningFailed as error:
+                log.warning("%s; merges are not signed", error.message)
+                self._program = None
+                return
         public = Path(f"{self._key}.pub").read_text().split()
         line = f'{PRINCIPAL} namespaces="git" {public[0]} {public[1]}\n'
         if not self.allowed_signers.exists() or self.allowed_signers.read_text() != line:
             self.allowed_signers.write_text(line)
+
+    def _make(self) -> None:
+        with tempfile.TemporaryDirectory(dir=self._key.parent) as folder:
+            fresh = Path(folder, self._key.name)
+            self._run(["-q", "-t", "ed25519", "-N", "", "-C", PRINCIPAL, "-f", str(fresh)], b"")
+            os.replace(f"{fresh}.pub", f"{self._key}.pub")
+            os.replace(fresh, self._key)
 
     def sign(self, content: str) -> str | None:
         """The signature of a commit's text; None where nothing can sign."""
