@@ -111,6 +111,10 @@ async def test_limits_that_nothing_holds_are_told_or_refused(site: Site, group: 
 
 async def test_nothing_of_a_group_is_left(site: Site) -> None:
     await site.runtime.start(site.container())
-    await site.runtime.destroy("h-x")
+    await site.runtime.start(site.container(name="h-y", uid="abcdefghij02"))
+    await site.runtime.stop("h-x", 1)
+    await site.runtime.start(site.container())
+    await site.runtime.stop("h-x", 1)
+    await site.runtime.stop("h-y", 1)
     left = list(Path("/sys/fs/cgroup").rglob(f"hive{site.layout.tag}*"))
     assert left == []

@@ -161,7 +161,8 @@ class Groups:
 
     def tidy(self) -> None:
         """Remove the folder itself once nothing is left in it."""
-        self.shims().remove()
+        if self.names() or not self.shims().remove():
+            return
         for tree in self._trees:
             with contextlib.suppress(OSError):
                 (tree.base / self._folder).rmdir()

@@ -50,7 +50,6 @@ class NspawnRuntime(SupervisedRuntime):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self._wiring = Wiring(layout, self._cabinet)
-        self._starting: set[str] = set()
 
     def _refuse(self, container: Container) -> None:
         if os.geteuid() != 0:
@@ -114,13 +113,6 @@ class NspawnRuntime(SupervisedRuntime):
 
     def _at_gate(self, name: str) -> bool:
         return (self._cabinet.entry(name).path / AT_GATE).exists()
-
-    async def start(self, container: Container) -> None:
-        self._starting.add(container.name)
-        try:
-            await super().start(container)
-        finally:
-            self._starting.discard(container.name)
 
     async def _started(self, container: Container, leader: Process) -> None:
         if container.network == "private":

@@ -35,6 +35,7 @@ class SupervisedRuntime(ABC):
         self._layout = layout
         self._cabinet = Cabinet(layout)
         self._groups = Groups(layout.tag)
+        self._starting: set[str] = set()
         self._watch: Watch | None = None
         self._adopting: asyncio.Task[None] | None = None
 
@@ -96,6 +97,13 @@ class SupervisedRuntime(ABC):
     async def start(self, container: Container) -> None:
         check(container)
         self._refuse(container)
+        self._starting.add(container.name)
+        try:
+            await self._start(container)
+        finally:
+            self._starting.discard(container.name)
+
+    async def _start(self, container: Container) -> None:
         entry = self._cabinet.entry(container.name)
         lock = await asyncio.to_thread(self._claim, entry, container)
         if lock is None:
@@ -233,6 +241,8 @@ class SupervisedRuntime(ABC):
                 "StopFailed", f"{entry.name}: processes survive KILL (stuck in the kernel?)"
             )
         await self._ended(entry.name)
+        if not self._starting - {entry.name}:  # a start beside us needs the folder
+            await asyncio.to_thread(self._groups.tidy)
 
     def _kill_inside(self, entry: Entry, group: Group) -> None:
         """KILL what runs inside, not those outside who clean up after it."""
@@ -268,7 +278,6 @@ class SupervisedRuntime(ABC):
         for log in (self._log(name), self._log(name).with_name(f"{name}.log.1")):
             log.unlink(missing_ok=True)
         entry.remove()
-        self._groups.tidy()
 
 
 def _checked(name: str) -> str:
