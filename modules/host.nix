@@ -77,12 +77,13 @@ in
         "hive-broker"
         "hive-gateway"
       ];
-      # May bind their own socket in the runtime directory.
+      # May bind their own socket in the runtime directory, and ask broker.sock.
       hive-run.members = [
         "hive-broker"
         "hive-gateway"
         "hive-dashboard"
-      ];
+      ]
+      ++ cfg.operators;
     };
 
     systemd.tmpfiles.settings."10-hyperhive" = {
@@ -118,6 +119,10 @@ in
       serviceConfig = {
         TimeoutStopSec = mkDefault cfg.stopTimeout;
         RestartSec = mkDefault 2;
+        # Where a killed nspawn leaves this mounted, the next one refuses to start.
+        ExecStopPost = [
+          "-${pkgs.util-linux}/bin/umount --quiet --lazy /run/systemd/nspawn/unix-export/%i"
+        ];
       };
     };
   };

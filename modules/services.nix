@@ -112,8 +112,10 @@ in
         wantedBy = [ "multi-user.target" ];
         serviceConfig = unprivileged "broker" [ ] // {
           ExecStart = command cfg.packages.broker "hive-broker" [ ];
+          # broker.sock is for this group: gateway, dashboard, operators.
+          Group = "hive-run";
           SupplementaryGroups = [
-            "hive-run"
+            "hive-broker"
             "hive-sockets"
           ];
           PrivateNetwork = true;
@@ -150,7 +152,10 @@ in
               host
             ]) cfg.dashboard.allowedHosts
           );
-          SupplementaryGroups = [ "hive-run" ];
+          SupplementaryGroups = [
+            "hive"
+            "hive-run"
+          ];
         };
       };
     };

@@ -140,8 +140,15 @@ def test_no_process_but_the_reconciler_is_root() -> None:
         assert unit["CapabilityBoundingSet"] == ""
         assert unit["NoNewPrivileges"] is True
         assert unit["ProtectSystem"] == "strict"
+    # host.sock is for the group hive: the dashboard speaks for people there, nobody else does.
+    asking = {
+        n
+        for n, u in services.items()
+        if "hive" in u["serviceConfig"].get("SupplementaryGroups", [])
+    }
+    assert asking == {"hive-dashboard"}
     groups = json.loads((GOLDEN / "host-enable.json").read_text())["users"]["groups"]
-    assert groups["hive"]["members"] == []  # no process may ask host.sock as an operator
+    assert groups["hive"]["members"] == []
 
 
 def test_a_switch_leaves_a_running_turn_alone() -> None:

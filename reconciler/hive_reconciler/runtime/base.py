@@ -47,6 +47,7 @@ class Container:
     binds: tuple[Bind, ...]
     environment: tuple[tuple[str, str], ...]
     argv: tuple[str, ...]  # PID 1 of the container
+    commit: str | None = None  # of applied that it comes from: what a runtime with Nix builds
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from hive_wire.paths import Layout
 from . import nixos_doctor
 from .base import Container, Finding, Observed, Phase, RuntimeFailure
 from .checks import check
-from .nixos_build import Builder
+from .nixos_build import Builder, eval_identity
 from .nixos_conf import Conf, conf_of
 from .nixos_files import Files
 from .nixos_host import Done, Places, must, run
@@ -42,6 +43,19 @@ class NixosRuntime:
         self._files = Files(layout, self._places)
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._watch: Watch | None = None
+
+    @classmethod
+    def of(cls, layout: Layout) -> NixosRuntime:
+        """As services.hive-c0re runs it: HIVE_FLAKE names the hyperhive to build with."""
+        flake = os.environ.get("HIVE_FLAKE")
+        if not flake:
+            raise RuntimeFailure(
+                "NoFlake",
+                "HIVE_FLAKE names no flake of hyperhive; services.hive-c0re sets it",
+                permanent=True,
+            )
+        work = layout.root / "builds"
+        return cls(layout, Builder(layout.hive_git, work, flake, identity=eval_identity()))
 
     # -- observe ---------------------------------------------------------------
 
@@ -105,7 +119,7 @@ class NixosRuntime:
 
     async def start(self, container: Container) -> None:
         check(container)
-        self._refuse_unlimited(container)
+        await self._refuse_unlimited(container)
         async with self._busy[container.name]:
             phase = await self._phase(container.name)
             before = await asyncio.to_thread(self._files.conf, container.name)
@@ -121,8 +135,8 @@ class NixosRuntime:
             await self._limit(container)
             await self._start(container.name)
 
-    def _refuse_unlimited(self, container: Container) -> None:
-        missing = self._unenforced()
+    async def _refuse_unlimited(self, container: Container) -> None:
+        missing = await asyncio.to_thread(self._unenforced)
         if container.limits_required and missing:
             raise RuntimeFailure(
                 "LimitsNotEnforced",
@@ -191,18 +205,18 @@ class NixosRuntime:
     async def _switch(self, before: Conf, wanted: Conf) -> None:
         """Bring the running container to the wanted system, or back to the former one."""
         between = before.switching_to(wanted.next_system)
-        if between.settled:
-            await asyncio.to_thread(self._files.write, between.took(wanted.revision))
+        taken = between.took(wanted.revision)
+        if before.settled and between.settled:
+            await asyncio.to_thread(self._files.write, taken)
             return
         await asyncio.to_thread(self._files.write, between)
         done = await self._reload(wanted.name)
         if done.ok:
-            await asyncio.to_thread(self._files.keep, wanted.name, "running", between.next_system)
-            await asyncio.to_thread(self._files.write, between.took(wanted.revision))
+            await asyncio.to_thread(self._files.keep, wanted.name, "running", taken.running)
+            await asyncio.to_thread(self._files.write, taken)
             return
         said = await self.logs(wanted.name, 8)
-        back = between.switching_to(before.running)
-        await asyncio.to_thread(self._files.write, back.switching_to(before.running))
+        await asyncio.to_thread(self._files.write, before.switching_to(before.running))
         undone = await self._reload(wanted.name)
         if not undone.ok:
             await asyncio.to_thread(self._files.write, between)
@@ -239,6 +253,8 @@ class NixosRuntime:
         if machine in await self._machines():
             await run("machinectl", "kill", "--signal=KILL", machine)
             await run("machinectl", "terminate", machine)
+        # nspawn itself refuses to start where a killed one left this mounted.
+        await run("umount", "--quiet", "--lazy", str(self._places.exports / machine))
 
     async def destroy(self, name: str) -> None:
         async with self._busy[name]:

@@ -89,7 +89,7 @@ class Builder:
                 raise RuntimeFailure(
                     "BuildFailed", f"{container} of {commit[:12]}: {done.last_words(20)}"
                 )
-            system = os.path.realpath(directory / "result")
+            system = await asyncio.to_thread(os.path.realpath, directory / "result")
             if not SYSTEM.fullmatch(system):
                 raise RuntimeFailure("BuildFailed", f"{container}: nix made {system[:80]!r}")
             keep(system)
@@ -125,10 +125,7 @@ class Builder:
         unpacked = await self._run(source, "tar", "-x", "-f", str(archive))
         if not unpacked.ok:
             raise RuntimeFailure("ReadFailed", f"{commit}: {unpacked.last_words()}")
-        flake = source / "flake.nix"
-        if not os.path.lexists(flake):
-            text = glue(f"{platform.machine()}-linux")
-            await asyncio.to_thread(flake.write_text, text)
+        await asyncio.to_thread(_complete, source)
 
     async def _nix(self, directory: Path, source: Path, container: str) -> Done:
         attribute = f'nixosConfigurations."{container}".config.system.build.toplevel'
@@ -159,3 +156,9 @@ class Builder:
             user=None if self._identity is None else self._identity.uid,
             group=None if self._identity is None else self._identity.gid,
         )
+
+
+def _complete(source: Path) -> None:
+    flake = source / "flake.nix"
+    if not os.path.lexists(flake):
+        flake.write_text(glue(f"{platform.machine()}-linux"))

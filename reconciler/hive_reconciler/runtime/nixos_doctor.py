@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -19,8 +20,8 @@ async def findings(places: Places) -> tuple[Finding, ...]:
         await _template(),
         await _machined(),
         await _nix(),
-        _evaluator(),
-        _controllers(places.controllers),
+        await asyncio.to_thread(_evaluator),
+        await asyncio.to_thread(_controllers, places.controllers),
     )
 
 

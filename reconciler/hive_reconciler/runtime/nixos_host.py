@@ -21,6 +21,7 @@ class Places:
     confs: Path = Path("/etc/nixos-containers")
     roots: Path = Path("/var/lib/nixos-containers")
     nix: Path = Path("/nix/var/nix")
+    exports: Path = Path("/run/systemd/nspawn/unix-export")
     controllers: Path = Path("/sys/fs/cgroup/cgroup.controllers")
 
     @property

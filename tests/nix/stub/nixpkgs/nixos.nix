@@ -39,8 +39,8 @@ in
         system = config.nixpkgs.hostPlatform;
         builder = "/bin/sh";
         args = [
-          "-c"
-          "echo \"$configuration\" > $out"
+          "-e"
+          ./system.sh
         ];
         configuration = lib.toJSON shown;
       };

@@ -1,0 +1,321 @@
+"""Runs on a booted host with systemd, machined and nix: the nixos runtime through its whole life.
+
+Twice: before and after a reboot of the host. Writes what it measured to /out/report.json and, at
+the end, `ok` to /out/result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+import traceback
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hive_reconciler.runtime.base import Bind, Container, Observed, Phase, RuntimeFailure
+from hive_reconciler.runtime.nixos import NixosRuntime
+from hive_reconciler.runtime.nixos_build import Builder, eval_identity
+from hive_reconciler.runtime.nixos_state import PROPERTIES
+from hive_wire.paths import SYSTEM_ROOT, SYSTEM_RUN, Layout
+
+OUT = Path("/out")
+REPORT = OUT / "report.json"
+LAYOUT = Layout(SYSTEM_ROOT, SYSTEM_RUN, "")
+WORK = Path("/root/work")
+MANY = [f"x{n}" for n in range(20)]
+STUB = "path:/src/tests/nix/stub"
+
+report: dict[str, Any] = {}
+
+
+@contextlib.contextmanager
+def timed(what: str) -> Iterator[None]:
+    begin = time.monotonic()
+    yield
+    report[what] = round(time.monotonic() - begin, 2)
+    print(f"{what}: {report[what]} s", flush=True)
+
+
+def open_runtime() -> NixosRuntime:
+    identity = eval_identity()
+    assert identity is not None, "evaluation runs as hive-eval"
+    builder = Builder(
+        LAYOUT.hive_git,
+        LAYOUT.root / "builds",
+        "path:/src",
+        identity=identity,
+        overrides=(
+            ("hyperhive/nixpkgs", f"{STUB}/nixpkgs"),
+            ("hyperhive/treefmt-nix", f"{STUB}/treefmt"),
+        ),
+    )
+    return NixosRuntime(LAYOUT, builder)
+
+
+def sh(*argv: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(argv, cwd=cwd, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(f"{argv}: {done.stderr}")
+    return done.stdout.strip()
+
+
+def commit(**agents: str) -> str:
+    """A commit in which these agents have these agent.nix files."""
+    if not WORK.exists():
+        sh("git", "init", "-q", "-b", "applied", str(WORK))
+        sh("git", "init", "-q", "--bare", str(LAYOUT.hive_git))
+        (WORK / "hive.toml").write_text('schema = 1\n[defaults]\nengine = "rehearsal"\n')
+    for name, nix in agents.items():
+        directory = WORK / "agents" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "agent.toml").write_text(f'description = "{name}"\n')
+        (directory / "agent.nix").write_text(nix)
+    sh("git", "add", ".", cwd=WORK)
+    sh("git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "x", cwd=WORK)
+    sh("git", "push", "-q", str(LAYOUT.hive_git), "applied", cwd=WORK)
+    return sh("git", "rev-parse", "HEAD", cwd=WORK)
+
+
+def nix(variable: str) -> str:
+    return f"{{ environment.variables.{variable} = true; }}\n"
+
+
+def container(name: str, revision: str, at: str | None) -> Container:
+    uid = f"{name:0<12}"
+    home, run = LAYOUT.agent(uid), LAYOUT.agent_run(uid)
+    for directory in (home / "state", home / "claude", run):
+        directory.mkdir(parents=True, exist_ok=True)
+    return Container(
+        name=f"h-{name}",
+        uid=uid,
+        agent=name,
+        role="agent",
+        revision=revision,
+        restart_key="k",
+        memory=1 << 29,
+        cpus=1.0,
+        tasks=512,
+        limits_required=False,
+        network="none",
+        binds=(
+            Bind(run, Path("/run/hive")),
+            Bind(home / "state", Path("/state"), read_only=False, idmap=True),
+            Bind(home / "claude", Path("/root/.claude"), read_only=False, idmap=True),
+        ),
+        environment=(),
+        argv=("/unused",),
+        commit=at,
+    )
+
+
+def leader(name: str) -> str:
+    return sh("machinectl", "show", name, "--property=Leader", "--value")
+
+
+def inside(name: str, script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["nsenter", "--all", "--target", leader(name), "--", "/bin/sh", "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+async def seen(runtime: NixosRuntime, name: str) -> Observed:
+    (found,) = [o for o in await runtime.observe() if o.name == f"h-{name}"]
+    return found
+
+
+async def a_life(runtime: NixosRuntime) -> None:
+    first = commit(a=nix("ONE"))
+    with timed("build and start"):
+        await runtime.start(container("a", "r1", first))
+    now = await seen(runtime, "a")
+    assert (now.phase, now.revision) == (Phase.RUNNING, "r1"), now
+    supervisor = sh("systemctl", "show", "--property=MainPID", "--value", "container@h-a.service")
+    with timed("build and update in place"):
+        await runtime.update(container("a", "r2", commit(a=nix("TWO"))))
+    assert (await seen(runtime, "a")).revision == "r2"
+    assert supervisor == sh(
+        "systemctl", "show", "--property=MainPID", "--value", "container@h-a.service"
+    ), "the container was restarted"
+    running = inside("h-a", "cat /run/current-system/configuration.json").stdout
+    assert '"TWO":true' in running, running
+
+    await failure(
+        runtime.update(container("a", "r3", commit(a=nix("BREAKS_THE_SWITCH")))), "former"
+    )
+    assert (await seen(runtime, "a")).revision == "r2"
+    await failure(runtime.update(container("a", "r4", commit(a="{ syntax error"))), "syntax error")
+    assert (await seen(runtime, "a")).revision == "r2"
+    with timed("stop"):
+        await runtime.stop("h-a", 10)
+    assert (await seen(runtime, "a")).phase is Phase.STOPPED
+    with timed("start without a build"):
+        await runtime.start(container("a", "r2", None))
+    with timed("observe"):
+        await runtime.observe()
+
+
+async def failure(attempt: Any, words: str) -> None:
+    try:
+        await attempt
+    except RuntimeFailure as failed:
+        assert words in failed.message, failed.message
+    else:
+        raise AssertionError(f"no failure with {words!r}")
+
+
+async def isolation(runtime: NixosRuntime) -> None:
+    """What container root must not be able to do; `a` runs."""
+    assert inside("h-a", "echo kept > /state/file && cat /state/file").stdout == "kept\n"
+    kept = LAYOUT.agent(container("a", "", None).uid) / "state/file"
+    assert kept.stat().st_uid == 0, "idmap: root inside owns it as root outside"
+    mapped = inside("h-a", "cat /proc/self/uid_map").stdout.split()
+    assert mapped[:1] == ["0"] and mapped[1] != "0", mapped
+    for escape in (
+        "mount -o remount,rw,bind /nix/store",
+        "mount -o remount,rw,bind /usr",
+        "touch /nix/store/x",
+        "touch /usr/x",
+        "touch /run/hive/x",
+        "mknod /dev/disk b 8 0",
+        "umount /nix/var/nix/daemon-socket",
+        "nix --extra-experimental-features nix-command store ping --store daemon",
+        "ls /nix/var/nix/daemon-socket/socket",
+        "ls /var/lib/hyperhive",
+        "echo 1 > /proc/sys/kernel/panic",
+        "kill -0 2147",
+    ):
+        tried = inside("h-a", escape)
+        assert tried.returncode != 0, f"{escape!r} succeeded"
+    links = inside("h-a", "ls /sys/class/net").stdout.split()
+    assert links == ["lo"], links
+
+
+async def faults(runtime: NixosRuntime) -> None:
+    noticed = asyncio.Event()
+    runtime.adopt(lambda _: noticed.set())
+    await runtime.observe()
+    pid = int(sh("systemctl", "show", "--property=MainPID", "--value", "container@h-a.service"))
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await noticed.wait()
+    with timed("stop after kill -9 of nspawn"):
+        await runtime.stop("h-a", 10)
+    with timed("start after kill -9 of nspawn"):
+        await runtime.start(container("a", "r2", None))
+
+    left = subprocess.Popen(
+        ["nsenter", "--all", "--target", leader("h-a"), "--", "/bin/sleep", "600"],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        with timed("stop with a leftover exec"):
+            await runtime.stop("h-a", 5)
+        with timed("start after a leftover exec"):
+            await runtime.start(container("a", "r2", None))
+    finally:
+        left.kill()
+        left.wait()
+    inside("h-a", "echo inherited > /var/lib/left")
+    await runtime.stop("h-a", 10)
+    other = replace(container("a", "r9", commit(a=nix("NINE"))), uid="b" * 12)
+    await runtime.start(other)
+    assert inside("h-a", "cat /var/lib/left").returncode != 0, "a re-used name inherited a file"
+    await runtime.stop("h-a", 10)
+    await runtime.destroy("h-a")
+    assert await runtime.observe() == ()
+
+
+async def as_the_loop_does(actions: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of them, four at a time."""
+    slots = asyncio.Semaphore(4)
+
+    async def one(action: Coroutine[Any, Any, None]) -> None:
+        async with slots:
+            await action
+
+    await asyncio.gather(*map(one, actions))
+
+
+async def many(runtime: NixosRuntime) -> None:
+    at = commit(**{name: nix(name.upper()) for name in MANY})
+    with timed("20: build and start"):
+        await as_the_loop_does(runtime.start(container(name, "r", at)) for name in MANY)
+    observed = await runtime.observe()
+    assert {o.phase for o in observed} == {Phase.RUNNING} and len(observed) == len(MANY)
+    for name in MANY:
+        own = inside(f"h-{name}", "cat /run/current-system/configuration.json").stdout
+        assert f'"{name.upper()}":true' in own, f"{name} has another's system"
+    with timed("observe 20"):
+        await runtime.observe()
+    await runtime.stop("h-x1", 10)
+    await record()
+
+
+async def record() -> None:
+    """What systemd prints of a running, a stopped and a killed container."""
+    unit = "container@h-x2.service"
+    sh("systemctl", "kill", "--signal=KILL", "--kill-whom=main", unit)
+    async with asyncio.timeout(10):
+        while sh("systemctl", "show", "--property=ActiveState", "--value", unit) == "active":
+            await asyncio.sleep(0.05)
+    shown = ("systemctl", "show", "--all", "--timestamp=unix", f"--property={','.join(PROPERTIES)}")
+    names = (f"container@h-x{n}.service" for n in range(3))
+    (OUT / "systemctl-show.txt").write_text(sh(*shown, *names) + "\n")
+    machines = json.loads(sh("machinectl", "list", "--output=json"))
+    ours = [machine for machine in machines if machine["machine"] in ("h-x0", "h-x1", "h-x2")]
+    (OUT / "machinectl-list.json").write_text(json.dumps(ours, indent=2) + "\n")
+
+
+async def before_reboot() -> None:
+    runtime = open_runtime()
+    for finding in await runtime.doctor():
+        print(finding, flush=True)
+    await a_life(runtime)
+    await isolation(runtime)
+    await faults(runtime)
+    await many(runtime)
+
+
+async def after_reboot() -> None:
+    runtime = open_runtime()
+    observed = await runtime.observe()
+    assert len(observed) == len(MANY)
+    assert {o.phase for o in observed} == {Phase.STOPPED}
+    with timed("20 after a reboot: start"):
+        await as_the_loop_does(runtime.start(container(name, "r", None)) for name in MANY)
+    with timed("20: stop"):
+        await as_the_loop_does(runtime.stop(f"h-{name}", 10) for name in MANY)
+    await as_the_loop_does(runtime.destroy(f"h-{name}") for name in MANY)
+    assert await runtime.observe() == ()
+    assert list(Path("/var/lib/nixos-containers").iterdir()) == []
+
+
+def main() -> None:
+    again = REPORT.exists()
+    if again:
+        report.update(json.loads(REPORT.read_text()))
+    try:
+        asyncio.run(after_reboot() if again else before_reboot())
+    except BaseException:  # noqa: BLE001 - whatever it is, the host must go down
+        traceback.print_exc()
+        (OUT / "result").write_text("failed")
+        sh("systemctl", "poweroff")
+        return
+    REPORT.write_text(json.dumps(report, indent=2))
+    if again:
+        (OUT / "result").write_text("ok")
+    sh("systemctl", "poweroff" if again else "reboot")
+
+
+main()

@@ -1,0 +1,332 @@
+"""The nixos runtime against a host of stand-in programs with the faults of real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import fake_nixos
+
+from hive_reconciler.runtime.base import Bind, Container, Observed, Phase, RuntimeFailure
+from hive_reconciler.runtime.nixos import NixosRuntime
+from hive_reconciler.runtime.nixos_build import Builder
+from hive_reconciler.runtime.nixos_host import Places
+from hive_wire.paths import Layout
+
+
+class Rig:
+    def __init__(self, path: Path) -> None:
+        self.host = path / "host"
+        self.programs = fake_nixos.install(self.host)
+        self.layout = Layout(path / "hive", path / "run", "-1")
+        self.repository = self.layout.hive_git
+        self.work = path / "clone"
+        subprocess.run(["git", "init", "-q", "-b", "applied", str(self.work)], check=True)
+        (self.host / "controllers").write_text("cpu memory pids\n")
+        self.places = Places(
+            confs=self.host / "confs",
+            roots=self.host / "roots",
+            nix=self.host / "nix",
+            exports=self.host / "exports",
+            controllers=self.host / "controllers",
+        )
+        self.runtime = self.open()
+
+    def open(self) -> NixosRuntime:
+        builder = Builder(self.repository, self.layout.root / "builds", "path:/hyperhive")
+        return NixosRuntime(self.layout, builder, self.places)
+
+    def commit(self, agent: str, nix: str) -> str:
+        directory = self.work / "agents" / agent
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "agent.nix").write_text(nix)
+        self._git("add", ".")
+        self._git("-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "x")
+        if not self.repository.exists():
+            self._git("clone", "-q", "--bare", ".", str(self.repository))
+        self._git("push", "-q", str(self.repository), "applied")
+        return self._git("rev-parse", "HEAD").strip()
+
+    def _git(self, *argv: str) -> str:
+        done = subprocess.run(
+            ["git", *argv], cwd=self.work, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    def container(self, agent: str, revision: str, commit: str | None, **more: Any) -> Container:
+        uid = (agent * 12)[:12]
+        state = self.layout.agent(uid) / "state"
+        state.mkdir(parents=True, exist_ok=True)
+        return replace(
+            Container(
+                name=f"h-{agent}",
+                uid=uid,
+                agent=agent,
+                role="agent",
+                revision=revision,
+                restart_key="k",
+                memory=1 << 30,
+                cpus=0.5,
+                tasks=64,
+                limits_required=False,
+                network="none",
+                binds=(Bind(state, Path("/state"), read_only=False, idmap=True),),
+                environment=(),
+                argv=("/bin/true",),
+                commit=commit,
+            ),
+            **more,
+        )
+
+    def fault(self, name: str, *, on: bool = True) -> None:
+        file = self.host / "faults" / name
+        file.touch() if on else file.unlink()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.host / "state.json").read_text())
+        return loaded
+
+    def unit(self, agent: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.state["units"][f"container@h-{agent}-1.service"]
+        return found
+
+    async def seen(self, agent: str) -> Observed:
+        (found,) = [o for o in await self.runtime.observe() if o.name == f"h-{agent}"]
+        return found
+
+
+@pytest.fixture
+async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path)
+    monkeypatch.setenv("PATH", f"{rig.programs}:{os.environ['PATH']}")
+    yield rig
+    await rig.runtime.close()
+    if (rig.host / "state.json").exists():
+        for unit in rig.state["units"].values():
+            if unit["pid"] and fake_nixos.alive(unit["pid"]):
+                os.kill(unit["pid"], 9)
+
+
+async def test_start_update_stop_destroy(rig: Rig) -> None:
+    first = rig.container("a", "r1", rig.commit("a", "one"))
+    await rig.runtime.start(first)
+    seen = await rig.seen("a")
+    assert (seen.phase, seen.revision, seen.uid) == (Phase.RUNNING, "r1", first.uid)
+    assert rig.unit("a")["properties"] == [
+        "MemoryMax=1073741824",
+        "TasksMax=64",
+        "CPUQuota=50%",
+    ]
+    one = rig.unit("a")["started_with"]
+    running = rig.places.gcroots / "h-a-1-running"
+    assert os.readlink(running) == one
+
+    pid = rig.unit("a")["pid"]
+    await rig.runtime.update(rig.container("a", "r2", rig.commit("a", "two"), memory=1 << 31))
+    assert (await rig.seen("a")).revision == "r2"
+    assert rig.unit("a")["pid"] == pid, "in place"
+    assert rig.unit("a")["started_with"] != one
+    assert rig.unit("a")["properties"][0] == "MemoryMax=2147483648"
+    assert os.readlink(running) == rig.unit("a")["started_with"]
+
+    await rig.runtime.stop("h-a", 5)
+    seen = await rig.seen("a")
+    assert (seen.phase, seen.exit_status) == (Phase.STOPPED, None)
+    with pytest.raises(RuntimeFailure, match="does not run"):
+        await rig.runtime.update(first)
+    await rig.runtime.destroy("h-a")
+    assert await rig.runtime.observe() == ()
+    assert list(rig.places.confs.iterdir()) == []
+    assert list(rig.places.roots.iterdir()) == []
+    assert list(rig.places.gcroots.iterdir()) == []
+    await rig.runtime.destroy("h-a")
+
+
+async def test_starting_again_builds_nothing(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    await rig.runtime.start(container)
+    await rig.runtime.start(container)
+    await rig.runtime.stop("h-a", 5)
+    await rig.runtime.start(replace(container, commit=None))
+    builds = [call for call in rig.state["calls"] if call[0] == "nix"]
+    assert len(builds) == 1
+    assert "hyperhive.lib.mkSwarm" in builds[0][2], "a repository without flake.nix gets the glue"
+
+
+async def test_what_needs_a_restart_is_not_updated(rig: Rig) -> None:
+    commit = rig.commit("a", "one")
+    await rig.runtime.start(rig.container("a", "r1", commit))
+    for change in ({"restart_key": "k2"}, {"network": "host"}, {"binds": ()}):
+        with pytest.raises(RuntimeFailure) as refused:
+            await rig.runtime.update(rig.container("a", "r2", commit, **change))
+        assert refused.value.reason == "NeedsRestart"
+    with pytest.raises(RuntimeFailure) as refused:
+        await rig.runtime.start(rig.container("a", "r2", commit))
+    assert refused.value.reason == "AlreadyRunning"
+
+
+async def test_a_failed_switch_goes_back(rig: Rig) -> None:
+    await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one")))
+    before = rig.unit("a")["started_with"]
+    rig.fault("switch-fails")
+    with pytest.raises(RuntimeFailure, match="former system runs again") as failed:
+        await rig.runtime.update(rig.container("a", "r2", rig.commit("a", "bad")))
+    assert "unit hive-x.service failed" in failed.value.message
+    assert rig.unit("a")["started_with"] == before
+    assert (await rig.seen("a")).revision == "r1"
+    await rig.runtime.update(rig.container("a", "r3", rig.commit("a", "good")))
+    assert (await rig.seen("a")).revision == "r3"
+
+
+async def test_a_switch_cut_off_in_the_middle_is_unknown_and_cured(rig: Rig) -> None:
+    commit = rig.commit("a", "one")
+    await rig.runtime.start(rig.container("a", "r1", commit))
+    file = rig.places.confs / "h-a-1.conf"
+    text = file.read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("SYSTEM_PATH=")]
+    file.write_text(text.replace(line, line + "-next"))
+    assert (await rig.seen("a")).revision is None
+    await rig.runtime.update(rig.container("a", "r1", commit))
+    assert (await rig.seen("a")).revision == "r1"
+    assert ["systemctl", "reload", "container@h-a-1.service"] in rig.state["calls"]
+
+
+async def test_a_failed_build_says_why_and_leaves_nothing(rig: Rig) -> None:
+    with pytest.raises(RuntimeFailure, match=r"syntax error, unexpected end of file") as failed:
+        await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "syntax error")))
+    assert failed.value.reason == "BuildFailed"
+    assert await rig.runtime.observe() == ()
+    assert list((rig.layout.root / "builds").iterdir()) == []
+
+
+async def test_an_unknown_commit_is_explained(rig: Rig) -> None:
+    rig.commit("a", "one")
+    with pytest.raises(RuntimeFailure, match="has no ffff"):
+        await rig.runtime.start(rig.container("a", "r1", "f" * 40))
+
+
+async def test_many_at_once_get_their_own_systems(rig: Rig) -> None:
+    names = [f"x{n}" for n in range(6)]
+    commits = [rig.commit(name, f"nix of {name}") for name in names]
+    await asyncio.gather(*(rig.runtime.start(rig.container(n, "r", commits[-1])) for n in names))
+    for name in names:
+        assert rig.unit(name)["started_with"].endswith(f"-nixos-system-h-{name}")
+    assert {o.phase for o in await rig.runtime.observe()} == {Phase.RUNNING}
+    await asyncio.gather(*(rig.runtime.stop(f"h-{n}", 5) for n in names))
+
+
+async def test_a_killed_supervisor_is_noticed_and_recovered(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    noticed = asyncio.Event()
+    rig.runtime.adopt(lambda _: noticed.set())
+    await rig.runtime.start(container)
+    await rig.runtime.observe()
+    rig.fault("stays-registered")
+    os.kill(rig.unit("a")["pid"], 9)
+    async with asyncio.timeout(5):
+        await noticed.wait()
+    seen = await rig.seen("a")
+    assert (seen.phase, seen.exit_status) == (Phase.BROKEN, None)
+    with pytest.raises(RuntimeFailure, match="stop it first"):
+        await rig.runtime.start(container)
+    await rig.runtime.stop("h-a", 1)
+    rig.fault("stays-registered", on=False)
+    await rig.runtime.start(container)
+    assert (await rig.seen("a")).revision == "r1"
+
+
+async def test_a_used_up_start_limit_does_not_hold(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    await rig.runtime.start(container)
+    await rig.runtime.stop("h-a", 5)
+    state = rig.state
+    state["units"]["container@h-a-1.service"].update(active="failed", failures=5)
+    (rig.host / "state.json").write_text(json.dumps(state))
+    await rig.runtime.start(container)
+    assert (await rig.seen("a")).phase is Phase.RUNNING
+
+
+async def test_a_leftover_exec_does_not_keep_the_name(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    await rig.runtime.start(container)
+    rig.fault("leftover-exec")
+    await rig.runtime.stop("h-a", 0.3)
+    assert (await rig.seen("a")).phase is Phase.STOPPED
+    rig.fault("leftover-exec", on=False)
+    await rig.runtime.start(container)
+
+
+async def test_a_missing_bind_is_told_before_the_start(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    (rig.layout.agent(container.uid) / "state").rmdir()
+    with pytest.raises(RuntimeFailure, match="does not exist"):
+        await rig.runtime.start(container)
+
+
+async def test_a_name_used_again_inherits_nothing(rig: Rig) -> None:
+    commit = rig.commit("a", "one")
+    await rig.runtime.start(rig.container("a", "r1", commit))
+    left = rig.places.roots / "h-a-1/etc/left"
+    left.write_text("secret")
+    await rig.runtime.stop("h-a", 5)
+    await rig.runtime.start(rig.container("a", "r1", commit))
+    assert left.exists(), "the same uid keeps its file system"
+    await rig.runtime.stop("h-a", 5)
+    await rig.runtime.start(rig.container("a", "r2", commit, uid="bbbbbbbbbbbb"))
+    assert not left.exists()
+
+
+async def test_other_peoples_containers_are_left_alone(rig: Rig) -> None:
+    theirs = rig.places.confs / "h-a-1.conf"
+    theirs.write_text("PRIVATE_NETWORK=1\n")
+    with pytest.raises(RuntimeFailure, match="is not ours"):
+        await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one")))
+    assert theirs.read_text() == "PRIVATE_NETWORK=1\n"
+    assert await rig.runtime.observe() == ()
+
+
+async def test_a_failed_look_is_never_an_empty_one(rig: Rig) -> None:
+    await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one")))
+    rig.fault("bus-is-away")
+    with pytest.raises(RuntimeFailure, match="Failed to connect to bus"):
+        await rig.runtime.observe()
+
+
+async def test_limits_that_nothing_holds(rig: Rig) -> None:
+    (rig.host / "controllers").write_text("cpu\n")
+    commit = rig.commit("a", "one")
+    with pytest.raises(RuntimeFailure, match="memory, tasks") as refused:
+        await rig.runtime.start(rig.container("a", "r1", commit, limits_required=True))
+    assert refused.value.permanent
+    await rig.runtime.start(rig.container("a", "r1", commit))
+    assert (await rig.seen("a")).unenforced == ("memory", "tasks")
+
+
+async def test_a_new_process_goes_on_where_the_old_one_was(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    await rig.runtime.start(container)
+    await rig.runtime.close()
+    rig.runtime = rig.open()
+    assert (await rig.seen("a")).revision == "r1"
+    await rig.runtime.stop("h-a", 5)
+
+
+async def test_logs_and_doctor(rig: Rig) -> None:
+    await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one")))
+    assert (await rig.runtime.logs("h-a", 1))[0].startswith("started /nix/store/")
+    found = {finding.what: finding for finding in await rig.runtime.doctor()}
+    assert found["container unit"].ok
+    assert found["nix"].detail == "nix (fake) 2.31"
+    assert not found["evaluation"].ok
+    assert found["evaluation"].cure
+    (rig.programs / "systemctl").unlink()
+    found = {finding.what: finding for finding in await rig.runtime.doctor()}
+    assert found["container unit"].cure or found["container unit"].ok
