@@ -1,0 +1,170 @@
+"""Random proposals, decisions and crashes: what refs say is what the service reports."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from hive_reconciler.git.decide import Decisions
+from hive_reconciler.git.errors import HiveError
+from hive_reconciler.git.first import FirstCommit
+from hive_reconciler.git.repositories import Repositories, open_repositories
+from hive_reconciler.git.submit import NewAgent, Submissions
+from hive_reconciler.git.undo import Undo
+from hive_reconciler.git.views import Views
+from hive_reconciler.model.desired import Desired, Valid
+from hive_reconciler.model.proposal import Requester, proposal_json
+from hive_wire.paths import Layout
+
+NAMES = ["a", "b", "c"]
+USER = Requester.user("ada")
+CRASHES = ["create_commit", "create_merge", "swap_ref", "tag"]
+
+
+class Crash(BaseException):
+    pass
+
+
+class Lives(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.mkdtemp()
+        self.layout = Layout.of(self.folder)
+        self.ended: dict[int, str] = {}
+        self.open()
+
+    def open(self) -> None:
+        self.all: Repositories = open_repositories(self.layout, FirstCommit(), False)
+        self.all.key.sign = lambda _: None  # type: ignore[method-assign,assignment]
+        self.all.key.verify = lambda _: None  # type: ignore[method-assign,assignment]
+        self.decisions = Decisions(self.all)
+        self.submissions = Submissions(self.all, self.decisions)
+        self.undo = Undo(self.all, self.decisions)
+        self.views = Views(self.all, self.decisions)
+
+    def teardown(self) -> None:
+        self.all.store.repo.free()
+        shutil.rmtree(self.folder)
+
+    # -- steps -------------------------------------------------------------------
+
+    @rule(name=st.sampled_from(NAMES))
+    def spawn(self, name: str) -> None:
+        self.attempt(self.submissions.spawn, USER, NewAgent(name, "x", None, None, {}))
+
+    @rule(name=st.sampled_from(NAMES), action=st.sampled_from(["start", "stop", "restart"]))
+    def power(self, name: str, action: Any) -> None:
+        self.attempt(self.submissions.power, USER, name, action, "")
+
+    @rule(name=st.sampled_from(NAMES))
+    def retire(self, name: str) -> None:
+        self.attempt(self.submissions.retire, USER, name, "")
+
+    @rule(name=st.sampled_from(NAMES))
+    def revive(self, name: str) -> None:
+        self.attempt(self.undo.revive, USER, name)
+
+    @precondition(lambda self: self.count())
+    @rule(data=st.data())
+    def revert(self, data: st.DataObject) -> None:
+        self.attempt(self.undo.revert, USER, self.any(data), "")
+
+    @precondition(lambda self: self.count())
+    @rule(data=st.data(), outcome=st.sampled_from(["denied", "withdrawn"]))
+    def end(self, data: st.DataObject, outcome: Any) -> None:
+        self.attempt(self.decisions.end, self.any(data), outcome, "no", "root")
+
+    @precondition(lambda self: self.count())
+    @rule(data=st.data())
+    def approve(self, data: st.DataObject) -> None:
+        n = self.any(data)
+        effect = self.views.one(n).effect
+        if effect is not None:
+            self.attempt(self.decisions.approve, n, effect.digest, "root", 0)
+
+    @precondition(lambda self: self.count())
+    @rule(data=st.data(), where=st.sampled_from(CRASHES), after=st.booleans())
+    def approve_and_crash(self, data: st.DataObject, where: str, after: bool) -> None:
+        n = self.any(data)
+        effect = self.views.one(n).effect
+        with pytest.MonkeyPatch.context() as patch:
+            real = getattr(self.all.store, where)
+
+            def crash(*arguments: object) -> object:
+                if after:
+                    real(*arguments)
+                raise Crash
+
+            patch.setattr(self.all.store, where, crash)
+            try:
+                if effect is not None:
+                    self.attempt(self.decisions.approve, n, effect.digest, "root", 0)
+                self.attempt(self.submissions.power, USER, "a", "restart", "")
+            except Crash:
+                pass
+        self.reopen()
+
+    @rule()
+    def reopen(self) -> None:
+        self.all.store.repo.free()
+        self.open()
+
+    @staticmethod
+    def attempt(call: Any, *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except HiveError:
+            pass
+
+    def count(self) -> int:
+        return len(self.all.ledger.all())
+
+    def any(self, data: st.DataObject) -> int:
+        return data.draw(st.integers(1, self.count()))
+
+    # -- what always holds -------------------------------------------------------
+
+    @invariant()
+    def refs_say_the_same(self) -> None:
+        fresh = open_repositories(self.layout, FirstCommit(), False)
+        fresh.key.verify = lambda _: None  # type: ignore[method-assign,assignment]
+        try:
+            views = Views(fresh, Decisions(fresh))
+            shown = self.views.newest(None, 1000)
+            assert [proposal_json(p) for p in views.newest(None, 1000)] == [
+                proposal_json(p) for p in shown
+            ]
+            assert views.read(None) == self.views.read(None)
+        finally:
+            fresh.store.repo.free()
+        assert [p.n for p in shown] == list(range(len(shown), 0, -1))
+
+    @invariant()
+    def an_end_is_final(self) -> None:
+        for proposal in self.all.ledger.all():
+            known = self.ended.get(proposal.n)
+            assert known in (None, proposal.state)
+            if proposal.state != "open":
+                self.ended[proposal.n] = proposal.state
+
+    @invariant()
+    def the_swarm_is_sound(self) -> None:
+        desired: Desired = self.views.read(None)
+        specs = [e.spec for e in desired.agents.values() if isinstance(e, Valid)]
+        assert len(specs) == len(desired.agents)
+        assert sum(spec.role == "manager" for spec in specs) == 1
+        assert len({spec.uid for spec in specs}) == len(specs)
+
+
+Lives.TestCase.settings = settings(
+    max_examples=8,
+    stateful_step_count=16,
+    suppress_health_check=list(HealthCheck),
+)
+TestLives = Lives.TestCase
