@@ -83,6 +83,9 @@ def test_the_texts_of_systemd() -> None:
     assert up.entered is not None and up.entered > 1.7e9
     assert units["h-x1"].active == "inactive"
     assert units["h-x1"].pid is None
-    assert parse_machines((RECORDED / "machinectl-list.json").read_text()) == {"h-x0"}
+    killed = units["h-x2"]
+    assert (killed.active, killed.result, killed.ended) == ("deactivating", "signal", 128 + 9)
+    machines = parse_machines((RECORDED / "machinectl-list.json").read_text())
+    assert machines == {"h-x0", "h-x2"}
     assert parse_machines("") == frozenset()
     assert parse_units("") == {}
