@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 
-# asyncio takes ssl along for sockets that are never opened here: 4 MiB in every container.
-sys.modules["ssl"] = None  # type: ignore[assignment]
+# They take OpenSSL along for sockets that are never opened here and for digests that Python
+# has by itself: several MiB in every container.
+for _unused in ("ssl", "_hashlib"):
+    sys.modules[_unused] = None  # type: ignore[assignment]
 
 import asyncio  # noqa: E402
 import logging  # noqa: E402

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, Params, Peer, RpcError
@@ -35,7 +36,9 @@ class Harness:
         self._spool = spool
         self._tasks: set[asyncio.Task[Any]] = set()
         self._clone: Clone | None = None
-        self._conductor = Conductor(settings, spool, self._make_engine, self._make_uplink)
+        self._conductor = Conductor(
+            settings, spool, self._make_engine, self._make_uplink, self._make_clone
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then end in order: a running turn is left to the next boot."""
@@ -88,7 +91,7 @@ class Harness:
         return self._uplink
 
     async def _make_clone(self) -> None:
-        """Only the manager has one; it is tried again at each export."""
+        """Only the manager has one; it is tried again before each turn and each export."""
         with contextlib.suppress(agentfile.BadAgentFile):
             await self._have_clone()
 
@@ -151,6 +154,8 @@ def _text(params: Params, key: str) -> str:
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the harness until `stop`. Raises SpoolBusy."""
     become_subreaper()
+    # A thread costs memory in every container, and there is little for it to do.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
     spool = Spool(settings.spool)
     await asyncio.to_thread(spool.open)
     await Harness(settings, spool).run(stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from hive_wire.jsonrpc import BUSY, REFUSED, UNAVAILABLE, RpcError
@@ -16,7 +16,7 @@ from .calls import CallBook
 from .engine.keeper import SessionLost, ShuttingDown
 from .engine.launch import Launch, launch
 from .engine.process import EngineGone
-from .engine.resident import ResidentEngine, Turn
+from .engine.resident import Ending, ResidentEngine, Turn
 from .settings import Settings
 from .spool import Spool
 from .uplink import Uplink, Welcome
@@ -38,8 +38,10 @@ class Conductor:
         spool: Spool,
         engine: Callable[[Conductor], ResidentEngine],
         uplink: Callable[[Conductor], Uplink],
+        prepare: Callable[[], Awaitable[object]],
     ) -> None:
         self._settings = settings
+        self._prepare = prepare  # what a turn must find: the manager's clone
         self._spool = spool
         self._file = AgentFile(settings.agent_file)
         self._grants: asyncio.Queue[tuple[Grant, bool]] = asyncio.Queue()
@@ -84,7 +86,7 @@ class Conductor:
             self.granted(welcome.resume, resumed=True)
         elif welcome.drop and self.turn is not None:
             self._dropped.add(self.turn)
-            self._beside(self._engine.end_turn("dropped"))
+            self._beside(self._engine.end_turn(self.turn, "dropped"))
         elif self.turn is None:
             await asyncio.to_thread(self._spool.drop_running)
         self._welcome.set()
@@ -103,7 +105,7 @@ class Conductor:
     async def interrupt(self, turn: str) -> None:
         """End the running turn; its message goes back, uncounted."""
         if turn == self.turn:
-            await self._end_turn("stopped")
+            await self._end_turn(turn, "stopped")
 
     async def command(self, command: str, argument: str) -> str:
         """A command of the page; what to tell the person. Raises RpcError."""
@@ -177,6 +179,7 @@ class Conductor:
         except (KeyError, TypeError, ValueError) as error:
             return failed("invalid_request", f"the grant cannot be read: {error!r}")
         self._uplink.badge(states.thinking(self._file.problem))
+        await self._prepare()
         self._book = CallBook(turn, self._spool, calls)
         ident = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hive:{start.uid}:{turn}"))
         return await self._engine.play(
@@ -190,11 +193,11 @@ class Conductor:
         turn = self.turn
         if turn is None:
             return "nothing runs"
-        await self._end_turn("cancelled")
+        await self._end_turn(turn, "cancelled")
         return f"turn {turn} is cancelled"
 
-    async def _end_turn(self, why: Any) -> None:
-        if not await self._engine.end_turn(why):
+    async def _end_turn(self, turn: str, why: Ending) -> None:
+        if not await self._engine.end_turn(turn, why):
             text = "something that the turn started cannot be killed; restart the agent"
             self._uplink.badge(states.failed(text))
             raise RpcError(UNAVAILABLE, text)

@@ -15,6 +15,8 @@ from hive_wire.paths import (
     CONTAINER_STATE,
 )
 
+CLONE = CONTAINER_STATE / "hive"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -52,12 +54,8 @@ class Settings:
     @property
     def agents(self) -> Path:
         """The agents' directories as the manager sees them."""
-        short = Path("/agents")
-        return (
-            short
-            if short.exists() and short.resolve() == self.hive / "agents"
-            else (self.hive / "agents")
-        )
+        in_container = self.hive == CLONE and Path("/agents").is_symlink()
+        return Path("/agents") if in_container else self.hive / "agents"
 
 
 def parse(argv: Sequence[str] | None = None) -> Settings:
@@ -70,7 +68,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     path("--state", type=Path, default=CONTAINER_STATE, help="what the agent keeps")
     path("--claude-config", type=Path, default=CONTAINER_CLAUDE, help="the engine's own files")
     path("--applied", type=Path, default=CONTAINER_APPLIED, help="the manager's view of hive.git")
-    path("--hive", type=Path, default=CONTAINER_STATE / "hive", help="the manager's clone")
+    path("--hive", type=Path, default=CLONE, help="the manager's clone")
     path("--engine-path", type=Path, default=Path("/opt/claude/claude"), help="the claude binary")
     path("--idle-stop", type=float, default=600.0, metavar="SECONDS")
     path("--stall-after", type=float, default=330.0, metavar="SECONDS")

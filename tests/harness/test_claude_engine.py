@@ -270,3 +270,19 @@ async def test_a_changed_agent_file_counts_from_the_next_turn(
         assert "You are another now." in api.requests[-1].system
         assert "xyzzy" in api.requests[-1].everything
         assert first.session == second.session
+
+
+@pytest.mark.parametrize("transcript", ["", "garbage\n", '{"type":"user"}\n'])
+async def test_a_session_that_cannot_be_resumed_is_left_behind(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi, transcript: str
+) -> None:
+    broker.regrant = True
+    async with harness:
+        broker.post("x")
+        first = await broker.ended()
+    (path,) = harness.config.glob(f"projects/*/{first.session}.jsonl")
+    path.write_text(transcript)
+    async with harness:
+        broker.post("y")
+        await broker.until(lambda: broker.ends[-1].outcome == "ok" and len(broker.ends) > 1)
+        assert "| y" in api.requests[-1].last

@@ -442,6 +442,26 @@ async def test_an_engine_that_says_nothing_is_restarted_and_at_last_given_up(
             assert (end.cause, end.counted) == ("stalled", False)
 
 
+async def test_orphans_are_reaped(harness: HarnessProcess, broker: FakeBroker) -> None:
+    orphan = "setsid sh -c 'sleep 0.1; touch died' >/dev/null 2>&1 &"
+    harness.script(f'[[rule]]\n[[rule.step]]\nrun = "{orphan}"\n')
+    async with harness:
+        broker.post("x")
+        await broker.ended()
+        async with asyncio.timeout(10):
+            while not (harness.state / "died").exists():
+                await asyncio.sleep(0.01)
+            while _zombies(harness):
+                await asyncio.sleep(0.01)
+
+
+def _zombies(harness: HarnessProcess) -> list[str]:
+    assert harness.process is not None
+    folder = Path(f"/proc/{harness.process.pid}/task/{harness.process.pid}")
+    children = (folder / "children").read_text().split()
+    return [c for c in children if ") Z " in Path(f"/proc/{c}/stat").read_text()]
+
+
 async def test_memory_of_an_idle_harness(harness: HarnessProcess, broker: FakeBroker) -> None:
     async with harness:
         await broker.state("idle")

@@ -277,6 +277,7 @@ class FakeBroker:
         self.asked.append(call)
         if call not in self.stored:
             self.calls.append((call, tool, params.get("arguments") or {}))
+            self._tell()
             try:
                 text = self.tools[tool](params.get("arguments") or {})
                 if asyncio.iscoroutine(text):

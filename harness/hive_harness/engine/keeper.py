@@ -15,11 +15,12 @@ from ..processes import Children
 from ..relay import McpRelay
 from ..settings import Settings
 from .launch import Launch
-from .process import EngineGone, EngineMissing, EngineProcess, Event, Hooks, Refused
+from .process import EngineGone, EngineProcess, Event, Hooks, Refused
 from .sessions import Sessions
 
 log = logging.getLogger(__name__)
 
+RESUMES = 2  # failures in a row after which a session is given up
 GRACE = 5.0  # seconds that a process gets to end by itself, and again after SIGTERM
 DENIED = "Not allowed: nobody can be asked for a permission here. Work without it."
 
@@ -57,6 +58,7 @@ class EngineKeeper:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.sessions = sessions
         self.process: EngineProcess | None = None
+        self._failed_resumes = 0
         self.continues = False  # the process was told to go on with the turn that was cut
         self.busy = False
         self.closing = False
@@ -122,14 +124,18 @@ class EngineKeeper:
         self.process, self._launch = process, launch
         try:
             await process.start(launch, session, resume=resume, resume_turn=self.continues)
-        except EngineMissing:
-            raise
         except EngineGone as error:
-            if not resume or self.closing:
+            if not (resume and process.gave_up):
+                raise
+            self._failed_resumes += 1
+            if self._failed_resumes < RESUMES:
                 raise
             log.warning("the session cannot be resumed, a new one begins: %s", error)
             await asyncio.to_thread(self.sessions.renew, launch.engine)
             raise SessionLost(str(error)) from None
+        finally:
+            if not process.gave_up:
+                self._failed_resumes = 0
         return process
 
     async def _stop(self, grace: float) -> None:

@@ -55,6 +55,7 @@ class EngineProcess:
         self._tail: deque[str] = deque(maxlen=20)
         self._fault = ""
         self._pipes: Pipes | None = None
+        self._put_down = False
         self.ended = asyncio.Event()
 
     @property
@@ -115,16 +116,25 @@ class EngineProcess:
             raise EngineGone(self.epitaph())
         self._pipes.write(json.dumps(line).encode() + b"\n")
 
+    @property
+    def gave_up(self) -> bool:
+        """It ended by itself, with an error: nobody and no signal ended it."""
+        code = self._pipes.returncode if self._pipes is not None else None
+        return not self._put_down and code is not None and code > 0
+
     def terminate(self) -> None:
+        self._put_down = True
         if self._pipes is not None:
             self._pipes.terminate()
 
     def kill(self) -> None:
+        self._put_down = True
         if self._pipes is not None:
             self._pipes.kill()
 
     async def stop(self, grace: float, *, end_of_input: bool) -> None:
         """End of input, if so wished, then SIGTERM, then SIGKILL, `grace` seconds apart."""
+        self._put_down = True
         if self._pipes is None:
             return
         steps = (self._pipes.close_stdin, self._pipes.terminate, self._pipes.kill)
@@ -208,7 +218,7 @@ class EngineProcess:
         try:
             answer = await self._hooks.serve(request if isinstance(request, dict) else {})
             response |= {"subtype": "success", "response": answer}
-        except Refused as error:
+        except (Refused, OSError) as error:
             response |= {"subtype": "error", "error": str(error)}
         with contextlib.suppress(EngineGone):
             self.write({"type": "control_response", "response": response})

@@ -26,7 +26,7 @@ MAX_RESTARTS = 2  # of the process within one turn
 SILENCE = 10.0
 LOST_RESULT = "the engine had finished this turn before a restart, but its result was not stored"
 
-Ending = Literal["", "cancelled", "stopped", "dropped"]
+Ending = Literal["cancelled", "stopped", "dropped"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class ResidentEngine:
         self._free.set()
         self._decided = asyncio.Event()  # there is a verdict, or something to do about the turn
         self._last_heard = 0.0
-        self._ending: Ending = ""
+        self._wish: tuple[str, Ending] = ("", "stopped")  # a turn that is to end, and how
+        self._playing = ""  # the turn's id
         self._began = 0.0
         self._cost = 0.0  # USD that the present process reported
 
@@ -91,10 +92,12 @@ class ResidentEngine:
 
         `resumed`: the turn began in an earlier boot and goes on where it was cut.
         """
-        self._ending, self._began, self._book = "", now(), book
+        self._playing, self._began, self._book = turn.id, now(), book
         cause, why, begun = "engine_crash", "", resumed
         try:
             for _ in range(MAX_RESTARTS + 1):
+                if self._ending:
+                    return self._judged(None)
                 watch = None
                 try:
                     watch = await self._say(launch, turn.prompt, turn.user_uuid, begun)
@@ -118,14 +121,15 @@ class ResidentEngine:
                 cause, why = await self._bury(why)
             return self._judged(failed(cause, why))
         finally:
-            self._book = None
+            self._playing, self._book = "", None
 
-    async def end_turn(self, why: Ending) -> bool:
-        """End the running turn: interrupt, SIGTERM, then SIGKILL of all that it started.
-
-        False when something survived even that.
+    async def end_turn(self, turn: str, why: Ending) -> bool:
+        """End a turn: interrupt, SIGTERM, then SIGKILL of all that it started. A turn that is
+        not played yet ends as soon as it is. False when something survived even that.
         """
-        self._ending = why
+        self._wish = turn, why
+        if turn != self._playing:
+            return True
         process = self._keeper.process
         if process is not None:
             await self._interrupt(process)
@@ -151,6 +155,11 @@ class ResidentEngine:
         return str(watch.result.get("result") or "the conversation was compacted")
 
     # -- inside ----------------------------------------------------------------
+
+    @property
+    def _ending(self) -> Ending | None:
+        """How the turn that is played is to end; None when nobody wishes that."""
+        return self._wish[1] if self._wish[0] == self._playing else None
 
     @property
     def _lives(self) -> bool:
