@@ -65,9 +65,10 @@ async def test_a_killed_supervisor_is_broken_and_stop_cures_it(site: Site) -> No
         seen = await site.until_phase(Phase.BROKEN)
         assert seen.revision is None
         assert not dead(leader)
-        with pytest.raises(RuntimeFailure) as failure:
-            await site.runtime.start(replace(site.container(), revision="r2"))
-        assert failure.value.reason == "AlreadyRunning"
+        for revision in ("r1", "r2"):
+            with pytest.raises(RuntimeFailure) as failure:
+                await site.runtime.start(replace(site.container(), revision=revision))
+            assert failure.value.reason == "AlreadyRunning"
     await site.runtime.stop("h-x", 5)
     assert dead(leader)
     assert await site.phase() is Phase.STOPPED

@@ -38,6 +38,7 @@ class SupervisedRuntime(ABC):
         self._starting: set[str] = set()
         self._watch: Watch | None = None
         self._adopting: asyncio.Task[None] | None = None
+        self._sweeps: set[asyncio.Task[None]] = set()
 
     # -- what differs ----------------------------------------------------------
 
@@ -80,6 +81,7 @@ class SupervisedRuntime(ABC):
             watch.add(name, living.all)
 
     async def close(self) -> None:
+        await asyncio.gather(*self._sweeps, return_exceptions=True)
         if self._adopting is not None:
             await asyncio.gather(self._adopting, return_exceptions=True)
         if self._watch is not None:
@@ -126,7 +128,11 @@ class SupervisedRuntime(ABC):
                 os.close(lock)
         if self._watch is not None:
             self._watch.add(container.name, living.all)
-        await asyncio.to_thread(skeleton.sweep, self._layout.agent(container.uid))
+        sweep = asyncio.create_task(
+            asyncio.to_thread(skeleton.sweep, self._layout.agent(container.uid))
+        )
+        self._sweeps.add(sweep)  # an agent that wrote much must not hold up its start
+        sweep.add_done_callback(self._sweeps.discard)
 
     def _claim(self, entry: Entry, container: Container) -> int | None:
         """The lock of the name; None when the same revision runs already."""
@@ -134,7 +140,8 @@ class SupervisedRuntime(ABC):
         lock = entry.lock()
         record = entry.record()
         if lock is None:
-            if record is not None and record.revision == container.revision:
+            same = record is not None and record.revision == container.revision
+            if same and entry.living().supervisor is not None:
                 return None
             raise RuntimeFailure("AlreadyRunning", f"{entry.name} runs already: stop it first")
         if entry.living().all or self._groups.group(entry.name).pids():
