@@ -35,9 +35,6 @@ class Disk:
             self.dead[waking] = verdict.dead
         if verdict.returned is not None:
             self.open[waking] = verdict.returned
-            for message, found in self.open.items():
-                if found.attached_to == waking:
-                    self.open[message] = replace(found, given=None)
         for message in verdict.detached:
             self.open[message] = Delivery(message)
 
@@ -59,6 +56,7 @@ class Deliveries(RuleBasedStateMachine):
         self.handed: set[int] = set()  # by recv, in the turn at work
         self.ended: list[Ending] = []
         self.calls = 0
+        self.seen: set[int] = set()  # by the engine, in some turn
 
     # -- senders -----------------------------------------------------------------
 
@@ -99,9 +97,10 @@ class Deliveries(RuleBasedStateMachine):
             return
         self.calls += 1
         call = f"{self.at_work.id}:{self.calls}"
-        pick = self.box.pick(self.at_work.message, call, limit, self.now)
+        pick = self.box.pick(self.at_work, call, limit, self.now)
         assert len(pick.all) <= limit
         assert not self.handed & set(pick.all), "nothing twice in one turn"
+        self.seen |= set(pick.all)
         for message in pick.all:
             found = self.disk.open[message]
             self.disk.open[message] = replace(found, attached_to=pick.waking, given=call)
@@ -132,15 +131,23 @@ class Deliveries(RuleBasedStateMachine):
         end = data.draw(st.sampled_from(self.ended))
         assert not self.box.judge(end, self.now).stands
 
-    @rule(new_boot=st.booleans(), forgets=st.booleans())
-    def hello(self, new_boot: bool, forgets: bool) -> None:
-        """The harness comes back, perhaps as another process, perhaps without its spool."""
+    @rule(new_boot=st.booleans(), forgets=st.booleans(), unheard=st.booleans())
+    def hello(self, new_boot: bool, forgets: bool, unheard: bool) -> None:
+        """The harness comes back, perhaps as another process, perhaps without its spool,
+        perhaps before it heard what its last recv gave."""
         claimed = None if forgets and new_boot else self.at_work
         greeting = self.box.greet(claimed, new_boot=new_boot)
         if greeting.lost is not None:
             self._close(Ending(greeting.lost, "failed"))
         if greeting.resume is not None:
             assert greeting.resume == claimed
+            calls = {f"{greeting.resume.id}:{n}" for n in range(self.calls + (not unheard))}
+            unseen = self.box.unseen(greeting.resume, frozenset(calls))
+            self.box.owe(unseen)
+            for message in unseen:
+                self.disk.open[message] = replace(self.disk.open[message], given=None)
+            self.handed -= set(unseen)
+            self.seen -= set(unseen)
             self.box.resume(greeting.resume)
             self.disk.running = greeting.resume
             self.at_work = greeting.resume
@@ -177,6 +184,11 @@ class Deliveries(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
         assert sorted([*self.disk.open, *self.disk.settled, *self.disk.dead]) == self.sent
+
+    @invariant()
+    def nothing_is_settled_unseen(self) -> None:
+        woken = {end.turn.message for end in self.ended}
+        assert set(self.disk.settled) <= self.seen | woken
 
     @invariant()
     def memory_is_what_the_disk_says(self) -> None:
@@ -242,10 +254,10 @@ def test_a_retry_time_is_honoured_but_not_for_ever():
 def test_what_recv_gave_comes_first_when_the_turn_is_tried_again():
     box = Mailbox([Delivery(n) for n in (1, 2, 3, 4)])
     box.grant(0.0)
-    box.attach(box.pick(1, "1.1:1", 2, 0.0), "1.1:1")
+    box.attach(box.pick(Turn(1, 1), "1.1:1", 2, 0.0), "1.1:1")
     box.apply(box.judge(Ending(Turn(1, 1), "failed", counted=True), 0.0))
     box.grant(0.0)
-    assert box.pick(1, "1.2:1", 3, 0.0).all == (2, 3, 4)
+    assert box.pick(Turn(1, 2), "1.2:1", 3, 0.0).all == (2, 3, 4)
     box.apply(box.judge(Ending(Turn(1, 2), "ok"), 0.0))
     assert [d.message for d in box.open()] == [4]
 
@@ -253,7 +265,7 @@ def test_what_recv_gave_comes_first_when_the_turn_is_tried_again():
 def test_a_discarded_session_gives_back_what_recv_took():
     box = Mailbox([Delivery(n) for n in (1, 2, 3)])
     box.grant(0.0)
-    box.attach(box.pick(1, "1.1:1", 1, 0.0), "1.1:1")
+    box.attach(box.pick(Turn(1, 1), "1.1:1", 1, 0.0), "1.1:1")
     verdict = box.judge(Ending(Turn(1, 1), "failed", counted=True, discarded=True), 0.0)
     box.apply(verdict)
     assert verdict.detached == (2,)
@@ -263,12 +275,25 @@ def test_a_discarded_session_gives_back_what_recv_took():
 def test_a_call_whose_answer_was_not_handed_on_gets_the_same_again():
     box = Mailbox([Delivery(n) for n in (1, 2, 3)])
     box.grant(0.0)
-    box.attach(box.pick(1, "1.1:1", 1, 0.0), "1.1:1")
-    assert box.pick(1, "1.1:1", 1, 0.0).all == (2,)  # the same call, repeated
-    assert box.pick(1, "1.1:2", 1, 0.0).all == (3,)
-    box.owe(1, frozenset())
-    assert box.pick(1, "1.1:2", 1, 0.0).all == (2,)
-    box.owe(1, frozenset({"1.1:1"}))
+    box.attach(box.pick(Turn(1, 1), "1.1:1", 1, 0.0), "1.1:1")
+    assert box.pick(Turn(1, 1), "1.1:1", 1, 0.0).all == (2,)  # the same call, repeated
+    assert box.pick(Turn(1, 1), "1.1:2", 1, 0.0).all == (3,)
+    assert box.unseen(Turn(1, 1), frozenset({"1.1:1"})) == ()
+    unseen = box.unseen(Turn(1, 1), frozenset())
+    box.owe(unseen)
+    assert unseen == box.pick(Turn(1, 1), "1.1:2", 1, 0.0).all == (2,)
+
+
+def test_what_the_engine_never_saw_is_not_settled_with_the_turn():
+    box = Mailbox([Delivery(n) for n in (1, 2, 3)])
+    box.grant(0.0)
+    box.attach(box.pick(Turn(1, 1), "1.1:1", 1, 0.0), "1.1:1")
+    box.attach(box.pick(Turn(1, 1), "1.1:2", 1, 0.0), "1.1:2")
+    box.owe(box.unseen(Turn(1, 1), frozenset({"1.1:1"})))
+    verdict = box.judge(Ending(Turn(1, 1), "ok"), 0.0)
+    assert (verdict.settled, verdict.detached) == ((1, 2), (3,))
+    box.apply(verdict)
+    assert box.grant(0.0) == Turn(3, 1)
 
 
 @pytest.mark.parametrize("text", ["1.1", "9007199254740993.12"])

@@ -279,7 +279,7 @@ def test_statements_name_columns_that_exist(tmp_path):
     end = TurnEnd(turn="1.1", outcome="ok")
     tried = (
         changes.settle(A, 1, 1.0), changes.give_back(A, delivery, 1.0),
-        changes.owe_attached(A, 1), changes.detach(A, 1), changes.attach(A, 1, 2, "x"),
+        changes.owe(A, 1), changes.detach(A, 1), changes.attach(A, 1, 2, "x"),
         changes.bury(A, delivery, "x", 1.0), changes.unbury(A, 1), changes.drop_dead(A, 1, 1.0),
         changes.start_turn(A, turn, 1.0), changes.end_turn(A, turn, end, 1.0),
         changes.meter(A, Usage(), 1.0), changes.add_call(A, Call(1, "n", 1, "t", "d", "r")),

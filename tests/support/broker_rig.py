@@ -215,9 +215,13 @@ class Tools:
         await until(path.exists, f"{path} is bound")
         tools = cls(*await asyncio.open_unix_connection(path, limit=4 << 20))
         info = {"name": "test", "version": "1"}
-        await tools.ask(
-            "initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo=info
-        )
+        try:
+            await tools.ask(
+                "initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo=info
+            )
+        except BaseException:
+            tools.close()
+            raise
         tools.say("notifications/initialized")
         return tools
 

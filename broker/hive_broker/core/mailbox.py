@@ -43,7 +43,7 @@ class Delivery:
     counted: int = 0
     not_before: float = 0.0  # steady seconds
     attached_to: int | None = None
-    given: str | None = None  # the tool call that handed it out; None: owed to the next recv
+    given: str | None = None  # the call (`turn:number`) that handed it out; None: unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,10 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Messages that a recv hands out: `owed` are attached already, `fresh` become so."""
+    """Messages that a recv hands out: `owed` are attached already, `fresh` become so.
+
+    Attached messages are owed to each attempt anew.
+    """
 
     waking: int
     owed: tuple[int, ...]
@@ -145,16 +148,16 @@ class Mailbox:
         self.running = Turn(first.message, first.attempt)
         return self.running
 
-    def pick(self, waking: int, call: str, limit: int, now: float) -> Pick:
-        """What the recv named `call` hands out for the turn of `waking`. Changes nothing.
+    def pick(self, turn: Turn, call: str, limit: int, now: float) -> Pick:
+        """What the recv named `call` hands out in `turn`. Changes nothing.
 
-        What it handed out before under the same name is owed to it again.
-
-        A message that was tried before, or has messages of its own, wakes its own
-        turn, so the pick stops there.
+        What it handed out before under the same name is owed to it again. A message that
+        was tried before, or has messages of its own, wakes its own turn, so the pick
+        stops there.
         """
+        waking = turn.message
         mine = self._attached.get(waking, ())
-        owed = [m for m in mine if self._open[m].given in (None, call)][:limit]
+        owed = [m for m in mine if not self._handed_in(turn, m, but=call)][:limit]
         fresh: list[int] = []
         for message in self._in_order():
             if message == waking:
@@ -174,23 +177,37 @@ class Mailbox:
         if pick.fresh:
             self._attached.setdefault(pick.waking, []).extend(pick.fresh)
 
-    def owe(self, waking: int, handed: frozenset[str]) -> None:
-        """The engine has the results of the calls `handed` only: the rest is owed again."""
-        for message in self._attached.get(waking, ()):
-            delivery = self._open[message]
-            if delivery.given is not None and delivery.given not in handed:
-                self._open[message] = replace(delivery, given=None)
+    def unseen(self, turn: Turn, handed: frozenset[str]) -> tuple[int, ...]:
+        """Messages that calls of `turn` handed out, but the engine has the results of the
+        calls `handed` only. Changes nothing."""
+        return tuple(
+            message
+            for message in self._attached.get(turn.message, ())
+            if self._handed_in(turn, message) and self._open[message].given not in handed
+        )
+
+    def owe(self, messages: Iterable[int]) -> None:
+        """The engine never saw these."""
+        for message in messages:
+            self._open[message] = replace(self._open[message], given=None)
 
     # -- terminal events -------------------------------------------------------
 
     def judge(self, end: Ending, now: float) -> Verdict:
-        """What this terminal event does. Changes nothing; a repeated one does nothing."""
+        """What this terminal event does. Changes nothing; a repeated one does nothing.
+
+        Attached messages that the engine never saw go back to the queue even when it
+        ended well.
+        """
         if not self.stands(end.turn):
             return Verdict(end.turn, stands=False)
         waking = self._open[end.turn.message]
         attached = self.attached(end.turn.message)
         if end.outcome in ("ok", "cancelled"):
-            return Verdict(end.turn, stands=True, settled=(waking.message, *attached))
+            seen = tuple(m for m in attached if self._open[m].given is not None)
+            unseen = tuple(m for m in attached if self._open[m].given is None)
+            settled = (waking.message, *seen)
+            return Verdict(end.turn, stands=True, settled=settled, detached=unseen)
         counted = waking.counted + end.counted
         tried = replace(waking, attempt=waking.attempt + 1, counted=counted)
         if counted >= MAX_COUNTED:
@@ -217,8 +234,6 @@ class Mailbox:
             del self._open[waking]
         if verdict.returned is not None:
             self._keep(verdict.returned)
-            for message in self._attached.get(waking, ()):
-                self._open[message] = replace(self._open[message], given=None)
         for message in verdict.detached:
             self._keep(Delivery(message))
 
@@ -260,6 +275,11 @@ class Mailbox:
             heapq.heappush(self._queue, delivery.message)
         else:
             self._attached.setdefault(delivery.attached_to, []).append(delivery.message)
+
+    def _handed_in(self, turn: Turn, message: int, *, but: str = "") -> bool:
+        """Whether a call of `turn` other than `but` handed this attached message out."""
+        given = self._open[message].given
+        return given is not None and given != but and given.startswith(f"{turn.id}:")
 
     def _queued(self, message: int) -> bool:
         found = self._open.get(message)

@@ -83,8 +83,10 @@ class Toolbox:
         call: str | None,
     ) -> str:
         if isinstance(arguments, t.Recv):
-            name = call or f"-{self._broker.epoch}.{next(self._unnamed)}"
-            answer = await self._work.recv(agent, arguments, turn, name)
+            if turn is None:
+                raise RpcError(CONFLICT, "no turn runs; messages come to you as turns")
+            unnamed = f"{turn.id}:-{self._broker.epoch}.{next(self._unnamed)}"
+            answer = await self._work.recv(agent, arguments, turn, call or unnamed)
         else:
             answer = await self._work.list_agents(agent)
         self._broker.record(self._used(agent, tool, call, ok=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from hive_wire.jsonrpc import CONFLICT, INVALID_PARAMS, RpcError
+from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
 
 from ..core.addressing import Unaddressable, check_body
 from ..core.mailbox import Turn
@@ -47,9 +47,7 @@ class Work:
             return await self._power(agent, tool.name, arguments, keep)
         return await self._effects[type(arguments)](agent, arguments, keep)
 
-    async def recv(self, agent: Agent, arguments: t.Recv, turn: Turn | None, call: str) -> str:
-        if turn is None:
-            raise RpcError(CONFLICT, "no turn runs; messages come to you as turns")
+    async def recv(self, agent: Agent, arguments: t.Recv, turn: Turn, call: str) -> str:
         messages, draining = await self._app.receiving.recv(
             agent, turn, call, arguments.max, arguments.wait_seconds
         )

@@ -56,7 +56,7 @@ class Receiving:
             now = self._broker.clock.steady()
             draining = agent.gate.held(now) or agent.gate.fenced
             stopped = draining or self._broker.paused(agent.uid) is not None
-            pick = agent.mailbox.pick(turn.message, call, limit, now)
+            pick = agent.mailbox.pick(turn, call, limit, now)
             if stopped:
                 pick = Pick(turn.message, pick.owed, ())
             pick, found = _fitting(pick, await self._bodies.get_all(pick.all))

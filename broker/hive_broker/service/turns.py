@@ -102,11 +102,18 @@ class Turns:
         await self._broker.writer.submit(Unit(events=(ready,), changes=boot), then)
 
     async def _resume(self, agent: Agent, turn: Turn, handed: tuple[str, ...]) -> dict[str, Any]:
-        started = changes.start_turn(agent.uid, turn, self._broker.clock.wall())
-        self._broker.writer.post(Unit(changes=(started,)))
-        agent.mailbox.resume(turn)
-        agent.mailbox.owe(turn.message, frozenset(handed))
-        agent.calls.handed(turn, frozenset(handed))
+        """Go on with `turn`; the engine has the results of the calls `handed` only."""
+        seen = frozenset(handed)
+        unseen = agent.mailbox.unseen(turn, seen)
+        rows = [changes.start_turn(agent.uid, turn, self._broker.clock.wall())]
+        rows += [changes.owe(agent.uid, message) for message in unseen]
+
+        def then(_: object) -> None:
+            agent.mailbox.resume(turn)
+            agent.mailbox.owe(unseen)
+            agent.calls.handed(turn, seen)
+
+        await self._broker.writer.submit(Unit(changes=tuple(rows)), then)
         return grant(agent, turn, await self._bodies.get(turn.message))
 
     # -- terminal events -------------------------------------------------------
@@ -169,7 +176,6 @@ class Turns:
         if verdict.returned is not None:
             not_before = wall + verdict.returned.not_before - clock.steady()
             rows.append(changes.give_back(uid, verdict.returned, not_before))
-            rows.append(changes.owe_attached(uid, waking))
             if discarded:
                 rows.append(changes.repeat_calls(uid, waking))
         else:

@@ -39,8 +39,8 @@ def give_back(agent: str, delivery: Delivery, not_before: float) -> Change:
     )
 
 
-def owe_attached(agent: str, waking: int) -> Change:
-    return ("update delivery set given=null where agent=? and attached_to=?", (agent, waking))
+def owe(agent: str, message: int) -> Change:
+    return ("update delivery set given=null where agent=? and message=?", (agent, message))
 
 
 def detach(agent: str, message: int) -> Change:

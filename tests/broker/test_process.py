@@ -1,0 +1,154 @@
+"""The process: how it starts, what it refuses, how it ends, what a bad peer can do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from support.broker_rig import agent, connected, rig, until
+
+from hive_broker.server import serving
+from hive_wire.paths import Layout
+
+A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+COMMAND = (sys.executable, "-m", "hive_broker", "--root")
+
+
+def run(root) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*COMMAND, str(root)], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_it_stops_cleanly(tmp_path, signum):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        await hive.harness(A)
+        assert hive.process is not None
+        hive.process.send_signal(signum)
+        async with asyncio.timeout(20):
+            assert await hive.process.wait() == 0
+        assert not hive.layout.broker_sock.exists()
+        assert not (hive.layout.agent_run(A) / "harness.sock").exists()
+        assert "Traceback" not in hive.log()
+
+
+async def test_a_second_one_is_refused_in_one_line(tmp_path):
+    async with rig(tmp_path) as hive:
+        assert hive.process is not None
+        second = await asyncio.to_thread(run, tmp_path)
+        assert second.returncode == 1
+        assert re.fullmatch(
+            rf"hive-broker: another broker serves {tmp_path} already "
+            rf"\(process {hive.process.pid}\)\n",
+            second.stderr,
+        )
+        await hive.ask("status")
+
+
+def test_a_foreign_or_newer_database_is_one_line(tmp_path):
+    layout = Layout.of(tmp_path)
+    layout.broker.mkdir(parents=True)
+    path = layout.broker / "broker.db"
+    path.write_text("not a database, but long enough to look like one\n" * 100)
+    refused = run(tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "move it away" in refused.stderr
+    path.unlink()
+    db = sqlite3.connect(path)
+    db.executescript(
+        f"pragma application_id={0x48495645}; pragma user_version=77; create table x(y)"
+    )
+    db.close()
+    refused = run(tmp_path)
+    assert refused.returncode == 1
+    assert "newer hyperhive (schema 77" in refused.stderr
+
+
+async def test_a_malformed_frame_ends_that_connection_only(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        for path in (hive.layout.broker_sock, hive.layout.agent_run(A) / "harness.sock"):
+            for bad in (b"nonsense\n", b"[1]\n", b"x" * (1 << 20) + b"\n"):
+                reader, writer = await asyncio.open_unix_connection(path)
+                with contextlib.suppress(ConnectionError):
+                    async with asyncio.timeout(10):
+                        writer.write(bad)
+                        answer = await reader.readline()
+                        assert b"-32700" in answer
+                        assert await reader.read() == b""
+                writer.close()
+        await hive.ask("status")
+
+
+async def test_who_never_reads_is_dropped(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        for _ in range(20):
+            await hive.ask("send", to="scout", body="x" * 200_000, by="ann")
+        with socket.socket(socket.AF_UNIX) as stuck:
+            stuck.connect(str(hive.layout.broker_sock))
+            ask = b'{"jsonrpc":"2.0","id":1,"method":"messages","params":{"limit":3}}\n'
+            stuck.setblocking(False)
+            sent = 0
+
+            def dropped() -> bool:
+                nonlocal sent
+                try:
+                    sent += stuck.send(ask * 20)
+                except BlockingIOError:
+                    return False
+                except (BrokenPipeError, ConnectionResetError):
+                    return True
+                return False
+
+            await until(dropped, "dropped")
+        await hive.ask("status")
+
+
+async def test_one_harness_after_another(tmp_path):
+    """Connections come and go; each hello takes over from the last."""
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout = await hive.harness(A)
+        for _ in range(30):
+            await scout.hello()
+        await hive.ask("send", to="scout", body="x", by="ann")
+        await scout.granted()
+        assert scout.grants.empty()
+
+
+async def test_nothing_blocks_the_loop(tmp_path):
+    """The whole broker in this loop, where the detector of blocking calls watches."""
+    from support.broker_rig import Harness, Tools
+
+    layout = Layout.of(tmp_path)
+    async with serving(layout):
+        host = await connected(layout.broker_sock)
+        for uid in (A, B):
+            layout.agent_run(uid).mkdir(parents=True)
+        agents = [agent(A, "scout"), agent(B, "cook")]
+        await host.request("registry.set", {"agents": agents}, timeout=10)
+        scout = Harness(layout.agent_run(A) / "harness.sock")
+        await scout.hello()
+        tools = await Tools.open(layout.agent_run(B) / "mcp.sock")
+        await tools.call("send", to="scout", body="hi")
+        turn = (await scout.granted())["turn"]
+        await scout.ask("stream", rows=[])
+        await scout.end(turn, "failed", counted=True, cause="model_error")
+        await scout.end((await scout.granted())["turn"])
+        await tools.call("ask_operator", question="?", ttl_seconds=1)
+        for method in ("messages", "events", "questions", "dead", "agents", "status"):
+            await host.request(method, {}, timeout=10)
+        host.close()
+        scout.close()
+        tools.close()
