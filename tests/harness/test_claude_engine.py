@@ -16,10 +16,12 @@ pytestmark = [pytest.mark.cli, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def harness(tmp_path: Path, cli: Path) -> HarnessProcess:
+async def harness(tmp_path: Path, cli: Path) -> AsyncIterator[HarnessProcess]:
     process = HarnessProcess(tmp_path, engine_path=cli)
     process.agent(engine="claude", model="claude-sonnet-5", prompt="You are the tester.")
-    return process
+    yield process
+    if process.process is not None:
+        await process.kill()
 
 
 @pytest.fixture

@@ -23,11 +23,13 @@ say = "done"
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> HarnessProcess:
+async def harness(tmp_path: Path) -> AsyncIterator[HarnessProcess]:
     process = HarnessProcess(tmp_path)
     process.agent()
     process.script(ANSWER)
-    return process
+    yield process
+    if process.process is not None:
+        await process.kill()
 
 
 @pytest.fixture

@@ -62,19 +62,19 @@ def test_any_result_gives_a_valid_terminal_event(result: dict[str, Any]) -> None
 
 
 VALUES = st.recursive(
-    JSON, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner)
+    JSON,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
 )
 TYPES = st.sampled_from(["assistant", "user", "system", "result", "rate_limit_event"]) | VALUES
 
 
-@given(
-    st.lists(
-        st.fixed_dictionaries(
-            {"type": TYPES},
-            optional=dict.fromkeys(("message", "subtype", "error", "origin"), VALUES),
-        )
-    )
+EVENTS = st.fixed_dictionaries(
+    {"type": TYPES}, optional=dict.fromkeys(("message", "subtype", "error", "origin"), VALUES)
 )
+
+
+@given(st.lists(EVENTS, max_size=4))
 def test_no_stream_breaks_the_watch(events: list[dict[str, Any]]) -> None:
     watch = TurnWatch()
     for event in events:

@@ -79,9 +79,10 @@ class HarnessProcess:
         return (self.root / "harness.log").read_text()
 
     async def kill(self) -> None:
-        """kill -9."""
+        """kill -9, if it still lives."""
         assert self.process is not None
-        self.process.kill()
+        if self.process.returncode is None:
+            self.process.kill()
         await self.process.wait()
 
     async def stop(self, timeout: float = 15.0) -> int:
