@@ -161,6 +161,28 @@ async def test_starting_again_builds_nothing(rig: Rig) -> None:
     assert "hyperhive.lib.mkSwarm" in builds[0][2], "a repository without flake.nix gets the glue"
 
 
+async def test_another_hyperhive_is_built_with_at_the_next_start(rig: Rig) -> None:
+    commit = rig.commit("a", "one")
+    await rig.runtime.start(rig.container("a", "r1", commit, restart_key="k1"))
+    await rig.runtime.stop("h-a", 5)
+    await rig.runtime.start(rig.container("a", "r1", commit, restart_key="k2"))
+    assert len([call for call in rig.state["calls"] if call[0] == "nix"]) == 2
+
+
+async def test_looking_needs_no_flake_and_building_does(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HIVE_FLAKE", raising=False)
+    await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one")))
+    plain = NixosRuntime.of(rig.layout)
+    assert plain.name == "nixos"
+    rig.runtime = NixosRuntime(rig.layout, Builder(rig.repository, rig.work, ""), rig.places)
+    assert (await rig.seen("a")).revision == "r1"
+    with pytest.raises(RuntimeFailure, match="HIVE_FLAKE"):
+        await rig.runtime.start(rig.container("b", "r1", rig.commit("b", "two")))
+    await rig.runtime.stop("h-a", 5)
+
+
 async def test_what_needs_a_restart_is_not_updated(rig: Rig) -> None:
     commit = rig.commit("a", "one")
     await rig.runtime.start(rig.container("a", "r1", commit))

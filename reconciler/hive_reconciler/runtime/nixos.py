@@ -47,13 +47,7 @@ class NixosRuntime:
     @classmethod
     def of(cls, layout: Layout) -> NixosRuntime:
         """As services.hive-c0re runs it: HIVE_FLAKE names the hyperhive to build with."""
-        flake = os.environ.get("HIVE_FLAKE")
-        if not flake:
-            raise RuntimeFailure(
-                "NoFlake",
-                "HIVE_FLAKE names no flake of hyperhive; services.hive-c0re sets it",
-                permanent=True,
-            )
+        flake = os.environ.get("HIVE_FLAKE", "")
         work = layout.root / "builds"
         return cls(layout, Builder(layout.hive_git, work, flake, identity=eval_identity()))
 
@@ -147,7 +141,12 @@ class NixosRuntime:
 
     async def _system(self, container: Container, before: Conf | None) -> str:
         """The store path to run: that of last time when nothing changed."""
-        if before is not None and before.settled and before.revision == container.revision:
+        wanted = (container.revision, container.restart_key)
+        if (
+            before is not None
+            and before.settled
+            and (before.revision, before.restart_key) == wanted
+        ):
             return before.running
         if container.commit is None:
             raise RuntimeFailure(

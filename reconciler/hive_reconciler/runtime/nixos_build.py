@@ -61,7 +61,10 @@ def glue(system: str) -> str:
 
 
 class Builder:
-    """Builds in directories under `work`, from the bare repository `repository`."""
+    """Builds in directories under `work`, from the bare repository `repository`.
+
+    `flake` is the hyperhive to build with; empty where only looking and stopping is asked.
+    """
 
     def __init__(
         self,
@@ -75,12 +78,19 @@ class Builder:
         self._repository = repository
         self._work = work
         self._identity = identity
+        self._flake = flake
         self._overrides = (("hyperhive", flake), *overrides)
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def build(self, commit: str, container: str, keep: Callable[[str], None]) -> str:
         """The store path of the system. `keep` makes it safe from garbage collection, before
         the build's own root goes. Raises RuntimeFailure."""
+        if not self._flake:
+            raise RuntimeFailure(
+                "NoFlake",
+                "HIVE_FLAKE names no flake of hyperhive; services.hive-c0re sets it",
+                permanent=True,
+            )
         async with self._slots, self._directory() as directory:
             source = directory / "source"
             await self._export(commit, source)
