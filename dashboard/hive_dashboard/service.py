@@ -115,7 +115,7 @@ def _routes(site: Site) -> web.Application:
     get, post = app.router.add_get, app.router.add_post
     n, name = "{n:[1-9][0-9]{0,8}}", "{name:[a-z][a-z0-9-]{0,8}}"
     get("/", views.swarm_page)
-    get("/events", views.events)
+    get("/events", views.events, allow_head=False)
     get("/api/swarm", views.swarm_state)
     get("/api/session", views.who)
     get(f"/api/agent/{name}", views.agent_state)

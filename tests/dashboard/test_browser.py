@@ -18,6 +18,7 @@ from support.fake_backends import host_agent, line
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed"),
 ]
 ARGS = [
@@ -30,6 +31,7 @@ ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+expect.set_options(timeout=30_000)
 DESK, PHONE = (1440, 900), (390, 844)
 
 
@@ -258,6 +260,14 @@ async def test_the_agents_prompt_and_commands(world: World) -> None:
         await page.fill("#p", "/nonsense")
         await page.press("#p", "Enter")
         await expect(page.locator("#notices")).to_contain_text("There is no command /nonsense")
+        await page.fill("#p", "")
+        await page.type("#p", "/co")
+        await expect(page.locator("#slash [role=option]")).to_have_count(1)
+        await page.press("#p", "Enter")
+        assert await page.input_value("#p") == "/compact", "the first Enter only takes the offer"
+        await page.fill("#p", "")
+        await page.press("#p", "ArrowUp")
+        assert await page.input_value("#p") == "look at this"
         await page.click("#cancel")
         await expect(page.locator("#notices")).to_contain_text("/cancel done")
         await page.click("button[data-filter=messages]")
@@ -276,7 +286,7 @@ async def test_twelve_tabs_share_one_stream(world: World) -> None:
         await b.page.close()  # the leader: another takes over
         last = world.broker.emit("text", {"text": "after the leader"})
         for page in tabs[::3]:
-            await expect(page.locator(f'[data-id="{last}"]')).to_have_count(1, timeout=10_000)
+            await expect(page.locator(f'[data-id="{last}"]')).to_have_count(1)
         ids = await tabs[0].evaluate(
             "[...document.querySelectorAll('[data-id]')].map(e => e.dataset.id)"
         )

@@ -194,7 +194,10 @@ async def hold(job: Job) -> str:
 async def power(job: Job) -> str:
     wish: Power = job.wish
     answer = await job.to_host("power", agent=job.name, action=wish.action)
-    return one_line(str(answer.get("message", "")), 300) or f"{wish.action} {job.name}: asked."
+    said = one_line(str(answer.get("message", "")), 300)
+    if answer.get("state") == "rejected":
+        raise Failed(422, said or f"{wish.action} {job.name} was refused.")
+    return said or f"{wish.action} {job.name}: asked."
 
 
 async def command(job: Job) -> str:

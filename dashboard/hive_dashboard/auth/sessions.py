@@ -106,6 +106,7 @@ class Sessions:
     def open(self, user: str, view_only: bool, agent: str, now: float) -> tuple[str, Session]:
         """A new session and its cookie."""
         secret = new_secret()
+        self._rows = {key: old for key, old in self._rows.items() if old.ends() > now}
         row = Session(digest(secret), user, view_only, now, now, agent[:200])
         self._rows[row.id] = row
         return secret, row

@@ -23,6 +23,7 @@ PING = 10.0  # seconds
 BATCH = 200  # rows in one frame
 FARTHEST = 5000  # events; who is farther behind loads the page again
 PAGE = 1000
+DRAWN = 1000  # rows kept as JSON
 
 RowOf = Callable[[Event], Json]
 
@@ -37,6 +38,7 @@ class Streams:
         self._broker = broker
         self._row_of = row_of
         self._alive = alive
+        self._drawn: dict[tuple[int, float], orjson.Fragment] = {}
 
     async def serve(self, request: web.Request, session: str) -> web.StreamResponse:
         """Raises HTTPServiceUnavailable when too many streams are open."""
@@ -116,10 +118,20 @@ class Streams:
 
     def _frame(self, rows: list[Event], client: Client) -> bytes:
         data = [
-            [row.id, row.agent, row.kind, self._row_of(row) if row.agent in client.wanted else None]
+            [row.id, row.agent, row.kind, self._draw(row) if row.agent in client.wanted else None]
             for row in rows
         ]
         return b"id: %d\n" % rows[-1].id + _event("rows", data)
+
+    def _draw(self, event: Event) -> orjson.Fragment:
+        """The row's tree, drawn once for all browsers."""
+        key = (event.id, event.at)
+        found = self._drawn.get(key)
+        if found is None:
+            found = self._drawn[key] = orjson.Fragment(orjson.dumps(self._row_of(event)))
+            if len(self._drawn) > DRAWN:
+                del self._drawn[next(iter(self._drawn))]
+        return found
 
     def _ping(self) -> bytes:
         return _event("ping", {"last": self._hub.last, "now": time.time()})

@@ -10,12 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pygments.lexer import Lexer
-from pygments.lexers.configs import TOMLLexer
-from pygments.lexers.data import JsonLexer
-from pygments.lexers.markup import MarkdownLexer
-from pygments.lexers.nix import NixLexer
-from pygments.lexers.python import PythonLexer
-from pygments.lexers.shell import BashLexer
+from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
 
 from ..live.models import FileDiff, Line
@@ -23,6 +18,14 @@ from ..text import hidden_in
 
 MAX_LINES = 1500  # of one file
 LONG_LINE = 2000  # characters; longer ones are shown without colours and cut
+_LEXERS = {
+    "toml": "toml",
+    "nix": "nix",
+    "json": "json",
+    "lock": "json",
+    "py": "python",
+    "sh": "bash",
+}
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 _CLASSES: tuple[tuple[_TokenType, str], ...] = (
     (Comment, "cm"),
@@ -77,18 +80,9 @@ def _file(file: FileDiff) -> PaintedFile:
 
 
 def _lexer(path: str) -> Lexer | None:
-    ending = path.rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower()
-    made: dict[str, type[Lexer]] = {
-        "toml": TOMLLexer,
-        "nix": NixLexer,
-        "json": JsonLexer,
-        "lock": JsonLexer,
-        "md": MarkdownLexer,
-        "py": PythonLexer,
-        "sh": BashLexer,
-    }
-    kind = made.get(ending)
-    return kind(stripnl=False, ensurenl=True) if kind else None
+    """Loaded with the first diff that needs it: lexers cost memory."""
+    name = _LEXERS.get(path.rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower())
+    return get_lexer_by_name(name, stripnl=False, ensurenl=True) if name else None
 
 
 def _hunk(hunk: tuple[Line, ...], lexer: Lexer | None) -> tuple[PaintedLine, ...]:

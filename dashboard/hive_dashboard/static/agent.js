@@ -1,7 +1,8 @@
 import { build, startClocks } from "./dom.js";
 import { startForms } from "./forms.js";
-import { Live, say, showLive } from "./live.js";
+import { Live, showLive } from "./live.js";
 import { Sections } from "./page.js";
+import { startPrompt } from "./prompt.js";
 import { Tail } from "./tail.js";
 
 const { name, uid, cursor } = document.body.dataset;
@@ -66,26 +67,7 @@ filter();
 
 startForms(() => sections.refresh());
 
-// A line that starts with / is a command.
-const COMMANDS = new Set(["clear", "compact", "cancel", "model", "new-session", "help"]);
-document.getElementById("f-prompt")?.addEventListener("submit", (event) => {
-  const box = event.target.elements.body, found = box.value.trim().match(/^\/([a-z-]+)(?:\s+(.*))?$/);
-  if (!found) return;
-  event.preventDefault();
-  event.stopPropagation();
-  if (!COMMANDS.has(found[1])) return say(`There is no command /${found[1]}. There are: ${[...COMMANDS].map((c) => `/${c}`).join(" ")}`, "bad");
-  command(box, found[1], found[2]);
-});
-
-async function command(box, word, argument) {
-  const body = new URLSearchParams({ command: word, ...(argument ? { argument } : {}) });
-  try {
-    const answer = await fetch(`/a/${name}/command`, { method: "POST", body, headers: { Accept: "application/json" } });
-    const said = await answer.json();
-    if (answer.ok) box.value = "";
-    say(said.ok ?? said.error, answer.ok ? "ok" : "bad");
-  } catch { say("The dashboard is away, so nothing was sent. Your text is kept: try again.", "bad"); }
-}
+startPrompt(name);
 
 let escaped = 0;
 document.addEventListener("keydown", (event) => {
@@ -99,8 +81,30 @@ showLive(live);
 live.addEventListener("rows", ({ detail }) => {
   const mine = detail.filter((row) => row[1] === uid && row[3]);
   document.querySelector(".tail > .empty")?.remove();
+  if (document.hidden) away.push(...mine);
   tail.push(mine.map(([id, , , tree]) => ({ id, tree })));
 });
 live.addEventListener("changed", () => sections.refresh());
 live.addEventListener("reset", () => location.reload());
-document.addEventListener("visibilitychange", () => document.hidden || sections.refresh());
+
+// Where the reader was when they looked away, and what they missed.
+let away = [], left = 0;
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) { away = []; left = Date.now(); return; }
+  sections.refresh();
+  if (!away.length) return;
+  const count = (...kinds) => away.filter((row) => kinds.includes(row[2])).length;
+  const parts = [[count("tool_use"), "tool"], [count("message"), "message"], [count("dead", "stderr"), "error"]];
+  const text = parts.map(([n, word]) => `${n || "no"} ${word}${n === 1 ? "" : "s"}`).join(", ");
+  const first = away[0][0], mark = document.createElement("div");
+  mark.className = "seen";
+  mark.textContent = `you were here ${new Date(left).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })} · ${text}`;
+  const put = () => {
+    const row = [...log.querySelectorAll("[data-id]")].find((el) => Number(el.dataset.id) >= first);
+    if (!row) return;
+    log.querySelector(".seen")?.remove();
+    row.before(mark);
+    tail.remeasure();
+  };
+  setTimeout(put, 600); // the rows that came while hidden are drawn first
+});

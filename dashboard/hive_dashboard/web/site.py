@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -40,6 +41,19 @@ class Site:
         default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_NOTICES))
     )
 
+    _packed: dict[tuple[object, ...], Packed] = field(default_factory=dict)
+    _packed_version: int = -1
+
+    def packed(self, view: View, page: str, build: Callable[[], dict[str, Element]]) -> Packed:
+        """The sections of a page, drawn once for everybody who sees the same."""
+        version = view.snapshot.version
+        if self._packed_version != version:
+            self._packed, self._packed_version = {}, version
+        key = (page, view.user, view.view_only)
+        if key not in self._packed:
+            self._packed[key] = pack(build())
+        return self._packed[key]
+
     def session(self, request: web.Request) -> Session:
         return request[SESSION]
 
@@ -74,13 +88,19 @@ def json(data: Any, status: int = 200) -> web.Response:
     return response
 
 
-def sections(built: dict[str, Element], have: str) -> dict[str, Any]:
-    """The sections that differ from those that the script has (`name:hash,…`)."""
-    known = dict(pair.split(":", 1) for pair in have.split(",") if ":" in pair)
-    out = {}
+Packed = dict[str, tuple[str, orjson.Fragment]]
+
+
+def pack(built: dict[str, Element]) -> Packed:
+    """Sections as scripts get them: a digest and the tree as JSON."""
+    packed: Packed = {}
     for name, element in built.items():
         data = orjson.dumps(tree(element))
-        digest = blake2b(data, digest_size=6).hexdigest()
-        if known.get(name) != digest:
-            out[name] = [digest, orjson.Fragment(data)]
-    return out
+        packed[name] = (blake2b(data, digest_size=6).hexdigest(), orjson.Fragment(data))
+    return packed
+
+
+def differing(packed: Packed, have: str) -> Packed:
+    """The sections that differ from those that the script has (`name:digest,…`)."""
+    known = dict(pair.split(":", 1) for pair in have.split(",") if ":" in pair)
+    return {name: part for name, part in packed.items() if known.get(name) != part[0]}

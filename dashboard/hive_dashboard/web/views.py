@@ -21,7 +21,7 @@ from ..pages.common import Notice, View
 from ..pages.need import count
 from ..pages.plain import proposal_page, sessions_page
 from .guard import Refused
-from .site import SITE, Site, json, page, sections
+from .site import SITE, Packed, Site, differing, json, page
 
 HISTORY = 200  # rows of an agent's log at first, and with each step back
 
@@ -40,8 +40,8 @@ async def swarm_state(request: web.Request) -> web.Response:
     site = request.app[SITE]
     session = site.session(request)
     view = View(site.mirror.snapshot, session.user, session.view_only)
-    built = {name: draw(view) for name, draw in swarm.LIVE.items()}
-    return json(_state(view, sections(built, request.query.get("have", ""))))
+    packed = site.packed(view, "/", lambda: {n: draw(view) for n, draw in swarm.LIVE.items()})
+    return json(_state(view, differing(packed, request.query.get("have", ""))))
 
 
 async def agent_page(request: web.Request) -> web.Response:
@@ -71,8 +71,10 @@ async def agent_state(request: web.Request) -> web.Response:
     session = site.session(request)
     view = View(site.mirror.snapshot, session.user, session.view_only)
     it = _agent(view, request.match_info["name"])
-    built = {name: draw(view, it) for name, draw in agent_pages.LIVE.items()}
-    state = _state(view, sections(built, request.query.get("have", "")))
+    packed = site.packed(
+        view, it.name, lambda: {n: draw(view, it) for n, draw in agent_pages.LIVE.items()}
+    )
+    state = _state(view, differing(packed, request.query.get("have", "")))
     return json({**state, "title": f"{it.glyph} {it.name} · hyperhive"})
 
 
@@ -148,7 +150,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     return await site.streams.serve(request, site.session(request).id)
 
 
-def _state(view: View, changed: dict[str, Any]) -> dict[str, Any]:
+def _state(view: View, changed: Packed) -> dict[str, Any]:
     n = count(view)
     return {
         "version": view.snapshot.version,
