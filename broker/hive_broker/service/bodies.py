@@ -12,6 +12,7 @@ from ..store.reader import Reader
 from ..store.rows import NewMessage
 
 CACHE_BYTES = 8 << 20
+MESSAGE_BYTES = 1000  # what a message costs in memory beside its body
 
 
 class Bodies:
@@ -37,12 +38,12 @@ class Bodies:
 
     def remember(self, message: NewMessage) -> None:
         self._cache[message.id] = message.as_json()
-        self._bytes += len(message.body)
+        self._bytes += MESSAGE_BYTES + len(message.body)
         while self._bytes > CACHE_BYTES:
             _, old = self._cache.popitem(last=False)
-            self._bytes -= len(old["body"])
+            self._bytes -= MESSAGE_BYTES + len(old["body"])
 
     def forget(self, ident: int) -> None:
         found = self._cache.pop(ident, None)
         if found is not None:
-            self._bytes -= len(found["body"])
+            self._bytes -= MESSAGE_BYTES + len(found["body"])

@@ -14,7 +14,8 @@ from hive_wire.jsonrpc import Peer
 from ..store.reader import PAGE_BYTES, Reader, Span
 from ..store.rows import StoredEvent
 
-RECENT_BYTES = 4 << 20
+RECENT_BYTES = 2 << 20
+EVENT_BYTES = 1000  # what an event costs in memory beside its data
 PAGE = 500
 
 
@@ -34,7 +35,7 @@ class History:
     def committed(self, events: tuple[StoredEvent, ...]) -> None:
         """Called with each commit's events, in their order."""
         for event in events:
-            size = 200 + len(orjson.dumps(event.data))
+            size = EVENT_BYTES + len(orjson.dumps(event.data))
             self._recent.append((event, size))
             self._recent_bytes += size
         while self._recent_bytes > RECENT_BYTES:
