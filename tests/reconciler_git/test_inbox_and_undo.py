@@ -204,6 +204,26 @@ async def test_revert_of_what_changed_since(
         await hive.submit_revert(user, n)
 
 
+async def test_auto_revert_is_the_policys(
+    hive: Hive, manager: Requester, clone: Clone, push: Push
+) -> None:
+    n = await spawned(hive, manager, "scout")
+    assert await hive.auto_revert(n, "it never said hello") is None
+    clone.pull()
+    text = clone.read("hive.toml").replace("[policy]\n", "[policy]\nauto_revert = true\n")
+    clone.change("hive.toml", text)
+    push("auto")
+    (done,) = await hive.import_inbox()
+    await approve(hive, done.n)
+    reverted = await hive.auto_revert(n, "it never said hello")
+    assert reverted is not None
+    assert "scout" not in (await hive.read()).agents
+    proposal = await hive.proposal(reverted.n)
+    assert (proposal.state, proposal.by[:19]) == ("merged", "policy/auto_revert@")
+    assert await hive.auto_revert(reverted.n, "it failed, too") is None
+    assert (await hive.verify()).ok
+
+
 async def test_rollback_of_one_agent(
     hive: Hive, manager: Requester, user: Requester, clone: Clone
 ) -> None:

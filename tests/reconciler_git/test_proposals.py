@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from support.git_work import Clone, git, spec_of
 
@@ -12,8 +10,6 @@ from hive_reconciler.git.hive import Hive
 from hive_reconciler.model.desired import Valid
 from hive_reconciler.model.proposal import Requester, proposal_json
 from hive_wire.paths import Layout
-
-PRINTED = json.dumps
 
 
 async def merged_agent(hive: Hive, manager: Requester, name: str = "scout") -> None:
@@ -300,3 +296,14 @@ async def test_everything_comes_back_from_git_alone(
     finally:
         await again.close()
     assert isinstance(desired.agents["scout"], Valid)
+
+
+@pytest.mark.parametrize("name", ["x\nApproved-by: root", "\x1b[2J", "", "x" * 200])
+async def test_names_that_would_forge_a_trailer(hive: Hive, manager: Requester, name: str) -> None:
+    with pytest.raises(Refused, match="no name of a user"):
+        await hive.submit_spawn(Requester.user(name), "scout", "x")
+    done = await hive.submit_spawn(manager, "scout", "x")
+    digest = await digest_of(hive, done.n)
+    for by in (name, "policy/power@0", "policy/x"):
+        with pytest.raises(Refused):
+            await hive.approve(done.n, digest, by)

@@ -9,7 +9,7 @@ from typing import Any
 from ..model.checks import printable
 from ..model.desired import Desired
 from ..model.effect import Effect, difference, effect_json
-from ..model.policy import APPROVER, frozen
+from ..model.policy import APPROVER, POLICY, frozen
 from ..model.proposal import Closed, Ending, Proposal
 from ..model.records import Merge, merge_message, who_problem
 from .errors import Conflict, ReadFailed, Refused
@@ -83,7 +83,7 @@ class Decisions:
 
     def approve(self, n: int, digest: str, by: str, allow_prune: int) -> str:
         """The OID of the merge. Errors as `Hive.approve` says."""
-        wrong = who_problem(by) or (by.startswith(APPROVER) and "only the policy is called so")
+        wrong = who_problem(by) or (by.startswith(POLICY) and "only the policy is called so")
         if wrong:
             raise Refused(f"cannot approve: {wrong}")
         if allow_prune < 0:
@@ -190,7 +190,7 @@ class Decisions:
         self._shown[effect.digest] = effect
 
 
-def policy_approver(all_: Repositories, tree: str) -> str:
+def policy_approver(all_: Repositories, tree: str, rule: str = APPROVER) -> str:
     """`policy/power@<oid of hive.toml>`: what decided, in which version."""
     found = all_.trees.entry(tree, "hive.toml")
-    return f"{APPROVER}{found.oid if found else '-'}"
+    return f"{rule}{found.oid if found else '-'}"

@@ -167,6 +167,11 @@ class Hive:
         """Ask for a retired agent to come back, with its uid. Raises Refused, NotFound."""
         return await self._thread.run(self._undo.revive, requester, agent)
 
+    async def auto_revert(self, n: int, why: str) -> Submitted | None:
+        """Revert `n`, whose deploy failed, if `[policy] auto_revert` says so; else None.
+        Raises Refused or Conflict when it cannot be reverted by itself."""
+        return await self._thread.run(self._undo.auto_revert, n, why)
+
     async def import_inbox(self) -> tuple[Submitted, ...]:
         """Bring in heads of inbox.git that no proposal knows. Refusals are recorded, too."""
         seen = frozenset(self._unrecorded)

@@ -13,7 +13,7 @@ from ..model.checks import Problem, scope_problems
 from ..model.desired import Valid
 from ..model.policy import may_merge, over_limit
 from ..model.proposal import Closed, Kind, Pinned, Proposal, Requester, State, standing
-from ..model.records import MAX_DESCRIPTION
+from ..model.records import MAX_DESCRIPTION, who_problem
 from ..model.tomledit import set_key
 from .decide import Decisions, policy_approver
 from .errors import Busy, Conflict, Refused
@@ -73,6 +73,9 @@ class Intake:
 
     def propose(self, wish: Wish) -> Submitted:
         """Check and pin. Raises Refused for what is not worth a record, Busy."""
+        wrong = who_problem(wish.requester.name)  # it becomes part of a trailer
+        if wrong:
+            raise Refused(wrong)
         if len(wish.description) > MAX_DESCRIPTION:
             raise Refused(f"the description is longer than {MAX_DESCRIPTION} characters")
         tip = self._all.history.verified_tip()

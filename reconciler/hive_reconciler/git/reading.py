@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hive_wire.hivetoml import HiveToml
 from hive_wire.names import name_problem
@@ -18,9 +18,11 @@ from ..model.version import VERSION
 from .errors import ReadFailed
 from .trees import Trees
 
+K = TypeVar("K")
+V = TypeVar("V")
 MAX_PROMPT = 256 << 10  # bytes
 NIX_SHARED = ("flake.nix", "flake.lock", "modules")
-_CACHED_SHARED = 8
+_CACHED = 8
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Reader:
         self._nix = runtime_reads_nix
         self._hive: dict[str, HiveToml] = {}
         self._agents: dict[str, dict[str, tuple[str, Entry]]] = {}
+        self._whole: dict[tuple[str, str], Mapping[str, Entry]] = {}
 
     def hive(self, tree: str) -> HiveToml:
         """hive.toml of a tree. Raises ReadFailed: without it nothing can be concluded."""
@@ -59,12 +62,16 @@ class Reader:
         hive = self.hive(tree)
         return Desired(commit, hive, self.agents(tree, hive), allow_prune)
 
-    def agents(self, tree: str, hive: HiveToml) -> dict[str, Entry]:
+    def agents(self, tree: str, hive: HiveToml) -> Mapping[str, Entry]:
         """Every directory under agents/ with what it says."""
         shared = self._shared(tree, hive)
+        folder = self._trees.subtree(tree, "agents")
+        whole = self._whole.get((folder, shared.digest))
+        if whole is not None:
+            return whole
         known = self._agents.get(shared.digest, {})
         found: dict[str, tuple[str, Entry]] = {}
-        for name, item in self._trees.entries(self._trees.subtree(tree, "agents")).items():
+        for name, item in self._trees.entries(folder).items():
             if not item.is_tree:
                 continue
             before = known.get(name)
@@ -72,8 +79,7 @@ class Reader:
                 found[name] = before
             else:
                 found[name] = (item.oid, self._entry(name, item.oid, shared))
-        self._remember(shared.digest, found)
-        return {name: entry for name, (_, entry) in found.items()}
+        return self._remember(folder, shared.digest, found)
 
     def agent(self, tree: str, name: str) -> Entry | None:
         """One agent of a tree, or None. Raises ReadFailed."""
@@ -86,12 +92,16 @@ class Reader:
             return before[1]
         return self._entry(name, found.oid, shared)
 
-    def _remember(self, digest: str, found: dict[str, tuple[str, Entry]]) -> None:
+    def _remember(
+        self, folder: str, digest: str, found: dict[str, tuple[str, Entry]]
+    ) -> Mapping[str, Entry]:
+        """Keep what was read; an entry that could not be read is tried again."""
+        whole = {name: entry for name, (_, entry) in found.items()}
         good = {n: e for n, e in found.items() if not isinstance(e[1], Unreadable)}
-        self._agents.pop(digest, None)
-        self._agents[digest] = good
-        while len(self._agents) > _CACHED_SHARED:
-            self._agents.pop(next(iter(self._agents)))
+        _keep(self._agents, digest, good)
+        if len(good) == len(found):
+            _keep(self._whole, (folder, digest), whole)
+        return whole
 
     def _shared(self, tree: str, hive: HiveToml) -> _Shared:
         parts: list[Any] = [VERSION, hive.defaults]
@@ -146,13 +156,11 @@ class Reader:
             raise SpecError([SpecProblem(path, 0, "", "is not UTF-8 text")]) from None
 
 
-def duplicate_uids(agents: Mapping[str, Entry]) -> dict[str, list[str]]:
-    """{uid: names} of uids that more than one agent bears."""
-    names: dict[str, list[str]] = {}
-    for name, entry in sorted(agents.items()):
-        if isinstance(entry, Valid) and entry.spec.uid is not None:
-            names.setdefault(entry.spec.uid, []).append(name)
-    return {uid: bearers for uid, bearers in names.items() if len(bearers) > 1}
+def _keep(kept: dict[K, V], key: K, value: V) -> None:
+    kept.pop(key, None)
+    kept[key] = value
+    while len(kept) > _CACHED:
+        kept.pop(next(iter(kept)))
 
 
 def _digest(parts: Any) -> str:

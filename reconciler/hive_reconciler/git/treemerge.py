@@ -32,9 +32,9 @@ class _Merge:
             return theirs
         b, o, t = self._trees.entries(base), self._trees.entries(ours), self._trees.entries(theirs)
         merged = dict(o)
-        for name in b.keys() | t.keys():
+        for name in {name for name, _ in b.items() ^ t.items()}:  # what they changed
             was, mine, other = b.get(name), o.get(name), t.get(name)
-            if other in (was, mine):
+            if other == mine:
                 continue
             path = prefix + name
             if mine == was:

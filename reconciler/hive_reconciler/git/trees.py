@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pygit2
 from pygit2.enums import ObjectType
@@ -34,8 +34,9 @@ class TooMany(Exception):
     """A comparison would go over more paths than allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
+    """One line of a tree. A tuple: thousands of them are compared at every step."""
+
     mode: int
     oid: str
 
@@ -82,7 +83,7 @@ class Trees:
                 done.add(oid)
             else:
                 todo.append((oid, True))
-                todo += ((below, False) for below in referred(raw))
+                todo += ((below, False) for below in referred(raw) if below in scratch)
 
     # -- reading ---------------------------------------------------------------
 
@@ -164,10 +165,8 @@ class Trees:
             if opened > limit:
                 raise TooMany
             before, after = self.entries(left), self.entries(right)
-            for name in before.keys() | after.keys():
+            for name in {name for name, _ in before.items() ^ after.items()}:
                 a, b = before.get(name), after.get(name)
-                if a == b:
-                    continue
                 path = prefix + name
                 if (a is not None and a.is_tree) or (b is not None and b.is_tree):
                     todo.append((path + "/", tree_oid(a), tree_oid(b)))

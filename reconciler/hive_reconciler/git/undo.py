@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from ..model.policy import POLICY
 from ..model.proposal import Requester
 from ..model.tree import DIRECTORY
-from .decide import Decisions
+from .decide import Decisions, policy_approver
 from .errors import NotFound, Refused
 from .intake import Intake, Submitted, Wish
 from .repositories import Repositories
 from .treemerge import merge_trees
 from .trees import EMPTY, Entry
+
+AUTO_REVERT = Requester.user("policy")
 
 
 class Undo:
@@ -17,6 +22,7 @@ class Undo:
 
     def __init__(self, all_: Repositories, decisions: Decisions) -> None:
         self._all = all_
+        self._decisions = decisions
         self._intake = Intake(all_, decisions)
 
     def revert(self, requester: Requester, what: int | str, reason: str) -> Submitted:
@@ -41,6 +47,20 @@ class Undo:
             agent = self._all.ledger.one(number).pinned.agent if number else ""
             text = reason or f"revert {f'proposal {number}' if number else merge[:12]}"
             return self._propose(agent, requester, text, undone, tip)
+
+    def auto_revert(self, n: int, why: str) -> Submitted | None:
+        """Answer a failed deploy with a revert, if the policy says so. Never reverts a revert."""
+        with self._all.store.locked():
+            tree = self._all.store.tree_of(self._all.history.verified_tip())
+            if not self._all.reader.hive(tree).policy.auto_revert:
+                return None
+            if self._all.ledger.one(n).pinned.kind == "revert":
+                return None
+            done = self.revert(AUTO_REVERT, n, f"proposal {n} failed: {why}")
+            by = policy_approver(self._all, tree, f"{POLICY}auto_revert@")
+            with self._all.trees.scratch():
+                commit = self._decisions.merge(self._all.ledger.one(done.n), None, by)
+            return replace(done, state="merged", message=f"merged by {by}", commit=commit)
 
     def rollback(self, requester: Requester, agent: str, commit: str, reason: str) -> Submitted:
         """Bring one agent's directory to what it was at an earlier merge."""

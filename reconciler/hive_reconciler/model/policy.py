@@ -14,7 +14,8 @@ from .tree import FileChange, agent_of
 
 POWER_FIELDS = ("state", "restarts")
 POWER_PER_HOUR = 10
-APPROVER = "policy/power@"
+POLICY = "policy/"  # what names of approvers that are no persons begin with
+APPROVER = f"{POLICY}power@"
 
 
 def classes(
