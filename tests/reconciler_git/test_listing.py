@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hive_reconciler.model.effect import Side, difference, effect
 from hive_reconciler.model.proposal import Pinned, Proposal, Requester, listing
 from hive_wire.frames import encode
 
@@ -15,6 +14,7 @@ def huge(n: int) -> Proposal:
         requester=Requester.agent("k" * 12, "hm1nd"),
         description="\x1f" * 4000,  # six bytes each, as JSON
         commit="0" * 40,
+        submitted="0" * 40,
         base="0" * 40,
         created=0.0,
     )

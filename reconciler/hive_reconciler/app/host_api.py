@@ -15,7 +15,7 @@ from ..core.files import BROKER_USER, DASHBOARD_USER
 from ..core.loop import Reconciler
 from ..core.view import status
 from ..git.intake import Submitted
-from ..model.proposal import Requester, proposal_json
+from ..model.proposal import Requester, listing, proposal_json
 from .serving import M, Nothing, Request, handler, uid_of, user_name
 
 Behalf = Annotated[str | None, Field(min_length=1, max_length=64)]
@@ -152,7 +152,7 @@ class HostApi:
 
     async def _proposals(self, _peer: Peer, params: Proposals) -> Any:
         found = await self._hive.proposals(params.state, params.limit)
-        return {"proposals": [proposal_json(p) for p in found]}
+        return {"proposals": listing(found)}
 
     async def _proposal(self, _peer: Peer, params: One) -> Any:
         proposal = await self._hive.proposal(params.n)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -128,3 +129,18 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
         "effect": None if proposal.effect is None else effect_json(proposal.effect),
         "deployed": proposal.deployed,
     }
+
+
+def listing(proposals: Iterable[Proposal], room: int = 400 << 10) -> list[dict[str, Any]]:
+    """`proposal_json` of each, so that the whole list fits a frame: what comes after `room`
+    bytes of JSON is listed without its effect and with cut texts. No requester can make the
+    list unreadable; `proposal_json` of one has all."""
+    rows = []
+    for proposal in proposals:
+        row = proposal_json(proposal)
+        room -= len(json.dumps(row))
+        if room < 0:
+            row |= {"effect": None, "description": row["description"][:100]}
+            row |= {"reason": row["reason"][:100]}
+        rows.append(row)
+    return rows
