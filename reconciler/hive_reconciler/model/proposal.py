@@ -131,7 +131,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def listing(proposals: Iterable[Proposal], room: int = 400 << 10) -> list[dict[str, Any]]:
+def listing(proposals: Iterable[Proposal], room: int = 300 << 10) -> list[dict[str, Any]]:
     """`proposal_json` of each, so that the whole list fits a frame: what comes after `room`
     bytes of JSON is listed without its effect and with cut texts. No requester can make the
     list unreadable; `proposal_json` of one has all."""
@@ -140,7 +140,7 @@ def listing(proposals: Iterable[Proposal], room: int = 400 << 10) -> list[dict[s
         row = proposal_json(proposal)
         room -= len(json.dumps(row))
         if room < 0:
-            row |= {"effect": None, "description": row["description"][:100]}
-            row |= {"reason": row["reason"][:100]}
+            row |= {"effect": None, "description": row["description"][:40]}
+            row |= {"reason": row["reason"][:40]}
         rows.append(row)
     return rows
