@@ -121,6 +121,7 @@ async def test_a_report_without_an_answer_is_sent_again_unchanged(
         async with UsageBroker(hive.layout.broker_sock) as broker:
             broker.error = RpcError(INTERNAL_ERROR, "disk full")
             await post(hive, SCOUT)
+            await until(lambda: broker.asked > 1)
         async with UsageBroker(hive.layout.broker_sock) as broker:
             await post(hive, SCOUT, 2)
             await until(lambda: broker.total(SCOUT, "output_tokens") == 60)

@@ -144,6 +144,7 @@ class UsageBroker:
         self._path = path
         self.reports: list[dict[str, Any]] = []
         self.error: Exception | None = None
+        self.asked = 0
         self._peers: set[Peer] = set()
 
     async def __aenter__(self) -> Self:
@@ -162,6 +163,7 @@ class UsageBroker:
         return peer
 
     def _usage(self, _peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        self.asked += 1
         if self.error is not None:
             raise self.error
         self.reports.append(params)
