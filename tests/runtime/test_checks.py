@@ -164,3 +164,18 @@ def test_everybody_gets_the_runtime_for_them(tmp_path: Path) -> None:
     with pytest.raises(RuntimeFailure) as failure:
         choose("process" if AS_ROOT else "nspawn", layout)
     assert failure.value.permanent
+
+
+def test_nixos_is_for_nixos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout.of(tmp_path)
+    if not AS_ROOT:
+        with pytest.raises(RuntimeFailure, match="needs NixOS and root"):
+            choose("nixos", layout)
+        return
+    monkeypatch.setattr("hive_reconciler.runtime.choose.on_nixos", lambda: False)
+    with pytest.raises(RuntimeFailure, match="needs NixOS and root"):
+        choose("nixos", layout)
+    monkeypatch.setattr("hive_reconciler.runtime.choose.on_nixos", lambda: True)
+    assert choose("nixos", layout).name == "nixos"
+    assert choose("auto", layout).name == "nixos"
+    assert choose("nspawn", layout).name == "nspawn"

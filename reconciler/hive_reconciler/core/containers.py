@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from hive_wire.hivetoml import HiveToml
 from hive_wire.names import container_name
 from hive_wire.paths import (
     CONTAINER_APPLIED,
@@ -18,7 +17,7 @@ from hive_wire.paths import (
 from hive_wire.protocol import AgentFile
 from hive_wire.spec import AgentSpec, Takes, takes
 
-from ..model.desired import Valid
+from ..model.desired import Desired, Valid
 from ..runtime.base import Bind, Container
 
 
@@ -50,7 +49,7 @@ def restart_key(name: str, spec: AgentSpec, toolchain: Toolchain) -> str:
 
 
 def build(
-    layout: Layout, hive: HiveToml, name: str, valid: Valid, toolchain: Toolchain
+    layout: Layout, desired: Desired, name: str, valid: Valid, toolchain: Toolchain
 ) -> Container:
     """The container of a usable spec with a uid."""
     spec = valid.spec
@@ -76,11 +75,12 @@ def build(
         memory=spec.limits.memory_bytes,
         cpus=spec.limits.cpus,
         tasks=spec.limits.tasks,
-        limits_required=hive.limits.required,
+        limits_required=desired.hive.limits.required,
         network=spec.network.mode,
         binds=tuple(binds),
         environment=toolchain.environment,
         argv=toolchain.argv,
+        commit=desired.commit,
     )
 
 

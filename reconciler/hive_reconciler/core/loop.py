@@ -263,8 +263,7 @@ class Reconciler:
         name, valid = found
         if picture.suspended is not None or valid.spec.state != "running":
             return None
-        hive = picture.desired.hive
-        built = containers.build(self.layout, hive, name, valid, picture.toolchain)
+        built = containers.build(self.layout, picture.desired, name, valid, picture.toolchain)
         return Wanted(name, valid, built)
 
     def seen(self, uid: str) -> Observed | None:

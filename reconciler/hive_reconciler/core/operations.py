@@ -22,6 +22,7 @@ from .files import Owners, make_agent, write_agent_file
 log = logging.getLogger(__name__)
 
 START_DEADLINE = 300.0  # seconds
+BUILD_DEADLINE = 2100.0  # of a start that builds a system first
 STOP_DEADLINE = 120.0
 STOP_GRACE = 10.0
 NOW_GRACE = 3.0
@@ -177,7 +178,8 @@ class Operations:
                 return  # it changed while this waited
             self._begin(operation, "Starting", "its container is being started")
             await self._write_files(wanted)
-            async with asyncio.timeout(START_DEADLINE):
+            builds = self._runtime.name == "nixos"
+            async with asyncio.timeout(BUILD_DEADLINE if builds else START_DEADLINE):
                 await self._runtime.start(wanted.container)
         self._world.started(operation.action.uid, wanted.valid)
 

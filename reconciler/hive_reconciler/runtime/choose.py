@@ -9,6 +9,7 @@ from typing import Literal
 from hive_wire.paths import Layout
 
 from .base import Runtime, RuntimeFailure
+from .nixos import NixosRuntime
 from .nspawn import NspawnRuntime
 from .process import ProcessRuntime
 
@@ -21,12 +22,14 @@ def choose(wish: Wish, layout: Layout) -> Runtime:
     Raises RuntimeFailure, permanent, for one that this user cannot have.
     """
     root = os.geteuid() == 0
-    if wish == "nixos" or (wish == "auto" and root and on_nixos()):
+    if wish == "nixos" and not (root and on_nixos()):
         raise RuntimeFailure(
-            "NoRuntime",
-            "the runtime nixos is not part of this version; use --runtime nspawn",
+            "NeedsNixos",
+            "the runtime nixos needs NixOS and root; leave --runtime away",
             permanent=True,
         )
+    if wish == "nixos" or (wish == "auto" and root and on_nixos()):
+        return NixosRuntime.of(layout)
     if wish == "process" and root:
         raise RuntimeFailure(
             "ProcessAsRoot",
