@@ -34,7 +34,7 @@ def action(name: str, form: str) -> Callable[[web.Request], Awaitable[web.Respon
             job = Job(
                 Desk(site.host, site.broker, site.mirror),
                 parse(WISHES[name], fields),
-                site.session(request).user,
+                site.session().user,
                 path,
             )
             said = await act(job)
@@ -47,7 +47,7 @@ def action(name: str, form: str) -> Callable[[web.Request], Awaitable[web.Respon
         if wants_json(request):
             return json({"ok": said})
         await site.mirror.settle()
-        site.flash[site.session(request).id].append(notice(said, ok=True))
+        site.flash[site.session().id].append(notice(said, ok=True))
         raise web.HTTPSeeOther(f"/a/{path['name']}/" if "name" in path else "/")
 
     return handle
@@ -71,7 +71,6 @@ async def _refuse(
     if "in_reply_to" in draft:
         form = f"reply-{draft['in_reply_to']}"
     view = site.view(
-        request,
         Notice(error.message, "think" if error.status == 409 else "bad"),
         drafts={form: draft},
         moved=moved,
@@ -122,7 +121,7 @@ async def login(request: web.Request) -> web.Response:
     if done is None:
         words = "This link was used already or is older than two minutes: run hive login again."
         return page(login_page(site.assets.url, words, after), 401)
-    old = request.get(SESSION)
+    old = SESSION.get()
     if old is not None:
         await site.auth.end(old.label)
     response = web.HTTPSeeOther(after)
@@ -139,7 +138,7 @@ async def login(request: web.Request) -> web.Response:
 
 async def logout(request: web.Request) -> web.Response:
     site = request.app[SITE]
-    await site.auth.end(site.session(request).label)
+    await site.auth.end(site.session().label)
     response = web.HTTPSeeOther("/login")
     response.del_cookie(site.settings.cookie, path="/", httponly=True, samesite="Strict")
     raise response
@@ -155,7 +154,7 @@ async def end_session(request: web.Request) -> web.Response:
     said = "The session is ended." if ended else "That session had ended already."
     if wants_json(request):
         return json({"ok": said})
-    site.flash[site.session(request).id].append(notice(said, ok=True))
+    site.flash[site.session().id].append(notice(said, ok=True))
     raise web.HTTPSeeOther("/sessions")
 
 

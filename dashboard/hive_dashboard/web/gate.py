@@ -57,8 +57,7 @@ async def _pass(request: web.Request, handler: Handler) -> web.StreamResponse:
     site = request.app[SITE]
     check(request, site.settings, site.port)
     session = await site.auth.session(request.cookies.get(site.settings.cookie))
-    if session is not None:
-        request[SESSION] = session
+    SESSION.set(session)
     if session is None and not request.path.startswith(_OPEN):
         if request.method == "GET" and not wants_json(request) and request.path != "/events":
             raise web.HTTPSeeOther(f"/login?next={quote(request.path)}")

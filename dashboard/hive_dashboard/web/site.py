@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -54,12 +55,15 @@ class Site:
             self._packed[key] = pack(build())
         return self._packed[key]
 
-    def session(self, request: web.Request) -> Session:
-        return request[SESSION]
+    def session(self) -> Session:
+        """Of the request that is being answered; the gate lets no other in."""
+        session = SESSION.get()
+        assert session is not None
+        return session
 
-    def view(self, request: web.Request, *extra: Notice, **more: Any) -> View:
+    def view(self, *extra: Notice, **more: Any) -> View:
         """What a page is drawn from; takes the notices that wait for this session."""
-        session = self.session(request)
+        session = self.session()
         waiting = self.flash.pop(session.id, deque())
         return View(
             self.mirror.snapshot, session.user, session.view_only, (*waiting, *extra), **more
@@ -67,7 +71,7 @@ class Site:
 
 
 SITE = web.AppKey("site", Site)
-SESSION = web.RequestKey("session", Session)  # absent: not logged in
+SESSION: ContextVar[Session | None] = ContextVar("session", default=None)  # of this request
 
 
 def wants_json(request: web.Request) -> bool:

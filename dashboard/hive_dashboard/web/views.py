@@ -28,7 +28,7 @@ HISTORY = 200  # rows of an agent's log at first, and with each step back
 
 async def swarm_page(request: web.Request) -> web.Response:
     site = request.app[SITE]
-    return show_swarm(site, site.view(request))
+    return show_swarm(site, site.view())
 
 
 def show_swarm(site: Site, view: View, status: int = 200) -> web.Response:
@@ -38,7 +38,7 @@ def show_swarm(site: Site, view: View, status: int = 200) -> web.Response:
 async def swarm_state(request: web.Request) -> web.Response:
     """The sections of the swarm's page that changed, for its script."""
     site = request.app[SITE]
-    session = site.session(request)
+    session = site.session()
     view = View(site.mirror.snapshot, session.user, session.view_only)
     packed = site.packed(view, "/", lambda: {n: draw(view) for n, draw in swarm.LIVE.items()})
     return json(_state(view, differing(packed, request.query.get("have", ""))))
@@ -46,7 +46,7 @@ async def swarm_state(request: web.Request) -> web.Response:
 
 async def agent_page(request: web.Request) -> web.Response:
     site = request.app[SITE]
-    view = site.view(request)
+    view = site.view()
     before = request.query.get("before", "")
     return await show_agent(
         site,
@@ -68,7 +68,7 @@ async def show_agent(
 
 async def agent_state(request: web.Request) -> web.Response:
     site = request.app[SITE]
-    session = site.session(request)
+    session = site.session()
     view = View(site.mirror.snapshot, session.user, session.view_only)
     it = _agent(view, request.match_info["name"])
     packed = site.packed(
@@ -118,7 +118,7 @@ def _agent(view: View, name: str) -> AgentView:
 
 async def one_proposal(request: web.Request) -> web.Response:
     site = request.app[SITE]
-    return await show_proposal(site, site.view(request), int(request.match_info["n"]))
+    return await show_proposal(site, site.view(), int(request.match_info["n"]))
 
 
 async def show_proposal(site: Site, view: View, n: int, status: int = 200) -> web.Response:
@@ -135,19 +135,19 @@ async def show_proposal(site: Site, view: View, n: int, status: int = 200) -> we
 async def session_list(request: web.Request) -> web.Response:
     """All sessions for operators; only their own for those who may only look."""
     site = request.app[SITE]
-    own = site.session(request)
+    own = site.session()
     rows = [row for row in site.auth.live() if not own.view_only or row.id == own.id]
-    return page(sessions_page(site.view(request), site.assets.url, rows, own.id))
+    return page(sessions_page(site.view(), site.assets.url, rows, own.id))
 
 
 async def who(request: web.Request) -> web.Response:
-    session = request.app[SITE].session(request)
+    session = request.app[SITE].session()
     return json({"user": session.user, "view_only": session.view_only})
 
 
 async def events(request: web.Request) -> web.StreamResponse:
     site = request.app[SITE]
-    return await site.streams.serve(request, site.session(request).id)
+    return await site.streams.serve(request, site.session().id)
 
 
 def _state(view: View, changed: Packed) -> dict[str, Any]:
