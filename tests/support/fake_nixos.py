@@ -258,7 +258,9 @@ def install(host: Path) -> Path:
         directory.mkdir(parents=True)
     for name in PROGRAMS:
         script = programs / name
-        script.write_text(f'#!/bin/sh\nFAKE_HOST={host} exec {sys.executable} -S {__file__} {name} "$@"\n')
+        script.write_text(
+            f'#!/bin/sh\nFAKE_HOST={host} exec {sys.executable} -S {__file__} {name} "$@"\n'
+        )
         script.chmod(0o755)
     return programs
 
