@@ -43,6 +43,7 @@ async def test_a_spawn_is_approved_comes_up_and_the_requester_hears(swarm):
     assert {m["to"] for m in swarm.broker.system.values()} == {"hm1nd"}
     assert "git -C /hive pull" in swarm.broker.sent("applied_moved")[0]["body"]
     assert {a.name for a in swarm.broker.registry.agents} == {"hm1nd", "scout"}
+    assert swarm.broker.roomless == []  # broker and gateway bind in them at once
     listed = await swarm.requests.request("list", {"uid": swarm.uid("hm1nd")})
     assert {a["name"]: a["ready"] for a in listed["agents"]} == {"hm1nd": True, "scout": True}
 

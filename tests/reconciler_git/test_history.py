@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.git_work import Clone, git, spec_of
+from watchdog.events import FileMovedEvent
 
 from hive_reconciler.git.errors import (
     HistoryRewritten,
@@ -18,6 +19,7 @@ from hive_reconciler.git.errors import (
 )
 from hive_reconciler.git.first import FirstCommit
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.watch import Watch
 from hive_reconciler.model.desired import Invalid, Unreadable, Valid
 from hive_reconciler.model.proposal import Requester
 from hive_wire.paths import Layout
@@ -250,6 +252,15 @@ async def test_hints(hive: Hive, manager: Requester, layout: Layout) -> None:
         await merged_spawn(hive, manager, "other")
         await heard.wait()
     assert "other" in (await hive.read()).agents
+
+
+async def test_what_we_observed_ourselves_is_no_hint(tmp_path: Path) -> None:
+    hints: list[str] = []
+    watch = Watch((tmp_path,), lambda: hints.append("hint"))
+    for ref in ("refs/status/host/1", "refs/status/host/1.lock", "refs/heads/applied"):
+        watch.dispatch(FileMovedEvent(str(tmp_path / f"{ref}.lock"), str(tmp_path / ref)))
+        await asyncio.sleep(0)  # what the observer's thread handed over runs now
+        assert (watch.pending, hints) == (ref == "refs/heads/applied", [])
 
 
 def _replace_refs(path: Path) -> None:

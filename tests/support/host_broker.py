@@ -21,6 +21,7 @@ class HostBroker:
         self.log: list[tuple[str, str]] = []
         self.system: dict[str, dict] = {}
         self.packs: dict[str, tuple[str, bytes]] = {}  # commit → (oid, pack)
+        self.roomless: list[str] = []  # directories that lacked when an agent was announced
         self._peers: set[Peer] = set()
         self._server = None
 
@@ -75,6 +76,8 @@ class HostBroker:
 
     def on_registry__set(self, _peer, params):
         self.registry = Registry.model_validate(params)
+        rooms = (self.layout.agent_run(agent.uid) for agent in self.registry.agents)
+        self.roomless += [str(room) for room in rooms if not (room / "model").is_dir()]
         return {}
 
     def on_subscribe(self, _peer, params):

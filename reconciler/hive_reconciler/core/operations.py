@@ -206,6 +206,12 @@ class Operations:
             return None
         return wanted
 
+    def make_rooms(self, uids: list[str]) -> None:
+        """The directories that agents' sockets are bound in. Blocks."""
+        for uid in uids:
+            if not (self._layout.agent_run(uid) / "model").is_dir():
+                make_agent(self._layout, uid, self._owners)
+
     async def _write_files(self, wanted: Wanted) -> None:
         def write() -> None:
             make_agent(self._layout, wanted.container.uid, self._owners)

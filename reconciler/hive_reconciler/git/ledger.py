@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pygit2
 
@@ -36,8 +37,13 @@ class Ledger:
         merges = self._history.merges()
         pinned = self._numbered(PROPOSALS)
         closed = {n: self._ending(n, oid) for n, oid in self._numbered(CLOSED).items()}
+        told = self._numbered(self._status)
         return [
-            standing(self._pin(n, pinned[n]), merges, closed) for n in sorted(pinned, reverse=True)
+            replace(
+                standing(self._pin(n, pinned[n]), merges, closed),
+                deployed=self.deployed(n) if n in told else None,
+            )
+            for n in sorted(pinned, reverse=True)
         ]
 
     def one(self, n: int) -> Proposal:

@@ -45,8 +45,17 @@ class Watch(FileSystemEventHandler):
             self._observer.join()
             self._observer = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether a hint is on its way."""
+        return self._pending is not None
+
     def dispatch(self, event: FileSystemEvent) -> None:
-        """In the observer's thread. What an event means is not trusted, only that there is one."""
+        """In the observer's thread. What an event means is not trusted, only that there is one.
+
+        Status refs are our own observations: what we write must not wake us."""
+        if "/refs/status/" in str(event.src_path):
+            return
         if event.event_type in ("opened", "closed_no_write") or str(event.src_path).endswith(
             ".lock"
         ):
