@@ -13,6 +13,7 @@ from support.git_work import Clone, git, spec_of
 from hive_reconciler.git import decide
 from hive_reconciler.git.errors import NotFound, Refused
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.verify import verify
 from hive_reconciler.model.proposal import Requester
 from hive_wire.paths import Layout
 
@@ -205,7 +206,7 @@ async def test_revert_of_what_changed_since(
 
 
 async def test_auto_revert_is_the_policys(
-    hive: Hive, manager: Requester, clone: Clone, push: Push
+    hive: Hive, manager: Requester, clone: Clone, push: Push, layout: Layout
 ) -> None:
     n = await spawned(hive, manager, "scout")
     assert await hive.auto_revert(n, "it never said hello") is None
@@ -221,7 +222,7 @@ async def test_auto_revert_is_the_policys(
     proposal = await hive.proposal(reverted.n)
     assert (proposal.state, proposal.by[:19]) == ("merged", "policy/auto_revert@")
     assert await hive.auto_revert(reverted.n, "it failed, too") is None
-    assert (await hive.verify()).ok
+    assert (await asyncio.to_thread(verify, layout)).ok
 
 
 async def test_rollback_of_one_agent(
@@ -253,7 +254,7 @@ async def test_verify_proves_the_log(
 ) -> None:
     await spawned(hive, manager, "scout")
     await hive.submit_power(manager, "scout", "stop")
-    proof = await hive.verify()
+    proof = await asyncio.to_thread(verify, layout)
     assert proof.ok
     assert (proof.commits, proof.merges) == (3, 2)
     assert [f.kind for f in proof.findings] == ["exception"]
@@ -275,7 +276,7 @@ async def test_verify_finds_what_was_not_approved(
 
     hive._all.store.create_merge = other_tree  # type: ignore[method-assign,assignment]
     await hive.approve(done.n, effect.digest, "root")
-    proof = await hive.verify()
+    proof = await asyncio.to_thread(verify, layout)
     assert not proof.ok
     assert [f.text for f in proof.findings if f.kind == "wrong"] == [
         "proposal 1: its effect is another than the approved one"
@@ -287,5 +288,5 @@ async def test_verify_names_unsigned_merges(hive: Hive, manager: Requester, layo
     hive._all.key.sign = lambda _: None  # type: ignore[method-assign,assignment]
     await spawned(hive, manager, "scout")
     hive._all.key.sign = sign  # type: ignore[method-assign]
-    proof = await hive.verify()
+    proof = await asyncio.to_thread(verify, layout)
     assert [f.text for f in proof.findings if f.kind == "wrong"] == ["proposal 1: it is not signed"]

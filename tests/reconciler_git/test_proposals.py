@@ -243,40 +243,6 @@ async def test_last_manager_stays(hive: Hive, manager: Requester, user: Requeste
     assert "no manager left" in done.message
 
 
-@pytest.mark.parametrize("name", ["../x", "operator", "Scout", "", "a" * 10, "everyone", "x-"])
-async def test_bad_names(hive: Hive, manager: Requester, name: str) -> None:
-    with pytest.raises(Refused, match=r"name"):
-        await hive.submit_spawn(manager, name, "x")
-    assert not await hive.proposals()
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"limit.memory": "1G"}, "did you mean 'limits'"),
-        ({"limits.memory": "much"}, "is no size"),
-        ({"role": "manager"}, "cannot be set"),
-        ({"uid": "aaaaaaaaaaaa"}, "cannot be set"),
-        ({"../x": 1}, "is no key"),
-        ({"a.b.c": 1}, "is no key"),
-    ],
-)
-async def test_bad_settings(
-    hive: Hive, manager: Requester, settings: dict[str, object], said: str
-) -> None:
-    with pytest.raises(Refused, match=said):
-        await hive.submit_spawn(manager, "scout", "x", settings=settings)
-
-
-async def test_policy_bounds_are_those_of_the_base(hive: Hive, manager: Requester) -> None:
-    done = await hive.submit_spawn(
-        manager, "scout", "x", settings={"limits.memory": "64G", "network.mode": "host"}
-    )
-    assert done.state == "rejected"
-    assert "limits.memory = 64G is above 8G" in done.message
-    assert "network.mode = host" in done.message
-
-
 async def test_everything_comes_back_from_git_alone(
     hive: Hive, manager: Requester, layout: Layout
 ) -> None:
@@ -296,14 +262,3 @@ async def test_everything_comes_back_from_git_alone(
     finally:
         await again.close()
     assert isinstance(desired.agents["scout"], Valid)
-
-
-@pytest.mark.parametrize("name", ["x\nApproved-by: root", "\x1b[2J", "", "x" * 200])
-async def test_names_that_would_forge_a_trailer(hive: Hive, manager: Requester, name: str) -> None:
-    with pytest.raises(Refused, match="no name of a user"):
-        await hive.submit_spawn(Requester.user(name), "scout", "x")
-    done = await hive.submit_spawn(manager, "scout", "x")
-    digest = await digest_of(hive, done.n)
-    for by in (name, "policy/power@0", "policy/x"):
-        with pytest.raises(Refused):
-            await hive.approve(done.n, digest, by)

@@ -1,0 +1,55 @@
+"""Requests that are wrong in themselves: what the requester is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from hive_reconciler.git.errors import Refused
+from hive_reconciler.git.hive import Hive
+from hive_reconciler.model.proposal import Requester
+
+
+@pytest.mark.parametrize("name", ["../x", "operator", "Scout", "", "a" * 10, "everyone", "x-"])
+async def test_bad_names(hive: Hive, manager: Requester, name: str) -> None:
+    with pytest.raises(Refused, match=r"name"):
+        await hive.submit_spawn(manager, name, "x")
+    assert not await hive.proposals()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"limit.memory": "1G"}, "did you mean 'limits'"),
+        ({"limits.memory": "much"}, "is no size"),
+        ({"role": "manager"}, "cannot be set"),
+        ({"uid": "aaaaaaaaaaaa"}, "cannot be set"),
+        ({"../x": 1}, "is no key"),
+        ({"a.b.c": 1}, "is no key"),
+    ],
+)
+async def test_bad_settings(
+    hive: Hive, manager: Requester, settings: dict[str, object], said: str
+) -> None:
+    with pytest.raises(Refused, match=said):
+        await hive.submit_spawn(manager, "scout", "x", settings=settings)
+
+
+async def test_policy_bounds_are_those_of_the_base(hive: Hive, manager: Requester) -> None:
+    done = await hive.submit_spawn(
+        manager, "scout", "x", settings={"limits.memory": "64G", "network.mode": "host"}
+    )
+    assert done.state == "rejected"
+    assert "limits.memory = 64G is above 8G" in done.message
+    assert "network.mode = host" in done.message
+
+
+@pytest.mark.parametrize("name", ["x\nApproved-by: root", "\x1b[2J", "", "x" * 200])
+async def test_names_that_would_forge_a_trailer(hive: Hive, manager: Requester, name: str) -> None:
+    with pytest.raises(Refused, match="no name of a user"):
+        await hive.submit_spawn(Requester.user(name), "scout", "x")
+    done = await hive.submit_spawn(manager, "scout", "x")
+    effect = (await hive.proposal(done.n)).effect
+    assert effect is not None
+    for by in (name, "policy/power@0", "policy/x"):
+        with pytest.raises(Refused):
+            await hive.approve(done.n, effect.digest, by)
