@@ -140,6 +140,12 @@ def test_effect_is_a_function_and_sees_everything(
     assert effect_json(one)["digest"] == one.digest
 
 
+def test_a_difference_names_each_agent_once() -> None:
+    before, after = (of(valid(), valid(restarts=n)) for n in (1, 2))
+    assert "+ a: restarts 0 → 2" in difference(before, after)
+    assert "- a: restarts 0 → 1" in difference(before, after)
+
+
 texts = st.text(max_size=200)
 names = st.from_regex(r"[A-Za-z0-9_.@+/-]{1,20}", fullmatch=True)
 

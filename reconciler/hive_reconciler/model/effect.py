@@ -93,7 +93,7 @@ def effect_json(value: Effect) -> dict[str, Any]:
 def _lines(value: Effect) -> list[str]:
     return [
         *(f"{file.path} {file.old_oid or '-'} {file.new_oid or '-'}" for file in value.files),
-        *(f"{change.agent or 'swarm'}: {change.text}" for change in value.changes),
+        *(change.text for change in value.changes),
         *(f"{action.kind} {action.agent}: {action.reason}" for action in value.actions),
     ]
 
