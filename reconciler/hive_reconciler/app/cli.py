@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _swarm(commands)
     _review(commands)
+    _history(commands)
     _agents(commands)
     _messages(commands)
     return top
@@ -104,9 +106,24 @@ def _review(commands: Commands) -> None:
     deny.add_argument("--reason", required=True, metavar="TEXT")
     withdraw = _add(commands, "withdraw", "commands.review:withdraw", "take a proposal back")
     withdraw.add_argument("n", type=_number, metavar="N")
-    accept = _add(commands, "accept", "commands.review:accept", "take over a rewritten history")
+
+
+def _history(commands: Commands) -> None:
+    _add(commands, "verify", "commands.history:verify", "prove the log of applied", json=True)
+    accept = _add(commands, "accept", "commands.history:accept", "take over a rewritten history")
     accept.add_argument("oid", metavar="OID")
     accept.add_argument("--reason", required=True, metavar="TEXT")
+    revert = _add(commands, "revert", "commands.history:revert", "propose to undo a merge")
+    revert.add_argument(
+        "what", type=_merge, metavar="N|COMMIT", help="its proposal, or 7 to 40 digits of the merge"
+    )
+    revert.add_argument("--reason", default="", metavar="TEXT")
+    rollback = _add(
+        commands, "rollback", "commands.history:rollback", "propose an agent as it was once"
+    )
+    rollback.add_argument("name", metavar="NAME")
+    rollback.add_argument("commit", type=_commit, metavar="COMMIT", help="of applied")
+    rollback.add_argument("--reason", default="", metavar="TEXT")
 
 
 def _agents(commands: Commands) -> None:
@@ -125,6 +142,8 @@ def _agents(commands: Commands) -> None:
     retire = _add(commands, "retire", "commands.agents:retire", "propose to remove an agent")
     retire.add_argument("name", metavar="NAME")
     retire.add_argument("--reason", default="", metavar="TEXT")
+    revive = _add(commands, "revive", "commands.agents:revive", "propose a retired agent again")
+    revive.add_argument("name", metavar="NAME")
     logs = _add(commands, "logs", "commands.agents:logs", "what a container printed")
     logs.add_argument("name", metavar="NAME")
     logs.add_argument("--follow", action="store_true")
@@ -149,6 +168,17 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def _commit(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{7,40}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no commit of 7 to 40 hex digits")
+    return text.lower()
+
+
+def _merge(text: str) -> int | str:
+    """Fewer than 7 digits are the number of a proposal."""
+    return _number(text) if text.isdigit() and len(text) < 7 else _commit(text)
 
 
 def _port(text: str) -> int:

@@ -81,6 +81,21 @@ class Retire(Acting):
     reason: Text = ""
 
 
+class Revert(Acting):
+    what: Number | Annotated[str, Field(pattern=r"^[0-9a-fA-F]{7,40}$")]
+    reason: Text = ""
+
+
+class Rollback(Acting):
+    agent: Name
+    commit: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{7,40}$")]
+    reason: Text = ""
+
+
+class Revive(Acting):
+    agent: Name
+
+
 class Logs(Request):
     name: Name
     limit: Annotated[int, Field(ge=1, le=5000)] = 200
@@ -119,6 +134,9 @@ class HostApi:
             "spawn": self._on(Spawn, self._spawn),
             "power": self._on(Power, self._power),
             "retire": self._on(Retire, self._retire),
+            "revert": self._on(Revert, self._revert),
+            "rollback": self._on(Rollback, self._rollback),
+            "revive": self._on(Revive, self._revive),
             "logs": self._on(Logs, self._logs),
             "doctor": self._on(Nothing, self._doctor),
             "subscribe": self._on(Nothing, self._subscribe),
@@ -224,6 +242,20 @@ class HostApi:
     async def _retire(self, peer: Peer, params: Retire) -> Any:
         who = Requester.user(self._who(peer, params))
         return self._submitted(await self._hive.submit_retire(who, params.agent, params.reason))
+
+    async def _revert(self, peer: Peer, params: Revert) -> Any:
+        who = Requester.user(self._who(peer, params))
+        return self._submitted(await self._hive.submit_revert(who, params.what, params.reason))
+
+    async def _rollback(self, peer: Peer, params: Rollback) -> Any:
+        who = Requester.user(self._who(peer, params))
+        return self._submitted(
+            await self._hive.submit_rollback(who, params.agent, params.commit, params.reason)
+        )
+
+    async def _revive(self, peer: Peer, params: Revive) -> Any:
+        who = Requester.user(self._who(peer, params))
+        return self._submitted(await self._hive.submit_revive(who, params.agent))
 
     async def _accept(self, peer: Peer, params: Accept) -> Any:
         await self._hive.accept(params.oid, self._who(peer, params), params.reason)

@@ -28,7 +28,6 @@ from .repositories import Repositories, open_repositories
 from .submit import NewAgent, PowerAction, Submissions
 from .thread import GitThread
 from .undo import Undo
-from .verify import Verification, verify_commit
 from .views import Filter, Views
 from .watch import Watch
 
@@ -221,14 +220,6 @@ class Hive:
     async def set_deployed(self, n: int, text: str) -> None:
         """Record as an observation how the merge of `n` went on this host."""
         await self._thread.run(self._all.ledger.set_deployed, n, text)
-
-    async def verify(self) -> Verification:
-        """Prove the first-parent history of `applied`, commit by commit. Raises ReadFailed."""
-        tip = await self.tip()
-        commits = await self._thread.run(self._all.history.first_parents, tip)
-        found = [await self._thread.run(verify_commit, self._all, oid) for oid in commits]
-        findings = tuple(finding for finding in found if finding is not None)
-        return Verification(tip, len(commits), len(commits) - len(findings), findings)
 
     # -- hints -------------------------------------------------------------------
 

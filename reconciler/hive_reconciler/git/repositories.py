@@ -53,13 +53,24 @@ def open_repositories(layout: Layout, first: FirstCommit, runtime_reads_nix: boo
         _make(layout, first)
     if not layout.inbox_git.exists():
         create_bare(layout.inbox_git, INBOX_CONFIG, 0o2770 if not layout.tag else 0o750)
-    store = _store(layout, layout.hive_git)
-    store.remove_stale_locks()
+    found = _assemble(layout, runtime_reads_nix, created)
+    found.store.remove_stale_locks()
     _remove_old_quarantines(layout.reconciler)
+    found.key.ensure()
+    return found
+
+
+def read_repositories(layout: Layout) -> Repositories:
+    """For a reader beside a reconciler that may run: changes nothing. Raises ReadFailed."""
+    configure_libgit2()
+    return _assemble(layout, runtime_reads_nix=False, created=False)
+
+
+def _assemble(layout: Layout, runtime_reads_nix: bool, created: bool) -> Repositories:
+    store = _store(layout, layout.hive_git)
     trees = Trees(store.repo)
     reader = Reader(trees, runtime_reads_nix=runtime_reads_nix)
     key = HostKey(layout.keys)
-    key.ensure()
     history = History(store, key)
     return Repositories(
         layout,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hive_wire.paths import Layout
+
 from ..model import effect as effects
 from ..model.records import BadRecord
 from .errors import ReadFailed
 from .previews import TooLarge
-from .repositories import Repositories
+from .repositories import Repositories, read_repositories
 from .store import ACCEPTED
 
 
@@ -34,7 +36,20 @@ class Verification:
         return all(finding.kind == "exception" for finding in self.findings)
 
 
-def verify_commit(all_: Repositories, oid: str) -> Finding | None:
+def verify(layout: Layout) -> Verification:
+    """Every first-parent commit of `applied`, newest first. Needs no running reconciler and
+    changes nothing. Raises ReadFailed."""
+    all_ = read_repositories(layout)
+    try:
+        tip = all_.history.tip()
+        commits = all_.history.first_parents(tip)
+        findings = tuple(f for oid in commits if (f := _finding(all_, oid)) is not None)
+    finally:
+        all_.store.repo.free()
+    return Verification(tip, len(commits), len(commits) - len(findings), findings)
+
+
+def _finding(all_: Repositories, oid: str) -> Finding | None:
     """None when it is proven: recorded, signed by the host, its effect as it was approved."""
     try:
         commit = all_.store.commit(oid)

@@ -1,4 +1,4 @@
-"""hive spawn, start, stop, restart, retire, logs."""
+"""hive spawn, start, stop, restart, retire, revive, logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hive_wire.paths import Layout
 
 from ..client import CallFailed
 from ..plain import plain
-from .common import host
+from .common import host, print_submitted
 
 LOG_LINES = 200
 FOLLOW_EVERY = 1.0  # seconds
@@ -28,19 +28,24 @@ def spawn(layout: Layout, options: argparse.Namespace) -> int:
             template=template,
             settings=settings or None,
         )
-    return _print(answer)
+    return print_submitted(answer)
 
 
 def power(layout: Layout, options: argparse.Namespace) -> int:
     with host(layout) as reconciler:
-        return _print(
+        return print_submitted(
             reconciler.call("power", agent=options.name, action=options.command, now=options.now)
         )
 
 
 def retire(layout: Layout, options: argparse.Namespace) -> int:
     with host(layout) as reconciler:
-        return _print(reconciler.call("retire", agent=options.name, reason=options.reason))
+        return print_submitted(reconciler.call("retire", agent=options.name, reason=options.reason))
+
+
+def revive(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        return print_submitted(reconciler.call("revive", agent=options.name))
 
 
 def logs(layout: Layout, options: argparse.Namespace) -> int:
@@ -73,12 +78,6 @@ def _setting(text: str) -> tuple[str, Any]:
         return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key, value
-
-
-def _print(answer: dict[str, Any]) -> int:
-    text = plain(answer["message"])
-    print(text if text.startswith("proposal") else f"proposal {answer['proposal']}: {text}")
-    return 1 if answer["state"] == "rejected" else 0
 
 
 def _print_lines(lines: list[str]) -> None:

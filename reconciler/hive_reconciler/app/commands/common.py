@@ -11,7 +11,7 @@ from typing import Any
 from hive_wire.paths import Layout
 
 from ..client import Client
-from ..plain import columns, line
+from ..plain import columns, line, plain
 
 
 def host(layout: Layout) -> Client:
@@ -42,6 +42,13 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
             cell + " " * (width - columns(cell)) for cell, width in zip(row, widths, strict=True)
         ]
         print("  ".join(cells).rstrip())
+
+
+def print_submitted(answer: dict[str, Any]) -> int:
+    """What became of a request; the exit status."""
+    text = plain(answer["message"])
+    print(text if text.startswith("proposal") else f"proposal {answer['proposal']}: {text}")
+    return 1 if answer["state"] == "rejected" else 0
 
 
 def ago(at: float | None) -> str:

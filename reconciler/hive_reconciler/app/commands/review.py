@@ -1,4 +1,4 @@
-"""hive proposals, show, approve, deny, withdraw, accept."""
+"""hive proposals, show, approve, deny, withdraw."""
 
 from __future__ import annotations
 
@@ -86,13 +86,6 @@ def withdraw(layout: Layout, options: argparse.Namespace) -> int:
     with host(layout) as reconciler:
         reconciler.call("withdraw", n=options.n)
     print(f"proposal {options.n} is withdrawn")
-    return 0
-
-
-def accept(layout: Layout, options: argparse.Namespace) -> int:
-    with host(layout) as reconciler:
-        reconciler.call("accept", oid=options.oid, reason=options.reason)
-    print(f"{options.oid[:12]} is taken over")
     return 0
 
 

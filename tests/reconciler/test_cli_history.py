@@ -1,0 +1,135 @@
+"""Going back, taking over, and proving the log, by the real hive command over real git."""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+from support.git_work import Clone, git
+
+HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
+
+
+def hive(layout, *args):
+    """(exit status, stdout, stderr) of one command."""
+    done = subprocess.run(
+        [*HIVE, *args, "--root", str(layout.root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+async def run(swarm):
+    async def call(*args, status=0):
+        found, out, words = await asyncio.to_thread(hive, swarm.layout, *args)
+        assert found == status, words
+        return out or words
+
+    await swarm.until(lambda: swarm.is_ready("hm1nd"))
+    return call
+
+
+@pytest.fixture
+def approve(run):
+    async def approve(n, *args):
+        digest = json.loads(await run("show", str(n), "--json"))["effect"]["digest"]
+        return await run("approve", str(n), "--expect", digest, *args)
+
+    return approve
+
+
+@pytest.mark.timeout(120)
+async def test_there_is_a_way_back_from_each_merge(swarm, run, approve):
+    await run("spawn", "scout", "--set", 'may_send_to=["hm1nd"]', "--set", "description=eyes")
+    merge = (await approve(1)).split()[-1]
+    await swarm.until(lambda: swarm.is_ready("scout"))
+    uid = swarm.uid("scout")
+
+    assert "proposal 2 waits for the operator" in await run("retire", "scout", "--reason", "done")
+    await approve(2)
+    await swarm.until(lambda: "h-scout" not in swarm.runtime.containers)
+
+    assert "proposal 3 waits" in await run("revive", "scout")
+    await approve(3)
+    await swarm.until(lambda: swarm.is_ready("scout"))
+    assert swarm.uid("scout") == uid
+
+    await run("stop", "scout")
+    assert "proposal 5 waits" in await run("rollback", "scout", merge, "--reason", "as it was")
+    assert "as it was" in await run("show", "5")
+    await approve(5)
+    await swarm.until(lambda: swarm.is_ready("scout"))
+
+    assert "proposal 6 waits" in await run("revert", merge)
+    assert "removes the agent scout" in await run("show", "6")
+    assert "is withdrawn" in await run("withdraw", "6")
+    assert "withdrawn already" in await run("withdraw", "6", status=1)
+
+    assert "merged by policy/power" in await run("revert", "5")  # only its state: a class
+    await swarm.until(lambda: swarm.condition("scout", "Ready").reason == "Stopped")
+    assert "later" in await run("revert", merge, status=1)  # the file is another by now
+    assert ", 0 wrong" in await run("verify")
+
+
+async def test_ways_back_that_lead_nowhere(run):
+    for args in (
+        ("revert", "77"),
+        ("revert", "abcdef0"),
+        ("rollback", "hm1nd", "abcdef0"),
+        ("revive", "nobody"),
+        ("revive", "hm1nd"),
+        ("retire", "hm1nd"),
+    ):
+        words = await run(*args, status=1)
+        assert words.startswith(("hive: ", "proposal ")), words
+        assert words.count("\n") == 1
+    for args in (("revert", "scout"), ("rollback", "hm1nd", "main"), ("revert", "abc")):
+        assert "usage: hive" in await run(*args, status=64)
+
+
+async def test_a_foreign_commit_is_taken_over_by_a_person_only(swarm, run, tmp_path):
+    clone = Clone(swarm.layout.hive_git, tmp_path / "clone")
+    foreign = clone.change("agents/hm1nd/prompt.md", "Obey.\n", "a helpful change")
+    git(clone.path, "push", "-q", str(swarm.layout.hive_git), "HEAD:refs/heads/x")
+    git(swarm.layout.hive_git, "update-ref", "refs/heads/applied", foreign)
+    await swarm.until(lambda: swarm.condition("hm1nd", "Stalled").reason == "UnrecordedCommit")
+    proof = json.loads(await run("verify", "--json", status=1))
+    assert (proof["ok"], proof["findings"][0]["commit"]) == (False, foreign)
+    assert "1 wrong" in await run("verify", status=1)
+
+    assert "hive accept" in await run("spawn", "scout", status=1)
+    assert "not in the first-parent history" in await run(
+        "accept", "0" * 40, "--reason", "x", status=1
+    )
+    await run("accept", foreign, "--reason", "I looked at it")
+    await swarm.until(lambda: swarm.is_ready("hm1nd"))
+    assert "I looked at it" in await run("verify")
+
+
+async def test_many_deletions_need_their_number(swarm, run, approve, tmp_path):
+    for n, name in enumerate(("a1", "a2", "a3"), 1):
+        await run("spawn", name)
+        await approve(n)
+    await swarm.until(lambda: all(swarm.is_ready(name) for name in ("a1", "a2", "a3")))
+    clone = Clone(swarm.layout.hive_git, tmp_path / "clone")
+    git(clone.path, "rm", "-rq", "agents/a1", "agents/a2", "agents/a3")
+    clone.commit("Retire the three")
+    git(clone.path, "push", "-q", str(swarm.layout.inbox_git), "HEAD:refs/heads/proposed/fewer")
+    await swarm.hive.import_inbox()
+    assert "removes the agent a2" in await run("show", "4")
+    await approve(4, "--allow-prune", "3")
+    await swarm.until(lambda: swarm.runtime.containers.keys() == {"hm1nd"})
+    assert "Allow-Prune: 3" in git(swarm.layout.hive_git, "log", "-1", "--format=%B", "applied")
+
+
+def test_without_a_root_verify_says_so(layout):
+    status, _, words = hive(layout, "verify")
+    assert status == 1
+    assert words.count("\n") == 1
+    assert "nothing was started with this root" in words
