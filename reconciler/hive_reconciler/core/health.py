@@ -30,13 +30,13 @@ class Facts:
     blocked: Blocked | None
     doing: tuple[str, str] | None  # reason and message of the operation under way
     swarm_stalled: tuple[str, str] | None  # what stops the whole swarm, if anything
-    suspended: str | None
+    suspended: tuple[str, str] | None  # reason and message
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
     found = [_ready(facts), _reconciling(facts), _stalled(facts), _healthy(facts)]
     if facts.suspended is not None:
-        found.append(Condition(Type.SUSPENDED, "True", "ShuttingDown", facts.suspended))
+        found.append(Condition(Type.SUSPENDED, "True", *facts.suspended))
     return tuple(found)
 
 
@@ -63,6 +63,8 @@ def _reconciling(facts: Facts) -> Condition:
     if facts.action is not None:
         words = f"{facts.action.kind.value}: {facts.action.reason}"
         return Condition(Type.RECONCILING, "True", "Planned", words)
+    if facts.blocked is not None and facts.blocked.reason == "Suspended":
+        return Condition(Type.RECONCILING, "False", "Suspended", facts.blocked.message)
     if facts.blocked is not None and facts.blocked.until is not None:
         return Condition(Type.RECONCILING, "True", "Retrying", facts.blocked.message)
     if facts.seen is not None and facts.seen.phase in (Phase.STARTING, Phase.STOPPING):
@@ -75,6 +77,8 @@ def _stalled(facts: Facts) -> Condition:
     if facts.swarm_stalled is not None:
         return Condition(Type.STALLED, "True", *facts.swarm_stalled)
     blocked = facts.blocked
+    if blocked is not None and blocked.reason == "Suspended":
+        return Condition(Type.STALLED, "False", "Suspended", "")
     if blocked is not None and (blocked.until is None or blocked.reason in _FINAL):
         return Condition(Type.STALLED, "True", blocked.reason, blocked.message[:MESSAGE_MAX])
     return Condition(Type.STALLED, "False", "Going", "")

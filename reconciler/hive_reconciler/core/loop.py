@@ -25,6 +25,7 @@ from .containers import Toolchain
 from .drain import Drain
 from .files import Owners
 from .gateway import Gateway
+from .keeping import Keeper
 from .operations import NOW_GRACE, Operation, Operations, Wanted
 from .outcomes import Crash, Outcomes
 from .picture import FRESH, Picture
@@ -61,6 +62,7 @@ class Reconciler:
         self.broker = Broker(layout, self.wake)
         self.gateway = Gateway(layout)
         self.outcomes = Outcomes(hive, self.broker, layout.reconciler / TOLD)
+        self.keeper = Keeper(layout, self.picture)
         self._find_toolchain = find_toolchain
         self._on_change = on_change
         self._operations = Operations(
@@ -102,9 +104,11 @@ class Reconciler:
         """One pass. Begins actions and does not wait for them. None when nothing could be read."""
         picture = self.picture
         async with self._round_lock:
+            await self.keeper.open()
             fresh = await self._look()
             if fresh:
                 self._remember()
+                await self.keeper.keep()
                 picture.plan = picture.dry_run()
                 if picture.suspended is None:
                     await self._steer(picture.plan)
@@ -175,6 +179,7 @@ class Reconciler:
         assert picture.desired is not None
         now = time.time()
         picture.memory = picture.recalled(picture.desired)
+        self.keeper.forget(self._unsettled())
         for uid, memory in picture.memory.items():
             if uid in self._unsettled():
                 continue
@@ -208,6 +213,8 @@ class Reconciler:
         picture = self.picture
         assert picture.desired is not None
         known = registry(picture.desired, Memory(picture.memory))
+        # Broker and gateway bind when they are told, so the directories come first.
+        await asyncio.to_thread(self._operations.make_rooms, [a.uid for a in known.agents])
         try:
             await self.broker.publish(known)
             await self.gateway.publish(known)

@@ -33,6 +33,8 @@ class Picture:
     statuses: dict[str, AgentStatus] | None = None  # None while the broker is away
     memory: dict[str, AgentMemory] = field(default_factory=dict)
     may_destroy: frozenset[str] = frozenset()
+    suspensions: Mapping[str, str] = field(default_factory=dict)  # by uid, "*" for all
+    ports: Mapping[str, int] = field(default_factory=dict)
     plan: Plan | None = None
     conditions: dict[str, tuple[Condition, ...]] = field(default_factory=dict)
     stalled: tuple[str, str] | None = None  # reason and message, for the whole swarm
@@ -60,7 +62,7 @@ class Picture:
         if desired is None or self.toolchain is None:
             why = ": ".join(self.stalled) if self.stalled else "the first round is under way"
             raise RpcError(UNAVAILABLE, f"nothing was read yet: {why}")
-        memory = Memory(self.recalled(desired), self.may_destroy)
+        memory = Memory(self.recalled(desired), self.may_destroy, self.suspensions)
         return planner.plan(desired, self.observed, memory, self.toolchain, time.time())
 
     def recalled(self, desired: Desired) -> dict[str, AgentMemory]:
@@ -94,10 +96,16 @@ class Picture:
                 blocked=next((b for b in blocked if b.agent == name), None),
                 doing=(operation.reason, operation.message) if operation else None,
                 swarm_stalled=self.stalled,
-                suspended=self.suspended,
+                suspended=self._suspended(uid),
             )
             found[name] = evolve(self.conditions.get(name, ()), health.conditions(facts), now)
         self.conditions = found
+
+    def _suspended(self, uid: str) -> tuple[str, str] | None:
+        if self.suspended is not None:
+            return "ShuttingDown", self.suspended
+        words = self.suspensions.get(uid) or self.suspensions.get("*")
+        return None if words is None else ("Suspended", words)
 
     def standing(self, unsettled: frozenset[str]) -> Standing | None:
         """How far the applied commit is reached; `unsettled` uids are not looked at."""

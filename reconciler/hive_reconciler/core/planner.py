@@ -12,6 +12,7 @@ from ..model.memory import AgentMemory, Memory
 from ..model.plan import Action, Blocked, Kind, Plan
 from ..runtime.base import Observed, Phase
 from .containers import Toolchain, restart_key
+from .recall import waits
 
 PRUNE_FLOOR = 2  # deletions that never need a word
 PRUNE_SHARE = 0.2
@@ -53,12 +54,22 @@ def plan(
     steps = [_destroy(o, memory, now) for o in gone if o.uid in allowed]
     agents.sort(key=lambda a: (a.valid.spec.role != "manager", a.name))
     steps += [_step(agent, toolchain, now) for agent in agents]
-    for step in steps:
+    for step in (_unless_suspended(step, memory) for step in steps):
         if isinstance(step, Action):
             actions.append(step)
         elif step is not None:
             blocked.append(step)
     return Plan(desired.commit, tuple(actions), tuple(blocked))
+
+
+def _unless_suspended(step: Action | Blocked | None, memory: Memory) -> Action | Blocked | None:
+    if not isinstance(step, Action) or step.kind is Kind.ADOPT:
+        return step
+    words = memory.suspension(step.uid)
+    if words is None:
+        return step
+    message = f"{words}; without that: {step.kind.value}"
+    return Blocked(step.agent, step.uid, "Suspended", message)
 
 
 def by_uid(observed: Iterable[Observed]) -> dict[str, Observed]:
@@ -197,7 +208,7 @@ def _hindrance(agent: _Agent, toolchain: Toolchain, now: float) -> Blocked | Non
         return Blocked(agent.name, agent.uid, memory.failure.reason, memory.failure.message)
     if cooling := _cooling(agent.name, agent.uid, memory, now):
         return cooling
-    if memory.crash_retry_at > now:
+    if waits(memory.crash_retry_at, now):
         message = f"it ended by itself {len(memory.crashes)} times in 10 minutes"
         return Blocked(agent.name, agent.uid, "CrashLoop", message, memory.crash_retry_at)
     return None
@@ -205,7 +216,7 @@ def _hindrance(agent: _Agent, toolchain: Toolchain, now: float) -> Blocked | Non
 
 def _cooling(name: str, uid: str, memory: AgentMemory, now: float) -> Blocked | None:
     """An action failed a moment ago: not at once again."""
-    if memory.failure is None or memory.retry_at <= now:
+    if memory.failure is None or not waits(memory.retry_at, now):
         return None
     return Blocked(name, uid, memory.failure.reason, memory.failure.message, memory.retry_at)
 

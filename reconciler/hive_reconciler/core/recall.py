@@ -14,7 +14,14 @@ CRASH_WINDOW = 600.0
 QUARANTINE_AFTER = 5
 HEALTHY_AFTER = 600.0
 
+LONGEST_WAIT = LAST_RETRY * 1.25
+
 _GONE = (Phase.STOPPED, Phase.BROKEN)
+
+
+def waits(due: float, now: float) -> bool:
+    """Whether `due` is still to come. One further off than any delay is from before a clock jump."""
+    return now < due <= now + LONGEST_WAIT
 
 
 def wanted(memory: AgentMemory, name: str, entry: Valid) -> AgentMemory:

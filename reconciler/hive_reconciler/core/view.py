@@ -22,7 +22,7 @@ def status(reconciler: Reconciler) -> dict[str, Any]:
         "applied": desired.commit if desired is not None else None,
         "at": picture.at,
         "stale": _stale(picture),
-        "suspended": picture.suspended,
+        "suspended": picture.suspended or picture.suspensions.get("*"),
         "agents": [] if desired is None else _agents(picture),
     }
 
@@ -78,7 +78,7 @@ def _agent(picture: Picture, name: str, entry: Entry, uid: str | None) -> dict[s
         "running_revision": running,
         "in_sync": isinstance(entry, Valid) and running == wanted,
         "conditions": [c.as_json() for c in picture.conditions.get(name, ())],
-        "web_port": None,
+        "web_port": picture.ports.get(uid or ""),
         "tasks": seen.tasks if seen is not None else None,
         "memory": seen.memory if seen is not None else None,
     }

@@ -41,3 +41,7 @@ class Memory:
 
     agents: Mapping[str, AgentMemory] = field(default_factory=dict)
     may_destroy: frozenset[str] = frozenset()
+    suspended: Mapping[str, str] = field(default_factory=dict)  # by uid, "*" for all: who and why
+
+    def suspension(self, uid: str) -> str | None:
+        return self.suspended.get(uid) or self.suspended.get("*")

@@ -1,0 +1,68 @@
+"""What of the picture outlives the process: memory, suspensions, ports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from hive_wire.paths import Layout
+
+from .memory_file import Kept, MemoryFile
+from .picture import Picture
+from .ports import Ports
+from .suspensions import SWARM, Suspension, Suspensions
+
+log = logging.getLogger(__name__)
+
+MEMORY, SUSPENDED = "memory.json", "suspended.json"
+
+
+class Keeper:
+    """All of it may be deleted: then it is observed anew, and nobody is suspended."""
+
+    def __init__(self, layout: Layout, picture: Picture) -> None:
+        self._picture = picture
+        self._memory = MemoryFile(layout.reconciler / MEMORY)
+        self._suspensions = Suspensions(layout.reconciler / SUSPENDED)
+        self._ports = Ports(layout)
+        self._opened = False
+
+    async def open(self) -> None:
+        """Fill the picture with what a former process left; once."""
+        if self._opened:
+            return
+        kept = await asyncio.to_thread(self._memory.load)
+        await asyncio.to_thread(self._suspensions.load)
+        self._picture.memory.update(kept.agents)
+        self._picture.may_destroy = kept.may_destroy
+        self._picture.suspensions = self._suspensions.words()
+        self._opened = True
+
+    async def keep(self) -> None:
+        """Store memory and ports. What cannot be stored is only forgotten at a restart."""
+        picture = self._picture
+        kept = Kept(dict(picture.memory), picture.may_destroy)
+        agents = {uid: (name, valid.spec.role) for uid, (name, valid) in picture.usable().items()}
+        try:
+            await asyncio.to_thread(self._memory.save, kept)
+            picture.ports = await asyncio.to_thread(self._ports.of, agents)
+        except OSError as error:
+            log.warning("memory and ports are not stored: %s", error)
+
+    def forget(self, unsettled: frozenset[str]) -> None:
+        """Nothing is remembered of agents that are neither wanted nor seen nor under way."""
+        picture = self._picture
+        usable = picture.usable().keys()
+        kept = usable | {o.uid for o in picture.observed} | unsettled
+        picture.memory = {uid: m for uid, m in picture.memory.items() if uid in kept}
+        picture.may_destroy = (picture.may_destroy & kept) - usable
+
+    async def suspend(self, uid: str | None, suspension: Suspension | None) -> bool:
+        """Take one agent or all (None) out of the loop; back in with no suspension.
+
+        False when there was nothing to resume. Raises OSError.
+        """
+        await self.open()
+        done = await asyncio.to_thread(self._suspensions.set, uid or SWARM, suspension)
+        self._picture.suspensions = self._suspensions.words()
+        return done
