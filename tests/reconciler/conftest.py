@@ -8,6 +8,7 @@ from hive_reconciler.app.host_api import HostApi
 from hive_reconciler.app.requests_api import RequestsApi
 from hive_reconciler.core.containers import Toolchain
 from hive_reconciler.core.files import Owners, make_run
+from hive_reconciler.core.inbox import Inbox
 from hive_reconciler.core.loop import Reconciler
 from hive_reconciler.git.first import FirstCommit
 from hive_reconciler.git.hive import Hive
@@ -44,6 +45,7 @@ class Swarm:
         )
         self.host_api = HostApi(self.core)
         requests = RequestsApi(self.core, self.host_api.moved)
+        inbox = Inbox(self.hive, self.layout.inbox_git, self.host_api.moved)
         self._servers = [
             await listen(
                 self.layout.host_sock,
@@ -53,7 +55,7 @@ class Swarm:
         ]
         self._tasks = [
             asyncio.create_task(part.run())
-            for part in (self.core.broker, self.core.gateway, self.core)
+            for part in (self.core.broker, self.core.gateway, self.core, inbox)
         ]
         self.host = await connect(self.layout.host_sock)
         self.requests = await connect(self.layout.requests_sock)

@@ -121,11 +121,35 @@ async def test_many_deletions_need_their_number(swarm, run, approve, tmp_path):
     git(clone.path, "rm", "-rq", "agents/a1", "agents/a2", "agents/a3")
     clone.commit("Retire the three")
     git(clone.path, "push", "-q", str(swarm.layout.inbox_git), "HEAD:refs/heads/proposed/fewer")
-    await swarm.hive.import_inbox()
+    async with asyncio.timeout(20):
+        while "Retire the three" not in await run("proposals"):
+            pass
     assert "removes the agent a2" in await run("show", "4")
     await approve(4, "--allow-prune", "3")
     await swarm.until(lambda: swarm.runtime.containers.keys() == {"hm1nd"})
     assert "Allow-Prune: 3" in git(swarm.layout.hive_git, "log", "-1", "--format=%B", "applied")
+
+
+async def test_hooks_of_the_inbox_do_not_run(swarm, run, tmp_path):
+    """Whoever may push may write hooks, and git of the reconciler meets them."""
+    hooks = swarm.layout.inbox_git / "hooks"
+    hooks.mkdir(exist_ok=True)
+    for name in ("pre-receive", "post-update", "reference-transaction", "fsmonitor-watchman"):
+        (hooks / name).write_text(f"#!/bin/sh\nid -u > {tmp_path}/ran-$$\n")
+        (hooks / name).chmod(0o755)
+    for key in ("core.fsmonitor", "uploadpack.packObjectsHook", "core.sshCommand"):
+        git(swarm.layout.inbox_git, "config", key, str(hooks / "fsmonitor-watchman"))
+    clone = Clone(swarm.layout.hive_git, tmp_path / "clone")
+    oid = clone.change("agents/hm1nd/prompt.md", "Be brief.\n", "Shorter")
+    pack = clone.pack(oid, ())  # brought in without a push, so that only we could run a hook
+    git(swarm.layout.inbox_git, "index-pack", "--stdin", "--strict", stdin=pack)
+    ref = swarm.layout.inbox_git / "refs/heads/proposed/brief"
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text(f"{oid}\n")
+    async with asyncio.timeout(20):
+        while "Shorter" not in await run("proposals"):
+            pass
+    assert not list(tmp_path.glob("ran-*"))
 
 
 def test_without_a_root_verify_says_so(layout):

@@ -16,6 +16,7 @@ from hive_wire.jsonrpc import Peer, listen
 from hive_wire.paths import Layout, UnsafeDirectory
 
 from ..core.files import HIVE_GROUP, Owners, make_run
+from ..core.inbox import Inbox
 from ..core.loop import Reconciler
 from ..core.toolchain import ToolchainFinder
 from ..git.errors import HiveError
@@ -80,6 +81,7 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
     )
     host = HostApi(reconciler)
     requests = RequestsApi(reconciler, host.moved)
+    inbox = Inbox(hive, layout.inbox_git, host.moved)
     host_server = await listen(
         layout.host_sock, lambda: Peer(host.handlers(), on_close=host.closed), mode=0o660
     )
@@ -94,6 +96,7 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
             tasks.create_task(reconciler.broker.run()),
             tasks.create_task(reconciler.gateway.run()),
             tasks.create_task(reconciler.run()),
+            tasks.create_task(inbox.run()),
         ]
         await stop.wait()
         log.info("stopping; containers go on")
