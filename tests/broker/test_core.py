@@ -10,8 +10,8 @@ from hive_broker.core.addressing import Unaddressable, check_body, preview, reci
 from hive_broker.core.budget import DAY, HOUR, Spending, price
 from hive_broker.core.calls import Call, CallLog, digest_of, turn_of
 from hive_broker.core.clock import Clock
+from hive_broker.core.delivery import Turn
 from hive_broker.core.gate import Gate, Refused
-from hive_broker.core.mailbox import Turn
 from hive_broker.core.questions import Question, Unanswerable
 from hive_broker.core.reminders import BadTime, Reminder, parse_at, parse_every, parse_span
 from hive_wire.protocol import MAX_BODY, Usage

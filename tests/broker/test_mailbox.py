@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hive_broker.core.mailbox import MAX_COUNTED, Delivery, Ending, Mailbox, Turn, Verdict
+from hive_broker.core.delivery import Delivery, Ending, Turn, Verdict
+from hive_broker.core.mailbox import MAX_COUNTED, Mailbox
 
 
 @dataclass

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from support.broker_rig import agent, connected, rig, until
+from support.broker_rig import Harness, Tools, agent, connected, rig, until
 
 from hive_broker.server import serving
 from hive_wire.paths import Layout
@@ -115,6 +115,19 @@ async def test_who_never_reads_is_dropped(tmp_path):
         await hive.ask("status")
 
 
+async def test_idle_connections_of_one_agent_end_the_oldest(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout = await hive.harness(A)
+        path = hive.layout.agent_run(A) / "harness.sock"
+        idle = [await connected(path) for _ in range(40)]
+        await until(lambda: sum(peer.closed.is_set() for peer in idle) >= 24, "closed")
+        await hive.ask("send", to="scout", body="x", by="ann")
+        await scout.granted()  # the one that said hello is not touched
+        for peer in idle:
+            peer.close()
+
+
 async def test_one_harness_after_another(tmp_path):
     """Connections come and go; each hello takes over from the last."""
     async with rig(tmp_path) as hive:
@@ -129,8 +142,6 @@ async def test_one_harness_after_another(tmp_path):
 
 async def test_nothing_blocks_the_loop(tmp_path):
     """The whole broker in this loop, where the detector of blocking calls watches."""
-    from support.broker_rig import Harness, Tools
-
     layout = Layout.of(tmp_path)
     async with serving(layout):
         host = await connected(layout.broker_sock)

@@ -270,7 +270,7 @@ def test_what_was_acknowledged_is_there_after_kill_9(tmp_path, lines: int):
 def test_statements_name_columns_that_exist(tmp_path):
     """Every change is tried on a real schema; the numbers are nonsense."""
     from hive_broker.core.calls import Call
-    from hive_broker.core.mailbox import Delivery, Turn
+    from hive_broker.core.delivery import Delivery, Turn
     from hive_broker.core.questions import Question
     from hive_broker.core.reminders import Reminder
     from hive_wire.protocol import TurnEnd, Usage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 
@@ -60,6 +61,24 @@ async def test_a_result_the_engine_never_got_answers_the_repeated_call(tmp_path)
         assert await bodies(hive) == ["go", "handed", "not handed", "not handed", "handed"]
 
 
+@pytest.mark.parametrize(
+    ("cause", "again"), [("restarted", False), ("engine_crash", False), ("overloaded", True)]
+)
+async def test_a_blind_retry_repeats_without_effect(tmp_path, cause, again):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "cook"))
+        scout, tools = await hive.harness(A), await hive.tools(A)
+        await hive.ask("send", to="scout", body="go", by="ann")
+        turn = (await scout.granted())["turn"]
+        first = await tools.call("send", f"{turn}:1", to="cook", body="soup")
+        await scout.end(turn, "failed", cause=cause, retry_at=time.time())
+        turn = (await scout.granted())["turn"]
+        second = await tools.call("send", f"{turn}:1", to="cook", body="soup")
+        assert (second != first) is again
+        third = await tools.call("send", f"{turn}:2", to="cook", body="soup")
+        assert third not in (first, second)
+
+
 async def test_a_fresh_session_repeats_without_effect(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"), agent(B, "cook"))
@@ -101,10 +120,29 @@ async def test_errors_say_what_to_do(tmp_path):
             await tools.call("request_spawn", name="x", description="")
         with pytest.raises(ToolFailed, match="no turn runs"):
             await tools.call("recv")
-        events = (await hive.ask("events", kinds=["tool"], after=0))["events"]
-        assert [(e["data"]["name"], e["data"]["ok"]) for e in events] == [
-            ("send", False), ("send", False), ("recv", False),
-        ]  # fmt: skip
+        expected = [("send", False), ("send", False), ("recv", False)]
+        await until(lambda: _used(hive, expected), "the tools' events")
+
+
+async def _used(hive, expected: list[tuple[str, bool]]) -> bool:
+    events = (await hive.ask("events", kinds=["tool"], after=0))["events"]
+    return [(e["data"]["name"], e["data"]["ok"]) for e in events] == expected
+
+
+async def test_a_flood_of_calls_is_an_error(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "cook"))
+        scout = await hive.harness(A)
+        await hive.ask("send", to="scout", body="go", by="ann")
+        await scout.granted()
+        tools, cook = await hive.tools(A), await hive.tools(B)
+        for n in range(100):
+            params = {"name": "recv", "arguments": {"wait_seconds": 30}}
+            ask = {"jsonrpc": "2.0", "id": 1000 + n, "method": "tools/call", "params": params}
+            tools.writer.write(json.dumps(ask).encode() + b"\n")
+        with pytest.raises(ToolFailed, match="64 calls run already"):
+            await tools.call("ask_operator", question="?")
+        await cook.call("ask_operator", question="?")  # another agent is not touched
 
 
 # -- recv ----------------------------------------------------------------------------

@@ -277,6 +277,22 @@ async def test_a_fence_outlives_everything_but_a_new_boot(tmp_path):
         assert (await hive.ask("fences"))["uids"] == []
 
 
+async def test_a_fence_waits_for_a_harness_that_may_still_work(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "never"))
+        scout = await hive.harness(A)
+        await hive.kill()  # what it granted last may not be on disk
+        await hive.start()
+        assert (await hive.ask("hold", uid=A, token="t", ttl=30))["known"] is False
+        with pytest.raises(RpcError, match="may run"):
+            await hive.ask("fence", uid=A, token="t")
+        await scout.hello()
+        await hive.ask("hold", uid=A, token="t", ttl=30)
+        await hive.ask("fence", uid=A, token="t")
+        await hive.ask("hold", uid=B, token="t", ttl=30)
+        await hive.ask("fence", uid=B, token="t")  # it never said hello at all
+
+
 async def test_unfence_delivers_again(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"))

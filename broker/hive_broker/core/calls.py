@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .mailbox import Turn
+from .delivery import Turn
 
 
 @dataclass(frozen=True, slots=True)

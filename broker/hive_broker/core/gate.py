@@ -48,7 +48,7 @@ class Gate:
         if self._hold is None or self._hold.token != token or self._hold.until <= now:
             raise Refused("the hold is not live: take it again, then fence")
         if busy:
-            raise Refused("a turn runs: wait for its end, then fence")
+            raise Refused("a turn runs, or may run: wait for its end, then fence")
 
     def new_boot(self) -> None:
         """A new harness is there: whoever wanted the old one stopped has got that."""

@@ -18,18 +18,27 @@ from ..store.rows import STREAM_KINDS, NewEvent, Unit
 from . import params as p
 
 ROW_BYTES = 256 << 10
+MOST_CONNECTIONS = 16
 OWN_KINDS = STREAM_KINDS | {"gap"}  # all that a harness may put into the history
 
 
 class HarnessApi:
-    """The handlers of one agent's socket. `peer.context` is not trusted: the socket says who."""
+    """The handlers of one agent's socket: the socket says who speaks, nothing else does."""
 
     def __init__(self, app: App, uid: str) -> None:
         self._app = app
         self._uid = uid
+        self._peers: dict[Peer, None] = {}  # oldest first
 
     def peer(self) -> Peer:
-        return Peer(self.handlers(), on_close=self._closed)
+        """A new connection; of too many, the oldest that says nothing ends."""
+        if len(self._peers) >= MOST_CONNECTIONS:
+            agent = self._app.broker.agents.get(self._uid)
+            current = None if agent is None else agent.peer
+            next(peer for peer in self._peers if peer is not current).close()
+        peer = Peer(self.handlers(), on_close=self._closed)
+        self._peers[peer] = None
+        return peer
 
     def handlers(self) -> Handlers:
         return {
@@ -101,6 +110,7 @@ class HarnessApi:
         return agent
 
     def _closed(self, peer: Peer) -> None:
+        self._peers.pop(peer, None)
         agent = self._app.broker.agents.get(self._uid)
         if agent is not None:
             self._app.turns.lost(agent, peer)

@@ -153,6 +153,8 @@ class HostApi:
     # -- people at the controls --------------------------------------------------
 
     async def _pause(self, _: Peer, call: p.Pause) -> dict[str, Any]:
+        if call.uid is not None:
+            self._app.broker.agent(call.uid)
         await self._app.stops.pause(call.uid, call.by, call.reason)
         return {}
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hive_wire.jsonrpc import CONFLICT, INVALID_PARAMS, NOT_FOUND, RpcError
+from hive_wire.jsonrpc import BUSY, CONFLICT, INVALID_PARAMS, NOT_FOUND, RpcError
 
 from ..core.calls import Call, digest_of, turn_of
-from ..core.mailbox import Turn
+from ..core.delivery import Turn
 from ..service.agent import Agent
 from ..service.app import App
 from ..service.post import Along
@@ -20,6 +20,8 @@ from ..store.rows import NewEvent, Unit
 from . import tools as t
 from .params import problems
 from .work import Work
+
+MOST_AT_ONCE = 64  # calls of one agent
 
 
 class Toolbox:
@@ -30,6 +32,7 @@ class Toolbox:
         self._work = Work(app)
         self._uid = uid
         self._unnamed = itertools.count(1)
+        self._busy = 0
 
     def offered(self) -> list[t.Tool]:
         return t.offered(manager=self._broker.agent(self._uid).record.role == "manager")
@@ -44,11 +47,16 @@ class Toolbox:
         if tool is None or tool not in self.offered():
             names = ", ".join(known.name for known in self.offered())
             raise RpcError(NOT_FOUND, f"you have no tool {name[:60]!r}; you have: {names}")
+        if self._busy >= MOST_AT_ONCE:
+            raise RpcError(BUSY, f"{MOST_AT_ONCE} calls run already; wait for their answers")
+        self._busy += 1
         try:
             return await self._call(agent, tool, arguments, call)
         except RpcError:
             self._broker.record(self._used(agent, tool, call, ok=False))
             raise
+        finally:
+            self._busy -= 1
 
     # -- inside ------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import orjson
 from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
 
 from ..core.addressing import Unaddressable, check_body
-from ..core.mailbox import Turn
+from ..core.delivery import Turn
 from ..core.reminders import BadTime, Reminder, parse_at, parse_every
 from ..service.agent import Agent
 from ..service.app import App

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import sqlite3
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,8 @@ from .history import History
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+RETRY_SECONDS = 5
+CLOSING_SECONDS = 3
 EVERYWHERE = "*"  # the scope of a pause of all
 
 
@@ -87,7 +89,9 @@ class Broker:
     async def close(self) -> None:
         self.alarms.close()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
+            await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
+            for task in self._tasks:
+                task.cancel()
         await self.writer.close()
         await self.history.close()
         await self.reader.close()
@@ -173,6 +177,21 @@ class Broker:
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside; what goes wrong in it is logged."""
         self.start(work).add_done_callback(_log_failure)
+
+    def spawn_until_stored(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` beside, and again every few seconds while the disk refuses it."""
+
+        async def insist() -> None:
+            while True:
+                try:
+                    await work()
+                except RpcError as error:
+                    log.warning("tried again in %d s: %s", RETRY_SECONDS, error)
+                    await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    return
+
+        self.spawn(insist())
 
     async def whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs `work` to its end even when whoever asked for it is gone."""

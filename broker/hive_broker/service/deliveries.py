@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ..core.mailbox import Turn
+from ..core.delivery import Turn
 from ..store import changes
 from ..store.rows import NewMessage, Unit
 from .agent import Agent
@@ -99,12 +99,6 @@ class Deliveries:
                 peer.notify("grant", grant(agent, turn, body))
 
         self._broker.spawn(read_and_push())
-
-    def _pump_all(self, agents: list[Agent]) -> None:
-        for agent in agents[:PUMP_AT_ONCE]:
-            self.pump(agent)
-        if len(agents) > PUMP_AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._pump_all, agents[PUMP_AT_ONCE:])
 
 
 def grant(agent: Agent, turn: Turn, message: dict[str, Any]) -> dict[str, Any]:

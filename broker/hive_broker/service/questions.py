@@ -164,8 +164,11 @@ class Questions:
             self._broker.alarms.cancel(alarm)
             return
         when = self._broker.clock.steady_at(question.expires)
-        expire = self._expire
-        self._broker.alarms.set(alarm, when, lambda: self._broker.spawn(expire(question.id)))
+        self._broker.alarms.set(
+            alarm,
+            when,
+            lambda: self._broker.spawn_until_stored(lambda: self._expire(question.id)),
+        )
 
     def _event(self, question: Question) -> NewEvent:
         return self._broker.event(question.uid, "question", self.as_json(question))

@@ -10,7 +10,7 @@ import orjson
 
 from hive_wire.jsonrpc import CONFLICT, RpcError
 
-from ..core.mailbox import Pick, Turn
+from ..core.delivery import Pick, Turn
 from ..store import changes
 from ..store.rows import Unit
 from .agent import Agent

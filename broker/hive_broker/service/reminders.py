@@ -54,7 +54,9 @@ class Reminders:
     def _arm(self, reminder: Reminder) -> None:
         when = self._broker.clock.steady_at(reminder.due)
         self._broker.alarms.set(
-            ("reminder", reminder.id), when, lambda: self._broker.spawn(self._ring(reminder.id))
+            ("reminder", reminder.id),
+            when,
+            lambda: self._broker.spawn_until_stored(lambda: self._ring(reminder.id)),
         )
 
     def _forget(self, ident: int) -> None:

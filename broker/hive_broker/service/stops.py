@@ -38,14 +38,26 @@ class Stops:
     async def fence(self, agent: Agent, token: str) -> None:
         """Deliver nothing until a new harness or `unfence`. Raises RpcError(BUSY)."""
         async with agent.lock:
-            now = self._broker.clock.steady()
-            away = agent.peer is None and now - agent.away_since >= AWAY_IS_IDLE
-            busy = agent.mailbox.running is not None and not away
             try:
-                agent.gate.check_fence(token, now, busy=busy)
+                agent.gate.check_fence(
+                    token, self._broker.clock.steady(), busy=self._may_be_busy(agent)
+                )
             except Refused as error:
                 raise RpcError(BUSY, str(error)) from None
-            await self._set_fence(agent.uid, fenced=True)
+            agent.gate.fenced = True  # at once: the hold may end while this is written
+            try:
+                await self._set_fence(agent.uid, fenced=True)
+            except RpcError:
+                agent.gate.fenced = False
+                raise
+
+    def _may_be_busy(self, agent: Agent) -> bool:
+        """Whether a turn runs, or may run for all the broker knows since its start."""
+        away = self._broker.clock.steady() - agent.away_since >= AWAY_IS_IDLE
+        if agent.peer is None and away:
+            return False
+        unheard = not agent.known and agent.boot is not None
+        return agent.mailbox.running is not None or unheard
 
     async def unfence(self, uid: str) -> None:
         """Deliver again; also for an agent that is retired by now."""

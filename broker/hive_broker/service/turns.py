@@ -8,7 +8,7 @@ from typing import Any
 from hive_wire.jsonrpc import CONFLICT, Peer, RpcError
 from hive_wire.protocol import Hello, TurnEnd
 
-from ..core.mailbox import Delivery, Ending, Turn, Verdict
+from ..core.delivery import Delivery, Ending, Turn, Verdict
 from ..store import changes
 from ..store.rows import Change, NewMessage, Unit
 from .agent import Agent
@@ -16,6 +16,9 @@ from .bodies import Bodies
 from .broker import Broker
 from .deliveries import Deliveries, grant
 from .presence import Presence
+
+# After these the session may lack the end of what was done: a repeated call is no new one.
+UNCERTAIN = frozenset({"restarted", "engine_crash", "stalled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class Turns:
         broker, turn = self._broker, Turn.parse(end.turn)
         retry_in = None if end.retry_at is None else end.retry_at - broker.clock.wall()
         discarded = discarded or end.discarded
+        repeats = discarded or end.cause in UNCERTAIN
         verdict = agent.mailbox.judge(
             Ending(turn, end.outcome, end.counted, retry_in, discarded), broker.clock.steady()
         )
@@ -141,7 +145,7 @@ class Turns:
             agent.spending.claimed.add(broker.clock.steady(), end.cost_usd)
             if verdict.returned is None:
                 agent.calls.forget(turn.message)
-            elif discarded:
+            elif repeats:
                 agent.calls.repeat_all(turn.message)
             agent.dead += verdict.dead is not None
             for message in verdict.settled:
@@ -159,12 +163,12 @@ class Turns:
         unit = Unit(
             messages=notice,
             events=(*events, *map(broker.message_event, notice)),
-            changes=self._closing(agent, verdict, end, discarded=discarded),
+            changes=self._closing(agent, verdict, end, repeats=repeats),
         )
         await broker.writer.submit(unit, then)
 
     def _closing(
-        self, agent: Agent, verdict: Verdict, end: TurnEnd, *, discarded: bool
+        self, agent: Agent, verdict: Verdict, end: TurnEnd, *, repeats: bool
     ) -> tuple[Change, ...]:
         uid, wall, clock = agent.uid, self._broker.clock.wall(), self._broker.clock
         waking = verdict.turn.message
@@ -176,7 +180,7 @@ class Turns:
         if verdict.returned is not None:
             not_before = wall + verdict.returned.not_before - clock.steady()
             rows.append(changes.give_back(uid, verdict.returned, not_before))
-            if discarded:
+            if repeats:
                 rows.append(changes.repeat_calls(uid, waking))
         else:
             rows.append(changes.forget_calls(uid, waking))

@@ -9,7 +9,7 @@ import orjson
 from hive_wire.protocol import RegistryAgent, TurnEnd, Usage
 
 from ..core.calls import Call
-from ..core.mailbox import Delivery, Turn
+from ..core.delivery import Delivery, Turn
 from ..core.questions import Question
 from ..core.reminders import Reminder
 from .rows import Change

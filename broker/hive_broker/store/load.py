@@ -12,7 +12,7 @@ from hive_wire.protocol import RegistryAgent, Usage
 
 from ..core.budget import DAY, HOUR
 from ..core.calls import Call
-from ..core.mailbox import Delivery, Turn
+from ..core.delivery import Delivery, Turn
 from ..core.questions import Question
 from ..core.reminders import Reminder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 STREAM_KINDS = frozenset({"text", "thinking", "tool_use", "tool_result", "engine", "stderr"})
@@ -99,5 +99,5 @@ class Unit:
 class Written:
     """`duplicate`: the id of the message that had the key before."""
 
-    events: tuple[StoredEvent, ...] = field(default=())
+    events: tuple[StoredEvent, ...] = ()
     duplicate: int | None = None
