@@ -18,6 +18,7 @@ class HostBroker:
         self.last_seen: dict[str, float] = {}
         self.holds: dict[str, str] = {}
         self.fenced: set[str] = set()
+        self.paused: dict[str | None, tuple[str, str]] = {}  # None: all
         self.log: list[tuple[str, str]] = []
         self.system: dict[str, dict] = {}
         self.packs: dict[str, tuple[str, bytes]] = {}  # commit → (oid, pack)
@@ -123,6 +124,14 @@ class HostBroker:
         asyncio.get_running_loop().call_soon(self.end, params["uid"])
         return {}
 
+    def on_pause(self, _peer, params):
+        self.paused[params["uid"]] = (params["by"], params["reason"])
+        return {}
+
+    def on_unpause(self, _peer, params):
+        self.paused.pop(params["uid"], None)
+        return {}
+
     def on_system(self, _peer, params):
         self.system.setdefault(params["key"], params)
         return {"id": len(self.system)}
@@ -152,7 +161,7 @@ class HostBroker:
             "dead": 0,
             "held": agent.uid in self.holds,
             "fenced": agent.uid in self.fenced,
-            "paused": False,
+            "paused": agent.uid in self.paused or None in self.paused,
             "last_event": 0,
             "last_seen": self.last_seen.get(agent.uid),
         }

@@ -144,6 +144,17 @@ def _agents(commands: Commands) -> None:
     retire.add_argument("--reason", default="", metavar="TEXT")
     revive = _add(commands, "revive", "commands.agents:revive", "propose a retired agent again")
     revive.add_argument("name", metavar="NAME")
+    for action, words in (
+        ("suspend", "take an agent, or all, out of the loop: nothing starts, stops or changes it"),
+        ("pause", "deliver nothing to an agent, or to all"),
+    ):
+        stop = _add(commands, action, f"commands.holding:{action}", words)
+        stop.add_argument("name", nargs="?", metavar="NAME")
+        stop.add_argument("--reason", required=True, metavar="TEXT")
+    for action, words in (("resume", "end a suspension"), ("unpause", "deliver again")):
+        go = _add(commands, action, f"commands.holding:{action}", words)
+        go.add_argument("name", nargs="?", metavar="NAME")
+        go.add_argument("--reason", default="", metavar="TEXT")
     logs = _add(commands, "logs", "commands.agents:logs", "what a container printed")
     logs.add_argument("name", metavar="NAME")
     logs.add_argument("--follow", action="store_true")

@@ -53,10 +53,13 @@ class Client:
 
     def call(self, method: str, **params: Any) -> Any:
         """The result; what is None is left out of `params`. Raises CallFailed."""
-        given = {key: value for key, value in params.items() if value is not None}
+        return self.request(method, {k: v for k, v in params.items() if v is not None})
+
+    def request(self, method: str, params: dict[str, Any]) -> Any:
+        """The result of `params` as they are. Raises CallFailed."""
         try:
             self._socket.sendall(
-                encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": given})
+                encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
             )
             for message in self._messages():
                 if message.get("id") == 1:

@@ -16,18 +16,11 @@ from ..core.loop import Reconciler
 from ..core.view import status
 from ..git.intake import Submitted
 from ..model.proposal import Requester, listing, proposal_json
-from .serving import M, Nothing, Request, handler, uid_of, user_name
+from .care_api import CareApi
+from .serving import Acting, M, Name, Nothing, Request, handler, uid_of, user_name
 
-Behalf = Annotated[str | None, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=4000)]
 Number = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(max_length=64)]
-
-
-class Acting(Request):
-    """A request in somebody's name; `on_behalf` is believed only from the dashboard."""
-
-    on_behalf: Behalf = None
 
 
 class Reconcile(Request):
@@ -116,6 +109,7 @@ class HostApi:
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
         self._hive = reconciler.hive
+        self._care = CareApi(reconciler, self._who)
         self._subscribers: set[Peer] = set()
         system = not reconciler.layout.tag
         self._dashboard = uid_of(DASHBOARD_USER, system)
@@ -142,6 +136,7 @@ class HostApi:
             "subscribe": self._on(Nothing, self._subscribe),
             "shutdown": self._on(Shutdown, self._shutdown),
             "accept": self._on(Accept, self._accept),
+            **self._care.handlers(self._on),
         }
 
     def closed(self, peer: Peer) -> None:

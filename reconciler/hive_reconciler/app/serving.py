@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hive_wire.jsonrpc import (
     BUSY,
@@ -36,8 +36,23 @@ class Nothing(Request):
     pass
 
 
+class Acting(Request):
+    """A request in somebody's name; `on_behalf` is believed only from the dashboard."""
+
+    on_behalf: Annotated[str | None, Field(min_length=1, max_length=64)] = None
+
+
+Name = Annotated[str, Field(max_length=64)]
+
+
 M = TypeVar("M", bound=Request)
 Check = Callable[[Peer], None]
+
+
+class On(Protocol):
+    """Makes a handler out of a method with checked parameters."""
+
+    def __call__(self, model: type[M], call: Callable[[Peer, M], Awaitable[Any]]) -> Handler: ...
 
 
 def handler(model: type[M], call: Callable[[Peer, M], Awaitable[Any]], check: Check) -> Handler:

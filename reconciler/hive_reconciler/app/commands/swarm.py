@@ -82,9 +82,11 @@ def wait(layout: Layout) -> dict[str, Any]:
     deadline = time.monotonic() + WAIT
     with host(layout) as changes, host(layout) as reconciler:
         changes.call("subscribe")
+        reconciler.call("reconcile", wait=True)  # the answer knows what was merged before
         for _ in _moments(changes, deadline):
             found: dict[str, Any] = reconciler.call("status")
-            if _is_calm(found) or found["stale"] or any(_is(a, "Stalled") for a in found["agents"]):
+            stuck = any(_is(a, "Stalled") or _is(a, "Suspended") for a in found["agents"])
+            if _is_calm(found) or found["stale"] or stuck:
                 return found
     return found
 
@@ -106,7 +108,9 @@ def _is_calm(found: dict[str, Any]) -> bool:
 def _agent_is_calm(agent: dict[str, Any]) -> bool:
     ready = _is(agent, "Ready") or agent["desired"] == "stopped"
     return (
-        ready and agent["in_sync"] and not _is(agent, "Reconciling") and not _is(agent, "Stalled")
+        ready
+        and agent["in_sync"]
+        and not any(_is(agent, kind) for kind in ("Reconciling", "Stalled", "Suspended"))
     )
 
 
