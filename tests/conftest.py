@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("hive", database=None, deadline=None)
+# Slowness is the machine's: each test has its time limit.
+slow_machine = [HealthCheck.too_slow]
+settings.register_profile("hive", database=None, deadline=None, suppress_health_check=slow_machine)
 settings.load_profile("hive")
 
 OURS = [
@@ -39,6 +44,14 @@ CHEAP = (
     "os.statvfs",
     "os.sendfile",
 )
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Short, unlike pytest's own: a socket's path has 107 bytes at most."""
+    path = Path(tempfile.mkdtemp(prefix="ht-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
