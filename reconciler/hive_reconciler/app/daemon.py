@@ -18,7 +18,7 @@ from hive_wire.paths import Layout, UnsafeDirectory
 from ..core.files import HIVE_GROUP, Owners, make_run
 from ..core.inbox import Inbox
 from ..core.loop import Reconciler
-from ..core.toolchain import ToolchainFinder
+from ..core.toolchain import ToolchainFinder, of_nixos
 from ..git.errors import HiveError
 from ..git.first import FirstCommit
 from ..git.hive import Hive
@@ -76,7 +76,7 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
         owners,
         hive,
         runtime=runtime,
-        find_toolchain=ToolchainFinder(),
+        find_toolchain=of_nixos if runtime.name == "nixos" else ToolchainFinder(),
         on_change=changed,
     )
     host = HostApi(reconciler)

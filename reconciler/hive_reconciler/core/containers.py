@@ -80,7 +80,7 @@ def build(
         binds=tuple(binds),
         environment=toolchain.environment,
         argv=toolchain.argv,
-        commit=desired.commit,
+        commit=desired.commit if desired.agents.get(name) is valid else None,  # else an older one
     )
 
 

@@ -15,6 +15,7 @@ from hive_wire.protocol import AgentFile
 
 BROKER_USER, GATEWAY_USER, DASHBOARD_USER = "hive-broker", "hive-gateway", "hive-dashboard"
 HIVE_GROUP, SOCKETS_GROUP, BROKER_GROUP = "hive", "hive-sockets", "hive-broker"
+RUN_GROUP = "hive-run"
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Owners:
         if layout.tag:
             return mine
         try:
-            hive, sockets = (grp.getgrnam(g).gr_gid for g in (HIVE_GROUP, SOCKETS_GROUP))
+            run, sockets = (grp.getgrnam(g).gr_gid for g in (RUN_GROUP, SOCKETS_GROUP))
             broker = grp.getgrnam(BROKER_GROUP).gr_gid
             gateway = pwd.getpwnam(GATEWAY_USER)
         except KeyError:
             return mine
         return cls(
-            Owner(0, hive, 0o711),
+            Owner(0, run, 0o1771),  # its members bind their sockets in it, and remove no others
             Owner(0, sockets, 0o710),
             Owner(0, broker, 0o1775),
             Owner(gateway.pw_uid, gateway.pw_gid, 0o755),

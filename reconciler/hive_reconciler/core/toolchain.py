@@ -15,6 +15,15 @@ CLAUDE_VARIABLE = "HIVE_CLAUDE"
 CURE = "install it: npm install -g @anthropic-ai/claude-code, or set HIVE_CLAUDE to its binary"
 
 
+FLAKE_VARIABLE = "HIVE_FLAKE"
+
+
+def of_nixos() -> Toolchain:
+    """Containers under NixOS bring their own: another hyperhive is what needs a restart."""
+    key = f"{VERSION} {os.environ.get(FLAKE_VARIABLE, '')}"
+    return Toolchain(key, ("/run/current-system/sw/bin/hive-harness",), (), ())
+
+
 class ToolchainFinder:
     """Looks each time, so that a CLI installed later is found without a restart of ours."""
 
