@@ -122,11 +122,10 @@ class Player:
     async def _turn(self, harness: Harness, turn: str) -> None:
         """Some tool calls, then an end; each part can be the last of this process."""
         dice = random.Random(f"{turn}{self.name}")  # a repeated turn wants the same again
-        assert self.tools is not None
         for _ in range(dice.choice((0, 0, 1, 2))):
             await self._send(dice)
         if dice.random() < 0.3:
-            got = await self.tools.call("recv", self._call(turn), max=3)
+            got = await self._tool("recv", self._call(turn), max=3)
             self.spool.taken += [m["id"] for m in got["messages"]]
             self.spool.handed.append(f"{turn}:{self.spool.calls}")
         await asyncio.sleep(random.random() * 0.01)
@@ -140,7 +139,6 @@ class Player:
 
     async def _send(self, dice: random.Random) -> None:
         """A message to another agent. The engine repeats a call it has no answer of."""
-        assert self.tools is not None
         turn = self.spool.running
         if turn is None or self.drill.over:
             return
@@ -148,10 +146,15 @@ class Player:
         body = f"{self.name} {turn} {dice.random()}"
         if ("done", body) in self.spool.sends:
             return
-        sent = await self.tools.call("send", self._call(turn), to=to, body=body)
+        sent = await self._tool("send", self._call(turn), to=to, body=body)
         self.drill.ledger.acknowledged[body] = sent["id"]
         self.spool.handed.append(f"{turn}:{self.spool.calls}")
         self.spool.sends.append(("done", body))
+
+    async def _tool(self, tool: str, call: str, **arguments: object) -> dict:
+        if self.tools is None:
+            raise PeerGone(tool)  # killed a moment ago
+        return await self.tools.call(tool, call, **arguments)
 
     def _call(self, turn: str) -> str:
         self.spool.calls += 1
@@ -177,11 +180,12 @@ class Drill:
         self.over = False
         self.players = [Player(self, f"{n:012d}", f"p{n}") for n in range(agents)]
         self._numbers = itertools.count()
+        self._work: list[asyncio.Task[None]] = []
 
     async def run(self, seconds: float) -> Ledger:
         """Chaos for `seconds`, then peace until every message is done with."""
         await self.rig.registry(*(agent(p.uid, p.name) for p in self.players))
-        work = [asyncio.create_task(p.live()) for p in self.players]
+        self._work = work = [asyncio.create_task(p.live()) for p in self.players]
         senders = [asyncio.create_task(self._operator()) for _ in range(3)]
         try:
             until_then = time.monotonic() + seconds
@@ -220,6 +224,9 @@ class Drill:
             return
 
     async def _all_done(self) -> bool:
+        for task in self._work:
+            if task.done():
+                task.result()  # a player ends by an error of its own only
         await asyncio.sleep(0.05)
         idle = all(not p.spool.ended for p in self.players)
         return idle and (await self.rig.ask("status"))["open"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 from typing import Any
@@ -86,8 +87,10 @@ class Connection:
         return None
 
     async def _write(self, message: bytes) -> None:
-        self._writer.write(message + b"\n")
-        await self._writer.drain()
+        """Send one message; nothing happens when the client is gone."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(message + b"\n")
+            await self._writer.drain()
 
 
 def _too_long(line: TooLong) -> bytes:
