@@ -124,7 +124,9 @@ async def test_many_deletions_need_their_number(swarm, run, approve, tmp_path):
     async with asyncio.timeout(20):
         while "Retire the three" not in await run("proposals"):
             pass
-    assert "removes the agent a2" in await run("show", "4")
+    shown = await run("show", "4")
+    assert shown.startswith("Proposal 4: apply swarm, open")
+    assert "removes the agent a2" in shown
     await approve(4, "--allow-prune", "3")
     await swarm.until(lambda: swarm.runtime.containers.keys() == {"hm1nd"})
     assert "Allow-Prune: 3" in git(swarm.layout.hive_git, "log", "-1", "--format=%B", "applied")

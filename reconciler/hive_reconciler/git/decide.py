@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from ..model.checks import printable
 from ..model.desired import Desired
 from ..model.effect import Effect, difference, effect_json
 from ..model.policy import APPROVER, POLICY, frozen
@@ -178,7 +177,7 @@ class Decisions:
         data: dict[str, Any] = {
             "effect": effect_json(effect),
             "digest": effect.digest,
-            "changed": [printable(line) for line in difference(shown, effect)],
+            "changed": difference(shown, effect),
         }
         return Conflict(
             f"the effect of proposal {proposal.n} is another by now; look at it again", data

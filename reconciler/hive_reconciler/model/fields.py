@@ -90,7 +90,7 @@ def _file_changes(name: str, after: Entry | None, files: Sequence[FileChange]) -
             text = f"{name}: the role text in {inside} {_verb(file)}"
             found.append(FieldChange(name, inside, old, new, Risk.MEDIUM, text))
         elif inside == "agent.nix" or inside.endswith(".nix"):
-            text = f"{name}: packages and services in {inside} {_verb(file)}"
+            text = f"{name}: {inside}, packages and services, {_verb(file)}"
             found.append(FieldChange(name, inside, old, new, Risk.HIGH, text))
     return found
 

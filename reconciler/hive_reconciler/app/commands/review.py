@@ -25,7 +25,7 @@ def proposals(layout: Layout, options: argparse.Namespace) -> int:
         (
             p["n"],
             p["kind"],
-            p["agent"],
+            p["agent"] or "swarm",
             p["state"],
             p["requester"],
             ago(p["created"]),
@@ -92,7 +92,7 @@ def withdraw(layout: Layout, options: argparse.Namespace) -> int:
 def proposal_text(found: dict[str, Any]) -> str:
     """Head, effect, diff and plan of a proposal; everything an agent wrote made harmless."""
     parts = [
-        f"Proposal {found['n']}: {found['kind']} {line(found['agent'])}, {found['state']}\n"
+        f"Proposal {found['n']}: {found['kind']} {line(found['agent']) or 'swarm'}, {found['state']}\n"
         f"from {line(found['requester'])}, {ago(found['created'])} ago, commit {found['commit']}",
     ]
     if found["description"]:
@@ -101,7 +101,7 @@ def proposal_text(found: dict[str, Any]) -> str:
         parts.append(f"{found['state']} by {line(found['by'])}: {plain(found['reason'])}")
     if found["needs_rebase"]:
         parts.append("It does not merge any more: it needs a rebase onto the applied branch.")
-    if found["effect"] is not None:
+    if found["effect"] is not None and found["effect"]["files"]:
         parts.append(_effect_text(found["effect"]))
     parts.extend(_file_text(file) for file in found["diff"])
     if found["plan"] is not None:
@@ -150,4 +150,4 @@ def _print_changed(data: dict[str, Any]) -> None:
 
 
 def _indent(text: str) -> str:
-    return "\n".join(f"    {part}" for part in plain(text).splitlines())
+    return "\n".join(f"    {part}".rstrip() for part in plain(text).splitlines())
