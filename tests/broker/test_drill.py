@@ -9,6 +9,7 @@ from support.broker_drill import Drill
 from support.broker_rig import rig
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 async def test_nothing_is_lost_or_doubled_when_anything_dies(tmp_path):
     async with rig(tmp_path) as hive:
