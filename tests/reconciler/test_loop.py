@@ -80,6 +80,21 @@ async def test_a_busy_turn_is_never_killed_and_the_stop_follows_its_end(swarm):
     assert plan["changes"] == 0
 
 
+async def test_a_busy_turn_of_a_retired_agent_is_not_killed_either(swarm):
+    await swarm.spawn("scout")
+    uid = swarm.uid("scout")
+    swarm.broker.begin(uid, "7.1")
+    answer = await swarm.host.request("retire", {"agent": "scout"})
+    await swarm.approve(answer["proposal"])
+    await swarm.until(lambda: ("hold", uid) in swarm.broker.log)
+    await swarm.host.request("reconcile", {"wait": True})
+    await swarm.host.request("reconcile", {"wait": True})
+    assert "stop" not in verbs(swarm, "h-scout")
+    swarm.broker.end(uid)
+    await swarm.until(lambda: "destroy" in verbs(swarm, "h-scout"))
+    await swarm.until(lambda: {a.name for a in swarm.broker.registry.agents} == {"hm1nd"})
+
+
 async def test_now_interrupts(swarm):
     await swarm.spawn("scout")
     uid = swarm.uid("scout")

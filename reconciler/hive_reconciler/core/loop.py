@@ -212,7 +212,7 @@ class Reconciler:
         """Registry, fences of a former process, and what requesters wait for."""
         picture = self.picture
         assert picture.desired is not None
-        known = registry(picture.desired, Memory(picture.memory))
+        known = registry(picture.desired, Memory(picture.memory), picture.observed)
         # Broker and gateway bind when they are told, so the directories come first.
         await asyncio.to_thread(self._operations.make_rooms, [a.uid for a in known.agents])
         try:

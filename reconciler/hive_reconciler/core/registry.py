@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hive_wire.protocol import Registry, RegistryAgent
 
 from ..model.desired import Desired, Valid
 from ..model.memory import Memory
+from ..runtime.base import Observed, Phase
 
 
 def usable(desired: Desired, memory: Memory) -> dict[str, tuple[str, Valid]]:
@@ -23,7 +26,24 @@ def usable(desired: Desired, memory: Memory) -> dict[str, tuple[str, Valid]]:
     return agents
 
 
-def registry(desired: Desired, memory: Memory) -> Registry:
+def leaving(
+    desired: Desired, memory: Memory, observed: Iterable[Observed]
+) -> dict[str, tuple[str, Valid]]:
+    """Retired agents whose containers still live: until they are gone, the broker can tell
+    whether a turn of theirs runs. One whose name is used again is not among them."""
+    agents = usable(desired, memory)
+    found: dict[str, tuple[str, Valid]] = {}
+    for seen in observed:
+        remembered = memory.agents.get(seen.uid)
+        if seen.uid in agents or seen.phase is Phase.STOPPED or remembered is None:
+            continue
+        if remembered.good is not None and remembered.name not in desired.agents:
+            found[seen.uid] = (remembered.name, remembered.good)
+    return found
+
+
+def registry(desired: Desired, memory: Memory, observed: Iterable[Observed] = ()) -> Registry:
+    agents = {**leaving(desired, memory, observed), **usable(desired, memory)}
     return Registry(
         agents=tuple(
             RegistryAgent(
@@ -37,6 +57,6 @@ def registry(desired: Desired, memory: Memory) -> Registry:
                 budget=valid.spec.budget,
                 network=valid.spec.network.mode,
             )
-            for uid, (name, valid) in sorted(usable(desired, memory).items(), key=lambda i: i[1][0])
+            for uid, (name, valid) in sorted(agents.items(), key=lambda i: i[1][0])
         )
     )
