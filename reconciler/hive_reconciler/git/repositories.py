@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import shutil
 import time
@@ -29,6 +31,8 @@ from .store import (
 )
 from .trees import Trees
 
+PUSHERS = "hive"  # the group whose members may push to inbox.git
+
 
 @dataclass(frozen=True)
 class Repositories:
@@ -52,12 +56,27 @@ def open_repositories(layout: Layout, first: FirstCommit, runtime_reads_nix: boo
     if created:
         _make(layout, first)
     if not layout.inbox_git.exists():
-        create_bare(layout.inbox_git, INBOX_CONFIG, 0o2770 if not layout.tag else 0o750)
+        create_bare(layout.inbox_git, INBOX_CONFIG, 0o750)
+    if not layout.tag:
+        with contextlib.suppress(KeyError):  # without that group nobody else pushes
+            share_inbox(layout.inbox_git, grp.getgrnam(PUSHERS).gr_gid)
     found = _assemble(layout, runtime_reads_nix, created)
     found.store.remove_stale_locks()
     _remove_old_quarantines(layout.reconciler)
     found.key.ensure()
     return found
+
+
+def share_inbox(inbox: Path, gid: int) -> None:
+    """Let a group push. Its members write objects and branches; not config, not hooks, which
+    git would follow and run as whoever pushes next."""
+    for folder in (inbox, inbox / "refs"):
+        os.chown(folder, -1, gid)
+        os.chmod(folder, 0o2750)
+    objects = inbox / "objects"
+    for folder in (objects, objects / "pack", objects / "info", inbox / "refs/heads"):
+        os.chown(folder, -1, gid)
+        os.chmod(folder, 0o2770)
 
 
 def read_repositories(layout: Layout) -> Repositories:
