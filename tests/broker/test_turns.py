@@ -352,6 +352,22 @@ async def test_a_budget_stops_turns_and_shows_it(tmp_path):
         await scout.granted()
 
 
+async def test_a_report_of_use_counts_once_however_often_it_comes(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout", budget={"usd_per_day": 2.0, "turns_per_hour": 100}))
+        scout = await hive.harness(A)
+        report = {"uid": A, "usage": {"output_tokens": 100_000}}  # 1.5 USD
+        at = time.time()
+        await hive.ask("usage", **report, at=at)
+        await hive.kill()
+        await hive.start()
+        await scout.hello()
+        await hive.ask("usage", **report, at=at)
+        assert (await hive.status(A))["state"] != "paused"
+        await hive.ask("usage", **report, at=at + 0.001)
+        assert (await hive.status(A))["state"] == "paused"
+
+
 async def test_interrupt_and_commands_reach_the_harness(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"))

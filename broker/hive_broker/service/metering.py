@@ -17,8 +17,11 @@ class Metering:
         self._presence = presence
 
     async def used(self, uid: str, usage: Usage, at: float) -> None:
-        """Store it; `at` in unix seconds."""
+        """Store it once; `at` in unix seconds. The gateway repeats a report whose answer
+        was lost."""
         broker = self._broker
+        if await broker.reader.is_metered(uid, at):
+            return
 
         def then(_: object) -> None:
             agent = broker.agents.get(uid)

@@ -111,7 +111,7 @@ def end_turn(agent: str, turn: Turn, end: TurnEnd, at: float) -> Change:
 
 def meter(agent: str, usage: Usage, at: float) -> Change:
     return (
-        "insert into metered values(?,?,?,?,?,?)",
+        "insert into metered values(?,?,?,?,?,?) on conflict do nothing",
         (
             *(agent, at, usage.input_tokens, usage.output_tokens),
             *(usage.cache_read_tokens, usage.cache_write_tokens),

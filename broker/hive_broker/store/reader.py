@@ -145,6 +145,13 @@ class Reader:
 
     # -- agents ----------------------------------------------------------------
 
+    async def is_metered(self, uid: str, at: float) -> bool:
+        """Whether the gateway's report of that time is stored."""
+        rows = await self._db.execute_fetchall(
+            "select 1 from metered where agent=? and at=?", (uid, at)
+        )
+        return bool(list(rows))
+
     async def agent_state(self, uid: str, now: float) -> load.AgentState:
         """Everything open of one agent. Raises LookupError for a uid never seen."""
 

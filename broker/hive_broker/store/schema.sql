@@ -44,9 +44,9 @@ create index turn_started on turn(agent, started);
 create table metered(                                              -- what the gateway counted
   agent text not null, at real not null, input_tokens integer not null,
   output_tokens integer not null, cache_read_tokens integer not null,
-  cache_write_tokens integer not null
-);
-create index metered_at on metered(agent, at);
+  cache_write_tokens integer not null,
+  primary key(agent, at)                                           -- a report is known by its time
+) without rowid;
 
 create table call(
   id integer primary key, agent text not null, name text not null, waking integer not null,
