@@ -1,0 +1,201 @@
+"""Proposals beside plain git: submit to open card, approve to merge commit, listing the past.
+
+.venv/bin/python bench/proposals.py [--sizes 10,100,1000,10000] [--repetitions 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pygit2
+from measure import Aim, Spread, report, shuffled, table
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from support.git_work import git
+
+from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.store import Store, open_bare
+from hive_reconciler.git.trees import Entry, Trees
+from hive_reconciler.model.proposal import Closed, Pinned, Requester, standing
+from hive_reconciler.model.tree import DIRECTORY, FILE
+from hive_wire.names import new_uid
+from hive_wire.paths import Layout
+
+ADA = Requester.user("ada")
+PAST = 1000
+STAGES = ("submit → card", "approve → merge", "git merge-tree + commit-tree")
+
+
+class Author:
+    """Commits beside hive.git, without a work tree."""
+
+    def __init__(self, hive_git: Path, path: Path) -> None:
+        git(path.parent, "clone", "-q", "--bare", "--shared", str(hive_git), str(path))
+        self.path = path
+        self._store = Store(open_bare(path), path / "lock")
+        self._trees = Trees(self._store.repo)
+        self._count = 0
+
+    def commit(self, tip: str) -> tuple[str, bytes]:
+        """A change of one agent's prompt, and its pack."""
+        self._count += 1
+        blob = self._store.write_blob(f"Prompt {self._count}.\n".encode())
+        with self._trees.scratch():
+            tree = self._trees.put(
+                self._store.tree_of(tip), "agents/a0/prompt.md", Entry(FILE, blob)
+            )
+            self._trees.persist(tree)
+        oid = self._store.create_commit("change\n", tree, (tip,))
+        revisions = f"{oid}\n^{tip}\n".encode()
+        name = git(self.path, "pack-objects", "-q", "--revs", "pack", stdin=revisions)
+        return oid, (self.path / f"pack-{name}.pack").read_bytes()
+
+
+class Stages:
+    """The stages of one proposal after the other; the last is plain git's for the same merge."""
+
+    def __init__(self, hive: Hive, layout: Layout, author: Author) -> None:
+        self._hive, self._layout, self._author = hive, layout, author
+        self.times: dict[str, list[float]] = {stage: [] for stage in STAGES}
+
+    async def __call__(self) -> float:
+        hive = self._hive
+        tip = await hive.tip()
+        oid, pack = await asyncio.to_thread(self._author.commit, tip)
+
+        async def fetch(_have: object, write: Callable[[bytes], Awaitable[None]]) -> str:
+            await write(pack)
+            return oid
+
+        began = time.perf_counter()
+        done = await hive.submit_commit(ADA, "a0", oid, "a bench", fetch)
+        shown = await hive.proposal(done.n)
+        await hive.diff(done.n)
+        seen = time.perf_counter()
+        await asyncio.to_thread(self._plain, tip, oid)
+        plain = time.perf_counter()
+        assert shown.effect is not None
+        await hive.approve(done.n, shown.effect.digest, "ada")
+        merged = time.perf_counter()
+        found = (seen - began, merged - plain, plain - seen)
+        for stage, seconds in zip(STAGES, found, strict=True):
+            self.times[stage].append(seconds)
+        return sum(found)
+
+    def _plain(self, tip: str, commit: str) -> None:
+        where = self._layout.hive_git
+        tree = git(where, "merge-tree", "--write-tree", tip, commit)
+        git(where, "commit-tree", tree, "-p", tip, "-p", commit, "-m", "merge")
+
+
+def populate(hive: Hive, agents: int) -> str:
+    """One commit with so many agents, packed; its OID. In the git thread."""
+    store, trees = hive._all.store, hive._all.trees
+    pygit2.settings.enable_fsync_gitdir(False)
+    tip = hive._all.history.tip()
+    tree = store.tree_of(tip)
+    entries = dict(trees.entries(trees.subtree(tree, "agents")))
+    prompt = store.write_blob(b"Do what you are asked.\n")
+    for i in range(agents):
+        toml = store.write_blob(f'uid = "{new_uid()}"\ndescription = "agent {i}"\n'.encode())
+        files = {"agent.toml": Entry(FILE, toml), "prompt.md": Entry(FILE, prompt)}
+        entries[f"a{i}"] = Entry(DIRECTORY, trees.write(files))
+    tree = trees.put(tree, "agents", Entry(DIRECTORY, trees.write(entries)))
+    trees.persist(tree)
+    commit = store.create_commit("many\n", tree, (tip,))
+    store.swap_ref("refs/heads/applied", commit, tip)
+    git(Path(store.repo.path), "repack", "-adq")
+    pygit2.settings.enable_fsync_gitdir(True)
+    return commit
+
+
+async def at_size(agents: int, repetitions: int) -> dict[str, Spread]:
+    with tempfile.TemporaryDirectory(prefix="hive-bench-") as folder:
+        layout = Layout.of(Path(folder) / "root")
+        hive = await Hive.open(layout, runtime_reads_nix=False)
+        await hive.accept(await hive._thread.run(populate, hive, agents), "bench", "the bench's")
+        await hive.read()
+        stages = Stages(hive, layout, Author(layout.hive_git, Path(folder) / "author"))
+        for _ in range(repetitions + 1):
+            await stages()
+        await hive.close()
+    return {stage: Spread.of(times[1:]) for stage, times in stages.times.items()}
+
+
+def decide_many(hive: Hive) -> None:
+    """PAST denied proposals. In the git thread."""
+    pygit2.settings.enable_fsync_gitdir(False)
+    tip = hive._all.history.tip()
+    for n in range(1, PAST + 1):
+        pinned = Pinned(n, tip, tip, tip, "apply", "a0", ADA, f"past {n}", 1e9 + n)
+        hive._all.ledger.pin(pinned)
+        ending = Closed("denied", "no need", "ada", 1e9 + n)
+        hive._all.ledger.close(standing(pinned, {}, {}), ending)
+    git(Path(hive._all.store.repo.path), "repack", "-adq")
+    git(Path(hive._all.store.repo.path), "pack-refs", "--all")
+    pygit2.settings.enable_fsync_gitdir(True)
+
+
+async def listing(repetitions: int) -> dict[str, Spread]:
+    with tempfile.TemporaryDirectory(prefix="hive-bench-") as folder:
+        layout = Layout.of(Path(folder) / "root")
+        hive = await Hive.open(layout, runtime_reads_nix=False)
+        await hive._thread.run(decide_many, hive)
+
+        async def ours() -> float:
+            began = time.perf_counter()
+            assert len(await hive.proposals("closed", PAST)) == PAST
+            return time.perf_counter() - began
+
+        async def plain() -> float:
+            began = time.perf_counter()
+            arguments = ("--format=%(refname) %(contents)", "refs/tags")
+            await asyncio.to_thread(git, layout.hive_git, "for-each-ref", *arguments)
+            return time.perf_counter() - began
+
+        times = await shuffled({"hive proposals": ours, "git for-each-ref": plain}, repetitions)
+        await hive.close()
+    return {name: Spread.of(seconds) for name, seconds in times.items()}
+
+
+async def main(sizes: list[int], repetitions: int) -> None:
+    found = {size: await at_size(size, repetitions) for size in sizes}
+    listed = await listing(repetitions)
+    rows = [
+        (size, stage, s.median, s.low, s.high, s.median / spreads[STAGES[2]].median)
+        for size, spreads in found.items()
+        for stage, s in spreads.items()
+    ]
+    past = [(name, s.median, s.low, s.high) for name, s in listed.items()]
+    base = 1000 if 1000 in found else sizes[-1]
+    peer = found[base][STAGES[2]].median
+    aims = [
+        Aim(f"{stage} at {base} agents", found[base][stage].median / peer, 2.0, "× plain git")
+        for stage in STAGES[:2]
+    ]
+    ratio = listed["hive proposals"].median / listed["git for-each-ref"].median
+    aims.append(Aim(f"listing {PAST} past proposals", ratio, 2.0, "× git for-each-ref"))
+    tables = [
+        table(("agents", "what", "ms", "low", "high", "× git"), rows),
+        table((f"{PAST} past proposals", "ms", "low", "high"), past),
+    ]
+    data = {
+        "stages": {n: {k: vars(s) for k, s in v.items()} for n, v in found.items()},
+        "listing": {name: vars(s) for name, s in listed.items()},
+    }
+    report("proposals", tables, aims, data)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="10,100,1000,10000")
+    parser.add_argument("--repetitions", type=int, default=7)
+    options = parser.parse_args()
+    asyncio.run(main([int(size) for size in options.sizes.split(",")], options.repetitions))
