@@ -13,11 +13,11 @@ def seen(started=NOW - 300, tasks=5):
     return Observed("h-a", "a" * 12, Phase.RUNNING, "r", "k", started, None, 1, tasks)
 
 
-def status(last_seen):
+def status(last_seen, ready=False):
     return AgentStatus(
         uid="a" * 12,
         name="a",
-        ready=False,
+        ready=ready,
         boot=None,
         state="offline",
         since=0,
@@ -39,6 +39,7 @@ def status(last_seen):
     [
         ("nothing lives", status(NOW), None, 0, True),
         ("no process is left", status(NOW), seen(tasks=0), 0, True),
+        ("it is connected, and quiet", status(NOW - 400, True), seen(tasks=1), 600, False),
         ("never said hello", status(None), seen(), 60, True),
         ("the last hello was of a former container", status(NOW - 400), seen(), 60, True),
         ("the broker has just come up", status(None), seen(), 3, False),

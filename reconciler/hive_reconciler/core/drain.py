@@ -87,7 +87,7 @@ class Drain:
             return False
         except RpcError as error:
             return self._refused(error)
-        if held.known and held.running is not None:
+        if held.known and held.running is not None and not await self._idle_anyway():
             self._say("Draining", f"waits for the end of turn {held.running}")
             self._patience = RENEW
             return False
@@ -133,6 +133,8 @@ def idle_evidence(
     """
     if seen is None or seen.tasks == 0:
         return True
+    if status is not None and status.ready:
+        return False
     if broker_up_for < BROKER_SETTLED or seen.started is None:
         return False
     last = status.last_seen if status is not None else None

@@ -1,0 +1,45 @@
+"""Random lives of a swarm; invariants 1, 3, 4, 5 and 7 are asserted at every step."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.simulation import simulate
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def nothing_blocks_the_loop():
+    """Here threads run inside the loop on purpose."""
+
+
+@pytest.mark.parametrize("first", range(0, 30, 10))
+def test_no_life_breaks_an_invariant(first):
+    for seed in range(first, first + 10):
+        assert simulate(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1000, 1080, 20))
+def test_no_longer_series_does(first):
+    for seed in range(first, first + 20):
+        assert simulate(seed)
+
+
+def test_a_seed_replays_exactly():
+    """In another process, too, where sets have another order."""
+    code = "from support.simulation import simulate; print(simulate(7))"
+    traces = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": str(TESTS)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for salt in ("1", "2")
+    }
+    assert len(traces) == 1

@@ -1,0 +1,57 @@
+"""A loop whose time passes only when nothing can be done, and a `time` module that follows it."""
+
+import asyncio
+import selectors
+from time import gmtime, strftime
+
+EPOCH = 1_700_000_000.0
+
+
+class _Jump(selectors.SelectSelector):
+    """Nothing ever becomes readable: to wait is to let the time pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout=None):
+        if timeout is None:
+            raise RuntimeError("nothing is left to wait for: a deadlock")
+        self.now += max(0.0, timeout)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Threads run inline, at once."""
+
+    def __init__(self):
+        self._jump = _Jump()
+        super().__init__(self._jump)
+
+    def time(self):
+        return self._jump.now
+
+    def run_in_executor(self, executor, func, *args):
+        done = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - the future carries it
+            done.set_exception(error)
+        return done
+
+
+class Clock:
+    """Stands for the module `time` in the code under test. `jump` seconds were set by somebody."""
+
+    def __init__(self, loop):
+        self._loop = loop
+        self.jump = 0.0
+
+    def time(self):
+        return EPOCH + self._loop.time() + self.jump
+
+    def monotonic(self):
+        return self._loop.time()
+
+    localtime = staticmethod(gmtime)
+    strftime = staticmethod(strftime)
