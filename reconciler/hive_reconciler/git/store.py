@@ -104,11 +104,9 @@ class Store:
         """{name after prefix: OID} of all refs under `prefix`."""
         found: dict[str, str] = {}
         try:
-            for name in self.repo.listall_references():
-                if name.startswith(prefix):
-                    oid = self.ref(name)
-                    if oid is not None:
-                        found[name[len(prefix) :]] = oid
+            for ref in self.repo.listall_reference_objects():
+                if ref.name.startswith(prefix):
+                    found[ref.name[len(prefix) :]] = str(ref.target)
         except (pygit2.GitError, OSError) as error:
             raise ReadFailed(f"the refs of {self.repo.path} cannot be read: {error}") from None
         return found
