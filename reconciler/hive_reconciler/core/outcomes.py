@@ -105,9 +105,17 @@ class Outcomes:
     async def _tell_resolved(self, standing: Standing) -> None:
         if not self._look:
             return
-        self._look = False
-        merged = await self._hive.proposals("merged", LOOK_BACK)
-        closed = await self._hive.proposals("closed", LOOK_BACK)
+        self._look = False  # before reading: what changes meanwhile is looked at again
+        try:
+            merged = await self._hive.proposals("merged", LOOK_BACK)
+            closed = await self._hive.proposals("closed", LOOK_BACK)
+            # A merge that this round has not read must not be judged by what it has read.
+            self._look = await self._hive.tip() != standing.commit
+        except HiveError:
+            self._look = True
+            raise
+        if self._look:
+            return
         self._undeployed = [p for p in merged if p.deployed is None]
         for proposal in sorted((*merged, *closed), key=lambda p: p.ended or 0.0):
             if proposal.n in self._told.proposals:

@@ -1,0 +1,72 @@
+"""What requesters hear, and that they hear it of the commit that holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+from hive_reconciler.core.outcomes import Outcomes, Standing
+from hive_reconciler.model.proposal import Pinned, Proposal, Requester
+
+OLD, NEW = "0" * 40, "1" * 40
+MANAGER = "m" * 12
+SPAWN = Proposal(
+    Pinned(
+        n=1,
+        commit=NEW,
+        submitted=NEW,
+        base=OLD,
+        kind="spawn",
+        agent="scout",
+        requester=Requester.agent(MANAGER, "hm1nd"),
+        description="",
+        created=0.0,
+    ),
+    state="merged",
+    reason="",
+    by="root",
+    ended=1.0,
+    merge=NEW,
+)
+BEFORE = Standing(
+    OLD, "hm1nd", {MANAGER: "hm1nd"}, frozenset({"hm1nd"}), frozenset(), frozenset({"hm1nd"})
+)
+AFTER = replace(
+    BEFORE, commit=NEW, present=BEFORE.present | {"scout"}, ready=BEFORE.ready | {"scout"}
+)
+
+
+class Merged:
+    """A repository in which the spawn is merged already."""
+
+    def __init__(self):
+        self.deployed = {}
+
+    async def tip(self):
+        return NEW
+
+    async def proposals(self, state, _limit):
+        return (SPAWN,) if state == "merged" else ()
+
+    async def set_deployed(self, n, word):
+        self.deployed[n] = word
+
+
+async def test_a_merge_that_the_round_has_not_read_is_not_judged_by_it(tmp_path):
+    told = []
+
+    async def system(to, kind, *_):
+        told.append((to, kind))
+
+    hive = Merged()
+    broker = SimpleNamespace(link=SimpleNamespace(is_up=True), system=system)
+    outcomes = Outcomes(hive, broker, tmp_path / "told.json")
+    await outcomes.tell(BEFORE)
+    assert (told, hive.deployed) == ([], {})
+    await outcomes.tell(AFTER)
+    assert told == [
+        ("hm1nd", "approval_resolved"),
+        ("hm1nd", "applied_moved"),
+        ("hm1nd", "spawned"),
+    ]
+    assert hive.deployed == {1: "spawned"}
