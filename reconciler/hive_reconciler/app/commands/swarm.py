@@ -30,6 +30,7 @@ def doctor(layout: Layout, options: argparse.Namespace) -> int:
         findings = host(layout).call("doctor")["findings"]
     except CallFailed:  # nothing runs yet: look ourselves
         findings = _own_findings(layout)
+    findings += _model_findings(layout)
     if options.json:
         print_json(findings)
     else:
@@ -38,6 +39,19 @@ def doctor(layout: Layout, options: argparse.Namespace) -> int:
             if not finding["ok"] and finding["cure"]:
                 print(f"      {finding['cure']}")
     return 0 if all(finding["ok"] for finding in findings) else 1
+
+
+def _model_findings(layout: Layout) -> list[dict[str, Any]]:
+    """How the gateway stands. Only an agent with engine "claude" needs what it has."""
+    try:
+        with Client(layout.gateway_sock, "gateway") as gateway:
+            found = gateway.call("status")
+        engines = {agent["engine"] for agent in host(layout).call("status")["agents"]}
+    except CallFailed:
+        return []  # nothing runs yet
+    detail = f"{found['url']} with {found['credential'] or 'no credential'}"
+    problem = found["problem"] if "claude" in engines else None
+    return [{"ok": not problem, "what": "model API", "detail": detail, "cure": problem or ""}]
 
 
 def login(layout: Layout, options: argparse.Namespace) -> int:
