@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_wire.frames import MAX_FRAME, FrameError, FrameSplitter, decode, encode
@@ -22,7 +22,8 @@ def test_what_is_encoded_is_decoded(message):
     assert decode(frame) == message
 
 
-@given(st.lists(objects, min_size=1), st.data())
+@settings(max_examples=40)
+@given(st.lists(objects, min_size=1, max_size=5), st.data())
 def test_frames_survive_any_cut_of_the_stream(messages, data):
     stream = b"".join(encode(m) for m in messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))

@@ -49,9 +49,12 @@ class Policy(Part):
     freeze: Annotated[
         bool, Field(description="No merges while true, except of proposals that lift it")
     ] = False
-    auto_revert: Annotated[bool, Field(description="A failed deploy is answered with a revert")] = (
-        False
-    )
+    auto_revert: Annotated[
+        bool,
+        Field(
+            description="A failed deploy is answered with a revert (recorded, not acted upon yet)"
+        ),
+    ] = False
 
 
 class SwarmLimits(Part):
