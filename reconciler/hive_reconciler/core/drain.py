@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from hive_wire.jsonrpc import NOT_FOUND, UNAVAILABLE, RpcError
 from hive_wire.protocol import AgentStatus
@@ -72,11 +72,14 @@ class Drain:
 
     async def end(self) -> None:
         """Let delivery go on. A hold that cannot be released expires by itself."""
-        for step in (self._broker.unfence(self._uid), self._broker.release(self._uid, self._token)):
-            try:
-                await step
-            except (RpcError, TimeoutError) as error:
-                log.debug("%s: %s", self._uid, error)
+        await self._give_up(self._broker.unfence, self._uid)
+        await self._give_up(self._broker.release, self._uid, self._token)
+
+    async def _give_up(self, step: Callable[..., Awaitable[None]], *what: str) -> None:
+        try:
+            await step(*what)
+        except (RpcError, TimeoutError) as error:
+            log.debug("%s: %s", self._uid, error)
 
     async def _try(self) -> bool:
         self._patience = ASK_AGAIN
