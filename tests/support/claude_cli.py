@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -58,8 +57,7 @@ def _fetch(folder: Path) -> None:
         tarballs = list(Path(scratch).glob("*.tgz"))
         if packed.returncode != 0 or len(tarballs) != 1:
             raise NoCli(f"npm pack {package} failed: {packed.stderr.strip()[-500:]}")
-        with tarfile.open(tarballs[0]) as tar:
-            tar.extractall(scratch, filter="data")
+        subprocess.run(["tar", "-xzf", tarballs[0]], cwd=scratch, check=True, timeout=300)
         os.chmod(Path(scratch) / "package" / "claude", 0o755)
         os.rename(Path(scratch) / "package", folder)
 

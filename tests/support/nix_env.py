@@ -58,6 +58,8 @@ def unpacked_tree(
     with open(cache / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not tree.is_dir():
+            if os.geteuid() != 0:
+                raise NixUnavailable(f"{tree} is not there, and only root unpacks it here")
             _unpack(tree, packages, variant)
     return tree
 
