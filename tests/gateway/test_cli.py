@@ -12,6 +12,7 @@ import pytest
 from support.claude_cli import NoCli, claude_cli
 from support.fake_messages_api import FakeApi, Step
 from support.gateway_rig import KEY, SCOUT, Hive, UsageBroker, until
+from support.needs import lacking
 
 pytestmark = pytest.mark.cli
 
@@ -21,7 +22,7 @@ def cli() -> Path:
     try:
         return claude_cli()
     except NoCli as error:
-        pytest.skip(str(error))
+        lacking(str(error))
 
 
 async def turn(cli: Path, hive: Hive, home: Path, **environ: str) -> list[dict[str, Any]]:

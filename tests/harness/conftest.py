@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from support.claude_cli import NoCli, claude_cli
+from support.needs import lacking
 
 
 @pytest.fixture(scope="session")
 def cli() -> Path:
-    """The binary; the test is skipped where it cannot be fetched."""
+    """The binary; without root the test is skipped where it cannot be fetched."""
     try:
         return claude_cli()
     except NoCli as error:
-        pytest.skip(str(error))
+        lacking(str(error))

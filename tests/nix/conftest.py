@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.needs import lacking
 from support.nix_env import Nix, NixUnavailable, unpacked_tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ def nix(tmp_path_factory: pytest.TempPathFactory) -> Nix:
     try:
         return Nix(unpacked_tree(), tmp_path_factory.mktemp("nix"))
     except NixUnavailable as problem:
-        pytest.skip(str(problem))
+        lacking(str(problem))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.needs import lacking, need
 from support.nix_env import NixUnavailable, unpacked_tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,12 +43,11 @@ build-users-group =
 
 @pytest.fixture(scope="session")
 def debian() -> Path:
-    if os.geteuid() != 0 or shutil.which("systemd-nspawn") is None:
-        pytest.skip("needs root and systemd-nspawn")
+    need("systemd-nspawn")
     try:
         return unpacked_tree(PACKAGES, "host", variant="minbase")
     except NixUnavailable as problem:
-        pytest.skip(str(problem))
+        lacking(str(problem))
 
 
 @contextlib.contextmanager

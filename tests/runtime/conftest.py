@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from support.containers import Site, missing
+from support.needs import lacking
 
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     if lack := missing():
-        pytest.skip(lack)
+        lacking(lack)
     made = Site(tmp_path / "root")
     try:
         yield made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.needs import need
 
 from hive_reconciler.runtime.network_rules import (
     POOL,
@@ -29,8 +29,7 @@ WORLD = Path(__file__).with_name("network_world.py")
 @pytest.mark.root
 @pytest.mark.timeout(120)
 def test_a_private_network_reaches_out_and_nothing_near(tmp_path: Path) -> None:
-    if not (shutil.which("nft") and shutil.which("systemd-nspawn")):
-        pytest.skip("nftables and systemd-nspawn are needed")
+    need("nft", "systemd-nspawn")
     done = subprocess.run(
         ["unshare", "--net", sys.executable, str(WORLD), str(tmp_path / "root")],
         capture_output=True,
@@ -94,8 +93,7 @@ def test_private_ranges_cover_the_pool_and_what_is_private() -> None:
 
 @pytest.mark.root
 def test_the_kernel_takes_the_ruleset() -> None:
-    if not shutil.which("nft"):
-        pytest.skip("nftables is needed")
+    need("nft")
     wires = [Wire(interface(name), POOL[2 * number]) for number, name in enumerate("abc")]
     for servers in ([], ["192.0.2.1", "8.8.8.8"]):
         done = subprocess.run(

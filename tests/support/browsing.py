@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 from support.dashboard_world import World
+from support.needs import need
 
 ARGS = [
     "--headless",
@@ -27,7 +28,6 @@ expect.set_options(timeout=30_000)
 NEEDED = [
     pytest.mark.browser,
     pytest.mark.timeout(240),
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed"),
 ]
 DESK, PHONE = (1440, 900), (390, 844)
 
@@ -67,6 +67,7 @@ async def browsing(
     login: bool = True,
     scheme: str = "dark",
 ) -> AsyncIterator[Browser]:
+    need("chromium")
     folder = tempfile.mkdtemp(prefix="hd-chromium-")
     async with async_playwright() as p:
         context = await p.chromium.launch_persistent_context(

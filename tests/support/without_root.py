@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.needs import STRICT
 
 TREE = Path(__file__).parents[2]
 NOBODY = 65534
@@ -61,6 +62,7 @@ def _run(user: int, home: Path, timeout: float, *command: str) -> subprocess.Com
         "USER": "tester",
         "LOGNAME": "tester",
         "PYTHONDONTWRITEBYTECODE": "1",
+        STRICT: "1",
         "PYTHONPATH": ":".join(packages),
     }
     who = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]

@@ -187,7 +187,6 @@ async def test_a_link_comes_back_and_says_hello_each_time(serve, tmp_path):
 
 
 def test_the_same_on_uvloop(tmp_path):
-    uvloop = pytest.importorskip("uvloop")
 
     async def talk():
         server = await jsonrpc.listen(
