@@ -13,6 +13,7 @@ from aiohttp import web
 from hive_wire.jsonrpc import Params, Peer, listen
 from hive_wire.protocol import Event
 
+from .acts.table import ACTIONS
 from .auth.service import Auth
 from .auth.store import Store
 from .html import Json, tree
@@ -128,22 +129,8 @@ def _routes(site: Site) -> web.Application:
     post("/login", forms.login)
     post("/logout", forms.logout)
     post("/sessions/end", forms.end_session)
-    for path, action, form in (
-        (f"/proposals/{n}/approve", "approve", "approve-{n}"),
-        (f"/proposals/{n}/deny", "deny", "deny-{n}"),
-        ("/spawn", "spawn", "spawn"),
-        ("/send", "send", "send"),
-        (f"/questions/{n}/answer", "answer", "answer-{n}"),
-        (f"/questions/{n}/hold", "hold", "answer-{n}"),
-        (f"/dead/{n}/retry", "dead_retry", "dead"),
-        (f"/dead/{n}/drop", "dead_drop", "dead"),
-        ("/pause", "pause", "freeze"),
-        ("/unpause", "unpause", "freeze"),
-        (f"/a/{name}/prompt", "prompt", "prompt"),
-        (f"/a/{name}/power", "power", "power"),
-        (f"/a/{name}/command", "command", "command"),
-    ):
-        post(path, forms.action(action, form))
+    for action in ACTIONS:
+        post(action.path.replace("{n}", n).replace("{name}", name), forms.action(action))
     return app
 
 

@@ -138,6 +138,8 @@ def test_typing_keeps_a_question_alive():
     assert question().typing(10).expires == 100
     assert question().typing(95).expires == 155
     assert question(expires=None).typing(95).expires is None
+    assert question().extended(10, 900).expires == 1000
+    assert question(expires=None).extended(10, 900).expires is None
 
 
 # -- reminders ---------------------------------------------------------------------

@@ -177,10 +177,16 @@ async def test_revert(hive: Hive, manager: Requester, user: Requester, clone: Cl
     gone = await hive.submit_revert(user, n)
     await approve(hive, gone.n)
     assert "scout" not in (await hive.read()).agents
+    assert await hive.retired() == (), "nothing of it was ever on the disk"
+    hive._all.layout.agent(uid).mkdir(parents=True)
+    (kept,) = await hive.retired()
+    assert (kept.name, kept.uid) == ("scout", uid)
+    assert kept.description == "scout"
     again = await hive.submit_revive(user, "scout")
     await approve(hive, again.n)
     scout = await spec_of(hive, "scout")
     assert scout.spec.uid == uid
+    assert await hive.retired() == ()
 
     with pytest.raises(Refused, match="nothing is to be revived"):
         await hive.submit_revive(user, "scout")

@@ -62,6 +62,12 @@ class Question:
             return self
         return replace(self, expires=max(self.expires, now + TYPING_SECONDS))
 
+    def extended(self, now: float, more: float) -> Question:
+        """At wall time `now` it is given `more` seconds."""
+        if self.expires is None or self.state != "open":
+            return self
+        return replace(self, expires=max(self.expires, now) + more)
+
 
 def answer_text(question: Question) -> str:
     """What the asking agent reads."""

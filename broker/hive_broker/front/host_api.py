@@ -43,7 +43,7 @@ class HostApi:
             "inbox": self._on(p.Inbox, self._inbox),
             "questions": self._on(p.ListQuestions, self._questions),
             "answer": self._on(p.Answer, self._answer),
-            "question.hold": self._on(p.OneQuestion, self._typing),
+            "question.hold": self._on(p.HoldQuestion, self._hold_question),
             "dead": self._on(p.Nothing, self._dead),
             "dead.retry": self._on(p.Dead, self._dead_retry),
             "dead.drop": self._on(p.Dead, self._dead_drop),
@@ -136,8 +136,8 @@ class HostApi:
         await self._app.questions.answer(call.id, call.by, call.text, call.choices or ())
         return {}
 
-    async def _typing(self, _: Peer, call: p.OneQuestion) -> dict[str, Any]:
-        return {"expires": await self._app.questions.typing(call.id)}
+    async def _hold_question(self, _: Peer, call: p.HoldQuestion) -> dict[str, Any]:
+        return {"expires": await self._app.questions.hold(call.id, call.more)}
 
     async def _dead(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
         return {"dead": await self._app.dead.listed()}

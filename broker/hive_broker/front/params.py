@@ -113,8 +113,9 @@ class Answer(Call):
     choices: Annotated[tuple[Line, ...], Field(max_length=100)] | None = None
 
 
-class OneQuestion(Call):
+class HoldQuestion(Call):
     id: Id
+    more: Annotated[float, Field(gt=0, le=3600)] | None = None
 
 
 class Dead(Call):

@@ -81,11 +81,12 @@ class Questions:
             )
             await self._become(answered, (message,))
 
-    async def typing(self, ident: int) -> float | None:
-        """Somebody types an answer: when the question expires now."""
+    async def hold(self, ident: int, more: float | None) -> float | None:
+        """Somebody types an answer, or gives `more` seconds: when the question expires now."""
         async with self._lock:
             question = await self._find(ident)
-            later = question.typing(self._broker.clock.wall())
+            now = self._broker.clock.wall()
+            later = question.typing(now) if more is None else question.extended(now, more)
             if later != question:
                 await self._become(later, ())
             return later.expires

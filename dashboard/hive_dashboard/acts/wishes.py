@@ -56,6 +56,10 @@ class Deny(Wish):
     reason: Annotated[Body, Field(max_length=4000)]
 
 
+class Reason(Wish):
+    reason: Annotated[Annotated[str, Field(max_length=4000)], AfterValidator(str.strip)] = ""
+
+
 class Spawn(Wish):
     name: AgentName
     description: Annotated[Annotated[str, Field(max_length=200)], AfterValidator(str.strip)] = ""
@@ -98,22 +102,6 @@ class EndSession(Wish):
 class Nothing(Wish):
     pass
 
-
-WISHES: dict[str, type[Wish]] = {
-    "approve": Approve,
-    "deny": Deny,
-    "spawn": Spawn,
-    "send": Send,
-    "prompt": Prompt,
-    "answer": Answer,
-    "hold": Nothing,
-    "power": Power,
-    "command": Command,
-    "dead_retry": Dead,
-    "dead_drop": Dead,
-    "pause": Nothing,
-    "unpause": Nothing,
-}
 
 W = TypeVar("W", bound=Wish)
 

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs
 import orjson
 from aiohttp import web
 
-from ..acts import actions
-from ..acts.actions import Desk, Failed, Job
-from ..acts.wishes import WISHES, BadForm, EndSession, parse
+from ..acts.job import Desk, Failed, Job
+from ..acts.table import Action
+from ..acts.wishes import BadForm, EndSession, parse
 from ..auth.service import TooManyFailures
 from ..pages.common import Notice
 from ..pages.plain import login_page
@@ -19,12 +19,10 @@ from .site import SESSION, SITE, json, page, wants_json
 from .views import notice, show_agent, show_proposal, show_swarm
 
 MAX_FIELDS = 100
-Act = Callable[[Job], Awaitable[str]]
 
 
-def action(name: str, form: str) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """The handler of one action. `form` is the name of its drafts, with {n} from the address."""
-    act: Act = getattr(actions, name)
+def action(it: Action) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The handler of one action."""
 
     async def handle(request: web.Request) -> web.Response:
         site = request.app[SITE]
@@ -33,22 +31,22 @@ def action(name: str, form: str) -> Callable[[web.Request], Awaitable[web.Respon
         try:
             job = Job(
                 Desk(site.host, site.broker, site.mirror),
-                parse(WISHES[name], fields),
+                parse(it.wish, fields),
                 site.session().user,
                 path,
             )
-            said = await act(job)
+            said = await it.act(job)
         except BadForm as error:
-            return await _refuse(request, Failed(422, str(error)), form.format(**path), fields)
+            return await _refuse(request, Failed(422, str(error)), it.form.format(**path), fields)
         except Failed as error:
-            return await _refuse(request, error, form.format(**path), fields)
-        if name in ("approve", "deny", "spawn", "power"):
-            site.mirror.stale("open", "closed", "status")
+            return await _refuse(request, error, it.form.format(**path), fields)
+        if it.changes_swarm:
+            site.mirror.stale("open", "closed", "status", "kept")
         if wants_json(request):
             return json({"ok": said})
         await site.mirror.settle()
         site.flash[site.session().id].append(notice(said, ok=True))
-        raise web.HTTPSeeOther(f"/a/{path['name']}/" if "name" in path else "/")
+        raise web.HTTPSeeOther(f"/a/{path['name']}/" if request.path.startswith("/a/") else "/")
 
     return handle
 
@@ -75,7 +73,7 @@ async def _refuse(
         drafts={form: draft},
         moved=moved,
     )
-    if "name" in path:
+    if request.path.startswith("/a/"):
         return await show_agent(site, view, path["name"], status=error.status)
     known = any(row.n == int(path["n"]) for row in view.snapshot.open) if "n" in path else True
     if request.path.startswith("/proposals/") and not known and site.host.is_up:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -131,6 +132,7 @@ class HostApi:
             "revert": self._on(Revert, self._revert),
             "rollback": self._on(Rollback, self._rollback),
             "revive": self._on(Revive, self._revive),
+            "retired": self._on(Nothing, self._retired),
             "logs": self._on(Logs, self._logs),
             "doctor": self._on(Nothing, self._doctor),
             "subscribe": self._on(Nothing, self._subscribe),
@@ -188,6 +190,9 @@ class HostApi:
             raise RpcError(NOT_FOUND, f"there is no agent {params.name!r}; hive status lists them")
         container = container_name(params.name, self._reconciler.picture.usable()[uid][1].spec.role)
         return {"lines": await self._reconciler.runtime.logs(container, params.limit)}
+
+    async def _retired(self, _peer: Peer, _params: Nothing) -> Any:
+        return {"agents": [asdict(agent) for agent in await self._hive.retired()]}
 
     async def _doctor(self, _peer: Peer, _params: Nothing) -> Any:
         findings = await self._reconciler.runtime.doctor()

@@ -25,6 +25,7 @@ from .importing import Fetch, Imported, Quarantine, collect
 from .inbox import Head, fetch_from, new_heads
 from .intake import Submitted
 from .repositories import Repositories, open_repositories
+from .retired import Retired, RetiredAgents
 from .submit import NewAgent, PowerAction, Submissions
 from .thread import GitThread
 from .undo import Undo
@@ -46,6 +47,7 @@ class Hive:
         self._submissions = Submissions(repositories, self._decisions)
         self._undo = Undo(repositories, self._decisions)
         self._views = Views(repositories, self._decisions)
+        self._retired = RetiredAgents(repositories)
         self._imports = asyncio.Semaphore(IMPORTS)
         self._unrecorded: set[tuple[str, str]] = set()
         self._watch: Watch | None = None
@@ -100,6 +102,10 @@ class Hive:
         its tree cannot be used.
         """
         await self._thread.run(accept, self._all, oid, who, why)
+
+    async def retired(self) -> tuple[Retired, ...]:
+        """Retired agents whose state is kept, the latest first."""
+        return await self._thread.run(self._retired.kept)
 
     # -- proposals ---------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What people do from the pages: each action asks one process and says what came of it."""
+"""One action of a person: who wishes what, and the processes that it asks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,6 @@ from hive_wire.jsonrpc import (
 from ..live.backends import Backend
 from ..live.mirror import Mirror
 from ..text import one_line
-from .wishes import (
-    Answer,
-    Approve,
-    Command,
-    Dead,
-    Deny,
-    Power,
-    Prompt,
-    Send,
-    Spawn,
-)
 
 _STATUS = {
     CONFLICT: 409,
@@ -40,7 +29,6 @@ _STATUS = {
     INVALID_PARAMS: 422,
     INTERNAL_ERROR: 502,
 }
-_ALL: dict[str, Any] = {"uid": None}  # every agent
 
 
 class Failed(Exception):
@@ -133,98 +121,3 @@ def _changed(data: Any) -> tuple[str, ...]:
         else:
             lines.append(one_line(str(item), 300))
     return tuple(lines)
-
-
-async def approve(job: Job) -> str:
-    wish: Approve = job.wish
-    answer = await job.to_host("approve", n=job.n, effect=wish.effect, allow_prune=wish.allow_prune)
-    return f"#{job.n} is approved and merged as {str(answer.get('commit', ''))[:7]}."
-
-
-async def deny(job: Job) -> str:
-    wish: Deny = job.wish
-    await job.to_host("deny", n=job.n, reason=wish.reason)
-    return f"#{job.n} is denied; the requester is told why."
-
-
-async def spawn(job: Job) -> str:
-    wish: Spawn = job.wish
-    answer = await job.to_host(
-        "spawn",
-        name=wish.name,
-        description=wish.description,
-        template=wish.template,
-        prompt=wish.prompt,
-    )
-    said = one_line(str(answer.get("message", "")), 300)
-    if answer.get("state") == "rejected":
-        raise Failed(422, f"Proposal #{answer.get('proposal')} was rejected: {said}")
-    return f"Proposal #{answer.get('proposal')} to spawn {wish.name} waits for approval. {said}"
-
-
-async def send(job: Job) -> str:
-    wish: Send = job.wish
-    await job.to_broker(
-        "send", to=wish.to, body=wish.body, by=job.user, in_reply_to=wish.in_reply_to
-    )
-    return f"Sent to {wish.to}."
-
-
-async def prompt(job: Job) -> str:
-    wish: Prompt = job.wish
-    await job.to_broker("send", to=job.name, body=wish.body, by=job.user)
-    return f"Sent to {job.name}."
-
-
-async def answer(job: Job) -> str:
-    wish: Answer = job.wish
-    if not wish.text and not wish.choice:
-        raise Failed(422, "Pick an option or write an answer.")
-    await job.to_broker(
-        "answer", id=job.n, by=job.user, text=wish.text, choices=list(wish.choice) or None
-    )
-    return "Answered."
-
-
-async def hold(job: Job) -> str:
-    await job.to_broker("question.hold", id=job.n)
-    return "The time stands still while you type."
-
-
-async def power(job: Job) -> str:
-    wish: Power = job.wish
-    answer = await job.to_host("power", agent=job.name, action=wish.action)
-    said = one_line(str(answer.get("message", "")), 300)
-    if answer.get("state") == "rejected":
-        raise Failed(422, said or f"{wish.action} {job.name} was refused.")
-    return said or f"{wish.action} {job.name}: asked."
-
-
-async def command(job: Job) -> str:
-    wish: Command = job.wish
-    answer = await job.to_broker(
-        "command", uid=job.uid(), command=wish.command, argument=wish.argument, by=job.user
-    )
-    return one_line(str(answer.get("text", "")), 1000) or f"/{wish.command}: done."
-
-
-async def dead_retry(job: Job) -> str:
-    wish: Dead = job.wish
-    await job.to_broker("dead.retry", id=job.n, agent=wish.agent, by=job.user)
-    return f"The message goes to {wish.agent} again."
-
-
-async def dead_drop(job: Job) -> str:
-    wish: Dead = job.wish
-    await job.to_broker("dead.drop", id=job.n, agent=wish.agent, by=job.user)
-    return "The message is dropped."
-
-
-async def pause(job: Job) -> str:
-    await job.to_broker("pause", **_ALL, by=job.user, reason=f"frozen on the page by {job.user}")
-    return "Frozen: no new turn starts; running turns end."
-
-
-async def unpause(job: Job) -> str:
-    await job.to_broker("unpause", **_ALL, by=job.user, reason=f"thawed on the page by {job.user}")
-    return "Turns go on."

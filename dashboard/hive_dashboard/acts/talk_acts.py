@@ -1,0 +1,88 @@
+"""What people say to agents, and how they stop them: each asks the broker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..text import one_line
+from .job import Failed, Job
+from .wishes import Answer, Command, Dead, Prompt, Send
+
+MORE = 900  # seconds that "+15 min" gives a question
+_ALL: dict[str, Any] = {"uid": None}  # every agent
+
+
+async def send(job: Job) -> str:
+    wish: Send = job.wish
+    await job.to_broker(
+        "send", to=wish.to, body=wish.body, by=job.user, in_reply_to=wish.in_reply_to
+    )
+    return f"Sent to {wish.to}."
+
+
+async def prompt(job: Job) -> str:
+    wish: Prompt = job.wish
+    await job.to_broker("send", to=job.name, body=wish.body, by=job.user)
+    return f"Sent to {job.name}."
+
+
+async def answer(job: Job) -> str:
+    wish: Answer = job.wish
+    if not wish.text and not wish.choice:
+        raise Failed(422, "Pick an option or write an answer.")
+    await job.to_broker(
+        "answer", id=job.n, by=job.user, text=wish.text, choices=list(wish.choice) or None
+    )
+    return "Answered."
+
+
+async def hold(job: Job) -> str:
+    await job.to_broker("question.hold", id=job.n)
+    return "The time stands still while you type."
+
+
+async def extend(job: Job) -> str:
+    await job.to_broker("question.hold", id=job.n, more=MORE)
+    return f"The question waits {MORE // 60} minutes longer."
+
+
+async def command(job: Job) -> str:
+    wish: Command = job.wish
+    answer = await job.to_broker(
+        "command", uid=job.uid(), command=wish.command, argument=wish.argument, by=job.user
+    )
+    return one_line(str(answer.get("text", "")), 1000) or f"/{wish.command}: done."
+
+
+async def dead_retry(job: Job) -> str:
+    wish: Dead = job.wish
+    await job.to_broker("dead.retry", id=job.n, agent=wish.agent, by=job.user)
+    return f"The message goes to {wish.agent} again."
+
+
+async def dead_drop(job: Job) -> str:
+    wish: Dead = job.wish
+    await job.to_broker("dead.drop", id=job.n, agent=wish.agent, by=job.user)
+    return "The message is dropped."
+
+
+async def pause(job: Job) -> str:
+    await job.to_broker("pause", **_ALL, by=job.user, reason=f"frozen on the page by {job.user}")
+    return "Frozen: no new turn starts; running turns end."
+
+
+async def unpause(job: Job) -> str:
+    await job.to_broker("unpause", **_ALL, by=job.user, reason=f"thawed on the page by {job.user}")
+    return "Turns go on."
+
+
+async def pause_one(job: Job) -> str:
+    await job.to_broker(
+        "pause", uid=job.uid(), by=job.user, reason=f"paused on the page by {job.user}"
+    )
+    return f"{job.name} is paused: its messages wait; a running turn ends."
+
+
+async def unpause_one(job: Job) -> str:
+    await job.to_broker("unpause", uid=job.uid(), by=job.user, reason=f"by {job.user}")
+    return f"{job.name} goes on."

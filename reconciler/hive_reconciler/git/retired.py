@@ -1,0 +1,66 @@
+"""Agents that were and are no more, while their state is still on the disk."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+
+from hive_wire.names import is_uid
+
+from .errors import ReadFailed
+from .repositories import Repositories
+from .trees import EMPTY
+
+
+@dataclass(frozen=True)
+class Retired:
+    """`commit` is the last of `applied` that had the agent; `at` is when the next one came."""
+
+    name: str
+    uid: str
+    description: str
+    commit: str
+    at: float  # unix seconds
+
+
+class RetiredAgents:
+    """Used in the git thread; the history is walked once for each tip."""
+
+    def __init__(self, all_: Repositories) -> None:
+        self._all = all_
+        self._tip = ""
+        self._known: tuple[Retired, ...] = ()
+
+    def kept(self) -> tuple[Retired, ...]:
+        """Those whose state is kept, the latest first."""
+        tip = self._all.history.tip()
+        if tip != self._tip:
+            self._known, self._tip = tuple(self._walk(tip)), tip
+        return tuple(r for r in self._known if self._all.layout.agent(r.uid).is_dir())
+
+    def _walk(self, tip: str) -> list[Retired]:
+        found: list[Retired] = []
+        seen: set[str] = set()
+        newer = 0.0
+        with self._all.trees.scratch():
+            for oid in self._all.history.first_parents(tip):
+                commit = self._all.store.commit(oid)
+                folder = self._all.trees.subtree(self._all.store.tree_of(oid), "agents")
+                names = self._all.trees.entries(folder) if folder != EMPTY else {}
+                gone = names.keys() - seen if oid != tip else set()
+                found += filter(None, (self._one(folder, name, oid, newer) for name in gone))
+                seen |= names.keys()
+                newer = float(commit.commit_time)
+        return found
+
+    def _one(self, folder: str, name: str, oid: str, at: float) -> Retired | None:
+        try:
+            raw = tomllib.loads(
+                (self._all.trees.file(folder, f"{name}/agent.toml") or b"").decode()
+            )
+        except (ReadFailed, ValueError):
+            return None
+        uid = str(raw.get("uid", ""))
+        if not is_uid(uid):
+            return None
+        return Retired(name, uid, str(raw.get("description", "")), oid, at)
