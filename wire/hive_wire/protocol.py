@@ -68,6 +68,10 @@ class AgentFile(Frame):
     tools: tuple[str, ...]
     network: NetworkMode
     revision: str
+    ask: tuple[str, ...] = ()  # of `tools`: a person is asked before each use
+    allow: tuple[str, ...] = ()  # rules for uses that nobody is asked about
+    compact_at: float = 0.7
+    when_cold: Literal["resume", "notes"] = "resume"
 
 
 class Usage(Frame):

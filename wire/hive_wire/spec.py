@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from .names import EVERYONE, OPERATOR, is_name, is_uid, name_problem
 
@@ -68,6 +68,12 @@ def _one_line(text: str) -> str:
 
 
 Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+_TOOL = r"^[A-Z][A-Za-z]{1,39}$"
+Rule = Annotated[
+    str,
+    Field(pattern=r"^[A-Z][A-Za-z]{1,39}(\([^()\n]{1,500}\))?$"),
+    AfterValidator(_one_line),
+]
 _takes = {t: {"takes": t.value} for t in Takes}
 
 
@@ -77,12 +83,52 @@ class Part(BaseModel):
 
 class Tools(Part):
     builtin: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]{1,39}$")], ...],
+        tuple[Annotated[str, Field(pattern=_TOOL)], ...],
         Field(
             max_length=32,
             description="Tools of the engine itself; web and task tools only if named here",
         ),
     ] = ("Bash", "Read", "Edit", "Write", "Glob", "Grep")
+    ask: Annotated[
+        tuple[Annotated[str, Field(pattern=_TOOL)], ...],
+        Field(
+            max_length=32,
+            description="Of `builtin`: a person is asked before each use, unless a rule of `allow` fits",
+        ),
+    ] = ()
+    allow: Annotated[
+        tuple[Rule, ...],
+        Field(
+            max_length=200,
+            description='Uses that nobody is asked about: `Tool`, or `Bash(the exact command)`',
+        ),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _asks_for_what_there_is(self) -> Self:
+        missing = [tool for tool in self.ask if tool not in self.builtin]
+        if missing:
+            raise ValueError(f"ask names {missing[0]}, which is not in builtin")
+        return self
+
+
+class Session(Part):
+    compact_at: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Share of the model's window at which the agent writes /state/notes.md "
+            "and its conversation is shortened",
+        ),
+    ] = 0.7
+    when_cold: Annotated[
+        Literal["resume", "notes"],
+        Field(
+            description="A conversation over 50,000 tokens that rested for an hour: go on with "
+            "it, or begin anew from /state/notes.md, which costs less"
+        ),
+    ] = "resume"
 
 
 class Limits(Part):
@@ -181,6 +227,7 @@ class AgentSpec(Part):
         ),
     ] = (EVERYONE,)
     tools: Annotated[Tools, Field(json_schema_extra=_takes[Takes.NEXT_TURN])] = Tools()
+    session: Annotated[Session, Field(json_schema_extra=_takes[Takes.NEXT_TURN])] = Session()
     limits: Annotated[Limits, Field(json_schema_extra=_takes[Takes.IN_PLACE])] = Limits()
     budget: Annotated[Budget, Field(json_schema_extra=_takes[Takes.IN_PLACE])] = Budget()
     network: Annotated[Network, Field(json_schema_extra=_takes[Takes.RESTART])] = Network()

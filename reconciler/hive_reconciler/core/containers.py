@@ -99,4 +99,8 @@ def agent_file(name: str, valid: Valid) -> AgentFile:
         tools=spec.tools.builtin,
         network=spec.network.mode,
         revision=valid.revision,
+        ask=spec.tools.ask,
+        allow=spec.tools.allow,
+        compact_at=spec.session.compact_at,
+        when_cold=spec.session.when_cold,
     )

@@ -17,7 +17,15 @@ from .tree import FileChange, agent_of
 
 NETWORK_REACH = {"none": 0, "private": 1, "host": 2}
 HARMLESS_TOOLS = frozenset(AgentSpec().tools.builtin) | {"NotebookEdit", "TodoWrite"}
-_PART_FIELDS = ("tools", "limits", "budget", "network")
+_PART_FIELDS = ("tools", "session", "limits", "budget", "network")
+# Keys that came after the first effects were recorded: at their defaults an effect is as
+# it was without them.
+_LATER: dict[str, Any] = {
+    "tools.ask": [],
+    "tools.allow": [],
+    "session.compact_at": 0.7,
+    "session.when_cold": "resume",
+}
 
 
 class Risk(StrEnum):
@@ -65,14 +73,14 @@ def agent_changes(
     if after is None and before is not None:
         text = f"removes the agent {name}; its state is kept until it is purged"
         return [FieldChange(name, "agent", "present", None, Risk.HIGH, text)]
-    old = flat(before.spec) if isinstance(before, Valid) else {}
-    new = flat(after.spec) if isinstance(after, Valid) else {}
+    old = _LATER | (flat(before.spec) if isinstance(before, Valid) else {})
+    new = _LATER | (flat(after.spec) if isinstance(after, Valid) else {})
     found += [
         _field(name, field, old.get(field), new.get(field))
         for field in sorted(old.keys() | new.keys())
         if old.get(field) != new.get(field) and field != "uid"
     ]
-    if old.get("uid") != new.get("uid") and old:
+    if old.get("uid") != new.get("uid") and isinstance(before, Valid):
         found.append(_field(name, "uid", old.get("uid"), new.get("uid")))
     return found + _file_changes(name, after, files)
 
@@ -155,6 +163,10 @@ def _risk(field: str, before: Any, after: Any) -> Risk:
             if gained - HARMLESS_TOOLS:
                 return Risk.HIGH
             return Risk.MEDIUM if gained and before is not None else Risk.LOW
+        case "tools.allow":
+            return Risk.MEDIUM if set(after or ()) - set(before or ()) else Risk.LOW
+        case "tools.ask":
+            return Risk.HIGH if set(before or ()) - set(after or ()) else Risk.LOW
         case "may_send_to":
             gained = set(after or ()) - set(before or ())
             return Risk.MEDIUM if gained and EVERYONE not in (before or ()) else Risk.LOW
