@@ -98,14 +98,14 @@ def test_a_file_that_was_never_filled_is_taken(tmp_path):
     db = sqlite3.connect(path)
     db.execute("pragma journal_mode=wal")
     db.close()
-    open_for_writing(path).close()
+    open_for_writing(path, ()).close()
     path.with_name("empty.db").touch()
     open_for_writing(path.with_name("empty.db")).close()
 
 
 def test_an_older_one_is_brought_up_to_date_and_a_copy_kept(tmp_path):
     path = tmp_path / "broker.db"
-    open_for_writing(path).close()
+    open_for_writing(path, ()).close()
     steps = ("create table added(x); insert into added values(7)", "alter table added add y")
     db = open_for_writing(path, steps)
     assert db.execute("select x, y from added").fetchall() == [(7, None)]

@@ -100,7 +100,7 @@ class Tools(Part):
         tuple[Rule, ...],
         Field(
             max_length=200,
-            description='Uses that nobody is asked about: `Tool`, or `Bash(the exact command)`',
+            description="Uses that nobody is asked about: `Tool`, or `Bash(the exact command)`",
         ),
     ] = ()
 

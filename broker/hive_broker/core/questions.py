@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .permissions import Permission
+
 TYPING_SECONDS = 60.0
 
 
@@ -27,12 +29,15 @@ class Question:
     state: str = "open"
     answer: dict[str, Any] | None = None
     answered_by: str | None = None
+    permission: Permission | None = None
 
     def answered(self, by: str, text: str | None, choices: Sequence[str]) -> Question:
         """The question with its answer. Raises Unanswerable."""
         if self.state in ("answered", "withdrawn"):
             who = f" by {self.answered_by}" if self.answered_by else ""
             raise Unanswerable(f"question {self.id} was {self.state}{who} already")
+        if self.permission is not None:
+            self._check_decision(choices)
         if not choices and not (text or "").strip():
             raise Unanswerable("an answer is a text, a choice, or both")
         unknown = [choice for choice in choices if choice not in self.options]
@@ -49,6 +54,13 @@ class Question:
             "late": self.state == "expired",
         }
         return replace(self, state="answered", answer=answer, answered_by=by)
+
+    def _check_decision(self, choices: Sequence[str]) -> None:
+        """The engine waits for a permission in the middle of a turn: a late one is useless."""
+        if self.state == "expired":
+            raise Unanswerable(f"the time for question {self.id} is up: it was denied")
+        if len(set(choices)) != 1:
+            raise Unanswerable(f"question {self.id} takes one choice: {', '.join(self.options)}")
 
     def expired(self) -> Question:
         return replace(self, state="expired")

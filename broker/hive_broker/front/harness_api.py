@@ -13,11 +13,13 @@ from hive_wire.protocol import Hello, StreamRow, TurnEnd
 
 from ..service.agent import Agent, Shown
 from ..service.app import App
+from ..service.questions import PermissionAsking
 from ..store import changes
 from ..store.rows import STREAM_KINDS, NewEvent, Unit
 from . import params as p
 
 ROW_BYTES = 256 << 10
+INPUT_BYTES = 16 << 10  # of a tool's input that a person is to judge
 MOST_CONNECTIONS = 16
 OWN_KINDS = STREAM_KINDS | {"gap"}  # all that a harness may put into the history
 
@@ -46,6 +48,8 @@ class HarnessApi:
             "stream": self._stream,
             "state": self._state,
             "turn.end": self._turn_end,
+            "permission": self._permission,
+            "permission.withdraw": self._withdraw,
             "chunk": self._chunk,
         }
 
@@ -96,6 +100,22 @@ class HarnessApi:
         agent = self._greeted(peer)
         end = p.parse(TurnEnd, params)
         await self._app.broker.whole(self._app.turns.turn_end(agent, peer, end))
+        return {}
+
+    async def _permission(self, peer: Peer, params: Params) -> dict[str, Any]:
+        agent = self._greeted(peer)
+        asked = p.parse(p.Permission, params)
+        if len(orjson.dumps(asked.input)) > INPUT_BYTES:
+            raise RpcError(REFUSED, "the input is too long to be shown whole to a person")
+        running = agent.mailbox.running
+        if running is None or running.id != asked.turn:
+            raise RpcError(REFUSED, "permissions are asked in the turn that runs")
+        return await self._app.questions.decide(agent, PermissionAsking(**asked.model_dump()))
+
+    async def _withdraw(self, peer: Peer, params: Params) -> dict[str, Any]:
+        agent = self._greeted(peer)
+        key = p.parse(p.PermissionKey, params).key
+        await self._app.broker.whole(self._app.questions.withdraw_permissions(agent.uid, key=key))
         return {}
 
     async def _chunk(self, peer: Peer, params: Params) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hive_wire.jsonrpc import INVALID_PARAMS, Params, RpcError
-from hive_wire.protocol import AgentState, StreamRow, Uid, Usage
+from hive_wire.protocol import AgentState, StreamRow, TurnId, Uid, Usage
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -132,7 +132,7 @@ class Pause(Call):
 
 class Command(Call):
     uid: Uid
-    command: Literal["cancel", "clear", "compact", "model", "new-session"]
+    command: Literal["help", "cancel", "clear", "compact", "model", "new-session"]
     argument: Line | None = None
     by: Line
 
@@ -168,6 +168,18 @@ class State(Call):
     state: AgentState
     detail: Annotated[str, Field(max_length=1000)] = ""
     until: float | None = None
+
+
+class Permission(Call):
+    key: Annotated[str, Field(min_length=1, max_length=200)]
+    turn: TurnId
+    tool: Annotated[str, Field(min_length=1, max_length=200)]
+    input: dict[str, Any]
+    ttl: Annotated[float, Field(gt=0, le=86400)]
+
+
+class PermissionKey(Call):
+    key: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Chunk(Call):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from hive_wire.jsonrpc import BUSY, CONFLICT, NOT_FOUND, RpcError
 
 from ..core.addressing import preview
+from ..core.permissions import DENY, Permission, rule_for
 from ..core.questions import Question, Unanswerable, answer_text
 from ..store import changes
+from ..store.reader import PAGE_BYTES
 from ..store.rows import NewEvent, NewMessage, Unit
 from .agent import Agent
 from .broker import Broker
@@ -29,6 +33,23 @@ class Asking:
     ttl: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class PermissionAsking:
+    """May the engine use `tool` with `input`? Denied after `ttl` seconds."""
+
+    key: str
+    turn: str
+    tool: str
+    input: dict[str, Any]
+    ttl: float
+
+
+_UNDECIDED = {
+    "expired": "Nobody answered in time, so it is denied. Work without it, or ask the operator.",
+    "withdrawn": "The question was withdrawn.",
+}
+
+
 class Questions:
     """Open ones are in memory; every change goes through one lock."""
 
@@ -36,14 +57,13 @@ class Questions:
         self._broker = broker
         self._deliveries = deliveries
         self._lock = asyncio.Lock()
+        self._waiting: dict[int, asyncio.Future[Question]] = {}  # for decisions on permissions
         for question in broker.questions.values():
             self._arm(question)
 
     async def ask(self, agent: Agent, asking: Asking, ident: int, along: Along) -> None:
         """Store the question `ident`. Raises RpcError(BUSY) when too many are open."""
-        mine = [q for q in self._broker.questions.values() if q.uid == agent.uid]
-        if len(mine) >= MOST_OPEN:
-            raise RpcError(BUSY, f"you have {len(mine)} open questions; wait for answers first")
+        self._check_room(agent)
         now = self._broker.clock.wall()
         question = Question(
             id=ident,
@@ -55,16 +75,21 @@ class Questions:
             expires=None if asking.ttl is None else now + asking.ttl,
         )
 
-        def then(_: object) -> None:
-            self._broker.questions[question.id] = question
-            self._arm(question)
-            along.then()
+        await self._open(question, along)
 
-        unit = Unit(
-            events=(self._event(question), *along.events),
-            changes=(changes.set_question(question), *along.changes),
-        )
-        await self._broker.writer.submit(unit, then)
+    async def decide(self, agent: Agent, asking: PermissionAsking) -> dict[str, Any]:
+        """What a person decided on a use of a tool, once somebody did or its time is up.
+
+        The same key again is the same question. Raises RpcError(BUSY).
+        """
+        decided = await self._broker.whole(self._permission(agent, asking))
+        question = await asyncio.shield(decided)
+        given = question.answer or {}
+        return {
+            "decision": next(iter(given.get("choices", ())), DENY),
+            "text": given.get("text", "") if given else _UNDECIDED[question.state],
+            "by": question.answered_by,
+        }
 
     async def answer(self, ident: int, by: str, text: str | None, choices: Sequence[str]) -> None:
         """Store the answer and send it to the asker, at once. Raises RpcError."""
@@ -74,6 +99,9 @@ class Questions:
                 answered = question.answered(by, text, choices)
             except Unanswerable as error:
                 raise RpcError(CONFLICT, str(error)) from None
+            if question.permission is not None:
+                await self._become(answered, ())
+                return
             given = answered.answer or {}
             data = {"id": ident, "question": question.text, **given}
             message = self._broker.system_message(
@@ -97,9 +125,21 @@ class Questions:
             for question in [q for q in self._broker.questions.values() if q.uid == uid]:
                 await self._become(question.withdrawn(), ())
 
+    async def withdraw_permissions(
+        self, uid: str, *, key: str | None = None, turn: str | None = None
+    ) -> None:
+        """The engine does not wait any more: for one ask, those of a turn, or any at all."""
+        async with self._lock:
+            for question in list(self._broker.questions.values()):
+                ask = question.permission
+                if ask is None or question.uid != uid:
+                    continue
+                if key in (None, ask.key) and turn in (None, ask.turn):
+                    await self._become(question.withdrawn(), ())
+
     async def listed(self, *, only_open: bool, limit: int) -> list[dict[str, Any]]:
         found = await self._broker.reader.questions(only_open, limit)
-        return [self.as_json(question) for question in found]
+        return list(_within(self.as_json(question) for question in found))
 
     def as_json(self, question: Question) -> dict[str, Any]:
         """As docs/protocol.md, `Question`."""
@@ -116,9 +156,66 @@ class Questions:
             "state": q.state,
             "answer": q.answer,
             "answered_by": q.answered_by,
+            "kind": "question" if q.permission is None else "permission",
+            "permission": None if q.permission is None else _shown(q.permission),
         }
 
     # -- inside ----------------------------------------------------------------
+
+    def _check_room(self, agent: Agent) -> None:
+        mine = [q for q in self._broker.questions.values() if q.uid == agent.uid]
+        if len(mine) >= MOST_OPEN:
+            raise RpcError(BUSY, f"you have {len(mine)} open questions; wait for answers first")
+
+    async def _permission(self, agent: Agent, asking: PermissionAsking) -> asyncio.Future[Question]:
+        """The question as it will be decided; opened when the key is new."""
+        async with self._lock:
+            known = self._open_permission(agent.uid, asking.key)
+            known = known or await self._broker.reader.permission(agent.uid, asking.key)
+            if known is not None:
+                return self._decision(known)
+            self._check_room(agent)
+            rule = rule_for(asking.tool, asking.input)
+            permission = Permission(asking.key, asking.turn, asking.tool, asking.input, rule)
+            now = self._broker.clock.wall()
+            question = Question(
+                id=next(self._broker.ids.question),
+                uid=agent.uid,
+                text=f"May {agent.name} use {asking.tool}?",
+                options=permission.options(),
+                multi=False,
+                asked=now,
+                expires=now + asking.ttl,
+                permission=permission,
+            )
+            await self._open(question, Along())
+            return self._decision(question)
+
+    def _decision(self, question: Question) -> asyncio.Future[Question]:
+        decided = asyncio.get_running_loop().create_future()
+        if question.id in self._broker.questions:
+            return self._waiting.setdefault(question.id, decided)
+        decided.set_result(question)
+        return decided
+
+    def _open_permission(self, uid: str, key: str) -> Question | None:
+        for question in self._broker.questions.values():
+            ask = question.permission
+            if ask is not None and question.uid == uid and ask.key == key:
+                return question
+        return None
+
+    async def _open(self, question: Question, along: Along) -> None:
+        def then(_: object) -> None:
+            self._broker.questions[question.id] = question
+            self._arm(question)
+            along.then()
+
+        unit = Unit(
+            events=(self._event(question), *along.events),
+            changes=(changes.set_question(question), *along.changes),
+        )
+        await self._broker.writer.submit(unit, then)
 
     async def _find(self, ident: int) -> Question:
         found = self._broker.questions.get(ident) or await self._broker.reader.question(ident)
@@ -132,6 +229,9 @@ class Questions:
                 self._broker.questions[question.id] = question
             else:
                 self._broker.questions.pop(question.id, None)
+                waiting = self._waiting.pop(question.id, None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(question)
             self._arm(question)
             for message in messages:
                 self._deliveries.arrived(message)
@@ -150,6 +250,9 @@ class Questions:
                 return
             if question.expires > self._broker.clock.wall():
                 self._arm(question)
+                return
+            if question.permission is not None:
+                await self._become(question.expired(), ())
                 return
             body = (
                 f"Nobody answered question {ident} in time: {preview(question.text)} "
@@ -173,3 +276,17 @@ class Questions:
 
     def _event(self, question: Question) -> NewEvent:
         return self._broker.event(question.uid, "question", self.as_json(question))
+
+
+def _shown(permission: Permission) -> dict[str, Any]:
+    return {key: getattr(permission, key) for key in ("tool", "input", "rule", "turn")}
+
+
+def _within(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """As many as one answer holds."""
+    size = 0
+    for question in questions:
+        size += len(orjson.dumps(question))
+        if size > PAGE_BYTES:
+            return
+        yield question

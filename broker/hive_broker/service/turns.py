@@ -16,6 +16,7 @@ from .bodies import Bodies
 from .broker import Broker
 from .deliveries import Deliveries, grant
 from .presence import Presence
+from .questions import Questions
 
 # After these the session may lack the end of what was done: a repeated call is no new one.
 UNCERTAIN = frozenset({"restarted", "engine_crash", "stalled"})
@@ -33,12 +34,18 @@ class Turns:
     """Every step holds the agent's lock, commits, and applies in the commit's callback."""
 
     def __init__(
-        self, broker: Broker, presence: Presence, bodies: Bodies, deliveries: Deliveries
+        self,
+        broker: Broker,
+        presence: Presence,
+        bodies: Bodies,
+        deliveries: Deliveries,
+        questions: Questions,
     ) -> None:
         self._broker = broker
         self._presence = presence
         self._bodies = bodies
         self._deliveries = deliveries
+        self._questions = questions
 
     async def hello(self, agent: Agent, peer: Peer, hello: Hello) -> Welcome:
         """Settle what ended, see what runs, and let `peer` take the place of any other."""
@@ -58,6 +65,8 @@ class Turns:
                 lost = TurnEnd(turn=greeting.lost.id, outcome="failed", cause="restarted")
                 await self._close(agent, lost, discarded=hello.session is None)
             await self._welcome(agent, hello, new_boot=new_boot)
+            if new_boot:  # who asked is gone
+                await self._questions.withdraw_permissions(agent.uid)
             resume = None
             if greeting.resume is not None and hello.running is not None:
                 resume = await self._resume(agent, greeting.resume, hello.running.handed)
@@ -152,6 +161,9 @@ class Turns:
                 self._bodies.forget(message)
             for letter in notice:
                 self._deliveries.arrived(letter)
+            broker.spawn_until_stored(
+                lambda: self._questions.withdraw_permissions(agent.uid, turn=turn.id)
+            )
             self._presence.refresh(agent)
             self._deliveries.pump(agent)
 

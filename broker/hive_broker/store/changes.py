@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -185,10 +186,11 @@ def lift_pause(scope: str) -> Change:
 def set_question(question: Question) -> Change:
     q = question
     return (
-        "insert or replace into question values(?,?,?,?,?,?,?,?,?,?)",
+        "insert or replace into question values(?,?,?,?,?,?,?,?,?,?,?)",
         (
             *(q.id, q.uid, q.text, to_json(q.options), int(q.multi), q.asked, q.expires, q.state),
             *(None if q.answer is None else to_json(q.answer), q.answered_by),
+            None if q.permission is None else to_json(asdict(q.permission)),
         ),
     )
 

@@ -9,8 +9,10 @@ from importlib import resources
 from pathlib import Path
 
 APPLICATION_ID = 0x48495645  # "HIVE"
-SCHEMA_VERSION = 1
-MIGRATIONS: tuple[str, ...] = ()  # MIGRATIONS[n - 1] leads from version n to n + 1
+SCHEMA_VERSION = 2
+MIGRATIONS: tuple[str, ...] = (
+    "alter table question add column permission text",
+)  # MIGRATIONS[n - 1] leads from version n to n + 1
 FULL = 2
 
 _PRAGMAS = """

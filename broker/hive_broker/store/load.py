@@ -13,6 +13,7 @@ from hive_wire.protocol import RegistryAgent, Usage
 from ..core.budget import DAY, HOUR
 from ..core.calls import Call
 from ..core.delivery import Delivery, Turn
+from ..core.permissions import Permission
 from ..core.questions import Question
 from ..core.reminders import Reminder
 
@@ -141,7 +142,7 @@ def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
 
 def question(row: Any) -> Question:
     """The question in a row of its table."""
-    ident, uid, text, options, multi, asked, expires, state, answer, by = row
+    ident, uid, text, options, multi, asked, expires, state, answer, by, permission = row
     return Question(
         id=ident,
         uid=uid,
@@ -153,6 +154,7 @@ def question(row: Any) -> Question:
         state=state,
         answer=None if answer is None else orjson.loads(answer),
         answered_by=by,
+        permission=None if permission is None else Permission(**orjson.loads(permission)),
     )
 
 

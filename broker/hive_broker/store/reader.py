@@ -116,6 +116,15 @@ class Reader:
         rows = await self._db.execute_fetchall("select * from question where id=?", (ident,))
         return next((load.question(row) for row in rows), None)
 
+    async def permission(self, uid: str, key: str) -> Question | None:
+        """The newest ask of the agent under that key."""
+        rows = await self._db.execute_fetchall(
+            "select * from question where agent=? and permission is not null"
+            " and json_extract(permission, '$.key')=? order by id desc limit 1",
+            (uid, key),
+        )
+        return next((load.question(row) for row in rows), None)
+
     async def questions(self, only_open: bool, limit: int) -> list[Question]:
         """Open ones oldest first; else all, newest first."""
         query = (

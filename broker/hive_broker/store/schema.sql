@@ -1,4 +1,4 @@
--- The broker's database, version 1. Times are unix seconds; uid 'operator' and 'system' are senders.
+-- The broker's database, version 2. Times are unix seconds; uid 'operator' and 'system' are senders.
 create table meta(k text primary key, v) without rowid;
 
 create table agent(
@@ -57,7 +57,8 @@ create index call_waking on call(agent, waking);
 create table question(
   id integer primary key, agent text not null, text text not null, options text not null,
   multi integer not null, asked real not null, expires real, state text not null,
-  answer text, answered_by text
+  answer text, answered_by text,
+  permission text                                                  -- of an ask for a tool, as JSON
 );
 create index question_open on question(id) where state = 'open';
 
