@@ -26,6 +26,11 @@ class Agent:
     description: str
     prompt: str
     tools: tuple[str, ...]
+    network: str = "none"
+    ask: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    compact_at: float = 0.7
+    when_cold: str = "resume"
 
     @property
     def is_manager(self) -> bool:
@@ -53,10 +58,25 @@ def _agent(path: Path, raw: Any) -> Agent:
         texts[key] = raw[key]
     if texts["engine"] not in ENGINES:
         raise BadAgentFile(f"{path}: engine {texts['engine']!r} is none of {', '.join(ENGINES)}")
-    tools = raw.get("tools")
-    if not isinstance(tools, list) or not all(isinstance(tool, str) for tool in tools):
-        raise BadAgentFile(f"{path}: tools is missing or no list of names")
-    return Agent(**texts, tools=tuple(tools))
+    compact_at = raw.get("compact_at", 0.7)
+    if not isinstance(compact_at, int | float) or not 0 < compact_at <= 1:
+        raise BadAgentFile(f"{path}: compact_at is no share over 0, at most 1")
+    return Agent(
+        **texts,
+        tools=_names(path, raw, "tools"),
+        network=str(raw.get("network", "none")),
+        ask=_names(path, raw, "ask", ()),
+        allow=_names(path, raw, "allow", ()),
+        compact_at=compact_at,
+        when_cold=str(raw.get("when_cold", "resume")),
+    )
+
+
+def _names(path: Path, raw: dict[str, Any], key: str, default: Any = None) -> tuple[str, ...]:
+    names = raw.get(key, default)
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise BadAgentFile(f"{path}: {key} is missing or no list of names")
+    return tuple(names)
 
 
 class AgentFile:

@@ -17,6 +17,7 @@ from .clone import Clone, GitFailed, as_chunk
 from .conductor import Conductor
 from .engine.resident import ResidentEngine
 from .engine.sessions import Sessions
+from .permits import Permits
 from .processes import Children, become_subreaper
 from .rows import Row
 from .settings import Settings
@@ -68,7 +69,12 @@ class Harness:
         def on_row(row: Row) -> None:
             self._uplink.row(row, conductor.turn)
 
-        self._engine = ResidentEngine(self._settings, self._sessions, self._children, on_row)
+        async def permit(request: dict[str, Any]) -> dict[str, Any]:
+            return await self._permits.decide(request)
+
+        self._engine = ResidentEngine(
+            self._settings, self._sessions, self._children, on_row, permit
+        )
         return self._engine
 
     def _make_uplink(self, conductor: Conductor) -> Uplink:
@@ -88,6 +94,7 @@ class Harness:
             conductor.welcomed,
             confirmed,
         )
+        self._permits = Permits(self._uplink, lambda: conductor.turn, self._settings.ask_within)
         return self._uplink
 
     async def _make_clone(self) -> None:

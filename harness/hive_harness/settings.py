@@ -20,7 +20,7 @@ CLONE = CONTAINER_STATE / "hive"
 
 @dataclass(frozen=True)
 class Settings:
-    """Paths, and the two times that a test must be able to shorten (seconds)."""
+    """Paths, and the times that a test must be able to shorten (seconds)."""
 
     run: Path
     state: Path
@@ -30,6 +30,7 @@ class Settings:
     engine_path: Path
     idle_stop: float  # an engine without a turn is stopped after this
     stall_after: float  # an engine that says nothing for this long hangs
+    ask_within: float  # a permission that nobody gives within this is denied
 
     @property
     def agent_file(self) -> Path:
@@ -72,4 +73,5 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     path("--engine-path", type=Path, default=Path("/opt/claude/claude"), help="the claude binary")
     path("--idle-stop", type=float, default=600.0, metavar="SECONDS")
     path("--stall-after", type=float, default=330.0, metavar="SECONDS")
+    path("--ask-within", type=float, default=900.0, metavar="SECONDS")
     return Settings(**vars(options.parse_args(argv)))

@@ -31,6 +31,11 @@ def thinking(problem: str = "") -> Badge:
     return Badge("thinking", problem)
 
 
+def waiting(detail: str) -> Badge:
+    """A person is asked in the middle of a turn."""
+    return Badge("waiting", detail)
+
+
 def idle(problem: str = "") -> Badge:
     return Badge("idle", problem)
 

@@ -72,6 +72,14 @@ class Uplink:
             self._badge = badge
             self._link.notify("state", _state(badge))
 
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Tell the broker, if it is there."""
+        self._link.notify(method, params)
+
+    async def up(self) -> Peer:
+        """The connection, as soon as it stands."""
+        return await self._link.up()
+
     async def end(self, event: dict[str, Any]) -> None:
         """Returns when the broker has closed the turn on disk. `event` is a TurnEnd in the spool."""
         turn = event["turn"]

@@ -27,7 +27,7 @@ from hive_reconciler.model.records import (
     proposal_message,
     who_problem,
 )
-from hive_reconciler.model.tomledit import set_key
+from hive_reconciler.model.tomledit import set_in_table, set_key
 from hive_reconciler.model.tree import Blob, FileChange
 from hive_wire.hivetoml import HiveToml
 from hive_wire.spec import AgentSpec
@@ -259,3 +259,37 @@ def test_hidden_characters() -> None:
         assert hidden_character("a\n" + bad) is not None, repr(bad)
     for bad in ("\u3164", "\u2028", "\U000e0001", "\ue000", "\ufe01", "\u115f"):
         assert hidden_character(bad) is not None, repr(bad)
+
+
+rules = st.lists(st.sampled_from(["Bash(git status)", 'Bash(echo "a")', "Edit"]), max_size=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("a = 1\n", 'a = 1\n\n[tools]\nallow = ["Edit"]\n'),
+        (
+            "[tools] # t\nbuiltin = []\n[x]\n",
+            '[tools] # t\nallow = ["Edit"]\nbuiltin = []\n[x]\n',
+        ),
+        (
+            '[tools]\n# why\nallow = ["Read"]\n[x]\nallow = [1]\n',
+            '[tools]\n# why\nallow = ["Edit"]\n[x]\nallow = [1]\n',
+        ),
+        ("tools = { builtin = [] }\n", None),
+        ('[tools]\nallow = [\n  "Read",\n]\n', None),
+        ('d = """\n[tools]\n"""\n', None),
+    ],
+)
+def test_set_in_table_keeps_the_rest(text: str, after: str | None) -> None:
+    edited = set_in_table(text, "tools", "allow", ["Edit"])
+    old = tomllib.loads(text)
+    assert tomllib.loads(edited) == {**old, "tools": {**old.get("tools", {}), "allow": ["Edit"]}}
+    assert after is None or edited == after
+
+
+@given(rules, rules)
+def test_set_in_table_sets_only_that(before: list[str], after: list[str]) -> None:
+    text = tomli_w.dumps({"a": "b", "tools": {"ask": [], "allow": before}, "z": {"allow": [1]}})
+    edited = tomllib.loads(set_in_table(text, "tools", "allow", after))
+    assert edited == {"a": "b", "tools": {"ask": [], "allow": after}, "z": {"allow": [1]}}

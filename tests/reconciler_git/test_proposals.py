@@ -227,6 +227,19 @@ async def test_power_of_a_user_is_theirs(hive: Hive, manager: Requester, user: R
         await hive.submit_power(user, "nobody", "stop")
 
 
+async def test_a_rule_is_proposed_and_not_merged(
+    hive: Hive, manager: Requester, user: Requester
+) -> None:
+    await merged_agent(hive, manager)
+    done = await hive.submit_allow(user, "scout", "Bash(git status)")
+    assert done.state == "open"
+    [change] = (await hive.proposal(done.n)).effect.changes
+    assert (change.field, change.after) == ("tools.allow", ["Bash(git status)"])
+    await hive.approve(done.n, (await hive.proposal(done.n)).effect.digest, "ada")
+    with pytest.raises(Refused, match="already"):
+        await hive.submit_allow(user, "scout", "Bash(git status)")
+
+
 async def test_only_the_manager_asks(hive: Hive, manager: Requester) -> None:
     await merged_agent(hive, manager)
     scout = await spec_of(hive, "scout")

@@ -1,4 +1,4 @@
-"""The real Claude Code CLI, fetched once from npm into a cache: one pinned version."""
+"""The real Claude Code CLI, fetched once from npm into a cache: two pinned versions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 VERSION = "2.1.330"
+OLDEST = "2.1.197"  # that the harness takes
 
 
 class NoCli(Exception):
@@ -23,12 +24,12 @@ def cache_dir() -> Path:
     return Path(given) if given else Path.home() / ".cache" / "hyperhive"
 
 
-def claude_cli() -> Path:
-    """The path of the CLI's binary. $HIVE_CLAUDE is taken as it is. Raises NoCli."""
+def claude_cli(version: str = VERSION) -> Path:
+    """The path of the CLI's binary. $HIVE_CLAUDE is taken for the newer one. Raises NoCli."""
     given = os.environ.get("HIVE_CLAUDE")
-    if given:
+    if given and version == VERSION:
         return Path(given)
-    folder = cache_dir() / f"claude-code-{VERSION}"
+    folder = cache_dir() / f"claude-code-{version}"
     binary = folder / "claude"
     if binary.exists():
         return binary
@@ -36,15 +37,15 @@ def claude_cli() -> Path:
     with (folder.parent / "fetch.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not binary.exists():
-            _fetch(folder)
+            _fetch(folder, version)
     return binary
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path, version: str) -> None:
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine())
     if machine is None or shutil.which("npm") is None:
         raise NoCli(f"npm and an x86_64 or aarch64 machine are needed, or HIVE_CLAUDE={folder}")
-    package = f"@anthropic-ai/claude-code-linux-{machine}@{VERSION}"
+    package = f"@anthropic-ai/claude-code-linux-{machine}@{version}"
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         packed = subprocess.run(
             ["npm", "pack", "--silent", package],

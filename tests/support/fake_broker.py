@@ -39,6 +39,9 @@ class FakeBroker:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []  # name, tool, arguments: effects
         self.asked: list[str] = []  # names of calls as they came, repeated ones too
         self.tools: dict[str, Handler] = {"send": lambda _: '{"id": 1}'}
+        self.permissions: list[dict[str, Any]] = []  # as they were asked
+        self.withdrawn: list[str] = []
+        self.decision: dict[str, Any] | None = None  # on every permission; None: nobody answers
         self.chunks: dict[str, list[bytes]] = {}
         self.regrant = True  # a failed or returned turn comes again at once
         self.resume = True  # a running turn that a hello reports still stands
@@ -68,6 +71,8 @@ class FakeBroker:
             "stream": self._stream,
             "state": self._state,
             "turn.end": self._turn_end,
+            "permission": self._permission,
+            "permission.withdraw": self._withdraw,
             "chunk": self._chunk,
         }
         self.run.mkdir(parents=True, exist_ok=True)
@@ -199,6 +204,18 @@ class FakeBroker:
             self._tell()
             await asyncio.Event().wait()
         self._close_turn(TurnEnd.model_validate(params))
+        self._tell()
+        return {}
+
+    async def _permission(self, _: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        self.permissions.append(params)
+        self._tell()
+        if self.decision is None:
+            await asyncio.Event().wait()
+        return {"text": "", "by": "ann", **(self.decision or {})}
+
+    def _withdraw(self, _: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        self.withdrawn.append(params["key"])
         self._tell()
         return {}
 

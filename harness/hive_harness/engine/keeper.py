@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 RESUMES = 2  # failures in a row after which a session is given up
 GRACE = 5.0  # seconds that a process gets to end by itself, and again after SIGTERM
-DENIED = "Not allowed: nobody can be asked for a permission here. Work without it."
 
 
 class ShuttingDown(Exception):
@@ -40,6 +39,7 @@ class Ears:
     event: Callable[[Event], None]
     stderr: Callable[[str], None]
     book: Callable[[], CallBook | None]
+    permit: Callable[[Event], Awaitable[Event]]
 
 
 class EngineKeeper:
@@ -163,7 +163,7 @@ class EngineKeeper:
             case {"subtype": "mcp_message", "message": dict(message)} if self._relay is not None:
                 return {"mcp_response": await self._relay.serve(message)}
             case {"subtype": "can_use_tool"}:
-                return {"behavior": "deny", "message": DENIED}
+                return await self._ears.permit(request)
             case {"subtype": "elicitation"}:
                 return {"action": "cancel"}
         raise Refused(f"the harness does not do {request.get('subtype')!r}")

@@ -76,6 +76,7 @@ def introduction(agent: Agent) -> str:
 
 
 def _flags(agent: Agent, model: str) -> list[str]:
+    allowed = (*(tool for tool in agent.tools if tool not in agent.ask), "mcp__hive")
     unnamed = [tool for tool in _NEVER_UNNAMED if tool not in agent.tools]
     hive = {"mcpServers": {"hive": {"type": "sdk", "name": "hive"}}}
     flags = [
@@ -87,7 +88,9 @@ def _flags(agent: Agent, model: str) -> list[str]:
         *("--mcp-config", json.dumps(hive)),
         *("--setting-sources", ""),
         *("--tools", ",".join(agent.tools)),
-        *("--allowedTools", ",".join((*agent.tools, "mcp__hive"))),
+        *("--allowedTools", ",".join(allowed)),
+        # Not as flags: a rule may hold what separates flags.
+        *("--settings", json.dumps({"permissions": {"allow": list(agent.allow)}})),
         *("--permission-mode", "default"),
         *("--permission-prompt-tool", "stdio"),
         *("--model", model),

@@ -52,6 +52,7 @@ class EngineProcess:
         self._waiting: dict[str, asyncio.Future[Event]] = {}
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: dict[str, asyncio.Task[None]] = {}  # its control requests, by their id
         self._tail: deque[str] = deque(maxlen=20)
         self._fault = ""
         self._pipes: Pipes | None = None
@@ -198,9 +199,11 @@ class EngineProcess:
         if event.get("type") == "control_response":
             self._answered(event)
         elif event.get("type") == "control_request":
-            task = asyncio.create_task(self._serve(event))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start_serving(event)
+        elif event.get("type") == "control_cancel_request":
+            serving = self._serving.get(str(event.get("request_id")))
+            if serving is not None:
+                serving.cancel()
         else:
             self._hooks.event(event)
 
@@ -211,6 +214,17 @@ class EngineProcess:
         answer = self._waiting.get(str(response.get("request_id")))
         if answer is not None and not answer.done():
             answer.set_result(response)
+
+    def _start_serving(self, event: Event) -> None:
+        ident, task = str(event.get("request_id")), asyncio.create_task(self._serve(event))
+        self._tasks.add(task)
+        self._serving[ident] = task
+
+        def served(done: asyncio.Task[None]) -> None:
+            self._tasks.discard(done)
+            self._serving.pop(ident, None)
+
+        task.add_done_callback(served)
 
     async def _serve(self, event: Event) -> None:
         request = event.get("request")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,11 +47,12 @@ class ResidentEngine:
         sessions: Sessions,
         children: Children,
         on_row: Callable[[Row], None],
+        permit: Callable[[Event], Awaitable[Event]],
     ) -> None:
         self._stall_after = settings.stall_after
         self._children = children
         self._on_row = on_row
-        ears = Ears(self._heard, lambda line: on_row(stderr(line)), lambda: self._book)
+        ears = Ears(self._heard, lambda line: on_row(stderr(line)), lambda: self._book, permit)
         self._keeper = EngineKeeper(settings, sessions, children, ears)
         self._watch: TurnWatch | None = None
         self._book: CallBook | None = None

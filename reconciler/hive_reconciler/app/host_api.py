@@ -19,6 +19,7 @@ from ..git.intake import Submitted
 from ..model.proposal import Requester, listing, proposal_json
 from .care_api import CareApi
 from .serving import Acting, M, Name, Nothing, Request, handler, uid_of, user_name
+from .settings_api import SettingsApi
 
 Text = Annotated[str, Field(max_length=4000)]
 Number = Annotated[int, Field(ge=1)]
@@ -111,6 +112,7 @@ class HostApi:
         self._reconciler = reconciler
         self._hive = reconciler.hive
         self._care = CareApi(reconciler, self._who)
+        self._settings = SettingsApi(reconciler, self._who, self._submitted)
         self._subscribers: set[Peer] = set()
         system = not reconciler.layout.tag
         self._dashboard = uid_of(DASHBOARD_USER, system)
@@ -139,6 +141,7 @@ class HostApi:
             "shutdown": self._on(Shutdown, self._shutdown),
             "accept": self._on(Accept, self._accept),
             **self._care.handlers(self._on),
+            **self._settings.handlers(self._on),
         }
 
     def closed(self, peer: Peer) -> None:

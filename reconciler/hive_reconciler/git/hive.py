@@ -196,6 +196,10 @@ class Hive:
         A user's own request is merged with that user as approver. Raises Refused, NotFound."""
         return await self._thread.run(self._submissions.power, requester, agent, action, reason)
 
+    async def submit_allow(self, requester: Requester, agent: str, rule: str) -> Submitted:
+        """Ask for one more rule in the agent's `tools.allow`. Raises Refused, NotFound."""
+        return await self._thread.run(self._submissions.allow, requester, agent, rule)
+
     async def submit_retire(self, requester: Requester, agent: str, reason: str = "") -> Submitted:
         """Ask to remove an agent. Raises Refused, NotFound."""
         return await self._thread.run(self._submissions.retire, requester, agent, reason)

@@ -17,7 +17,7 @@ from ..model.checks import MAX_FILES
 from ..model.desired import Valid
 from ..model.fields import flat
 from ..model.proposal import Requester
-from ..model.tomledit import set_key
+from ..model.tomledit import set_in_table, set_key
 from ..model.tree import FILE, agent_of
 from .decide import Decisions
 from .errors import NotFound, Refused
@@ -75,6 +75,19 @@ class Submissions:
             return self._intake.propose(
                 Wish("power", agent, requester, reason or action, tree, tip)
             )
+
+    def allow(self, requester: Requester, agent: str, rule: str) -> Submitted:
+        with self._all.store.locked(), self._all.trees.scratch():
+            tip, tree = self._start(requester)
+            spec = self._spec(tree, agent)
+            if rule in spec.tools.allow:
+                raise Refused(f"{agent} may use {rule} already")
+            path = f"agents/{agent}/agent.toml"
+            text = (self._all.trees.file(tree, path) or b"").decode()
+            edited = set_in_table(text, "tools", "allow", [*spec.tools.allow, rule])
+            tree = self._put(tree, path, edited)
+            wish = Wish("apply", agent, requester, f"never ask again: {rule}", tree, tip)
+            return self._intake.propose(wish)
 
     def retire(self, requester: Requester, agent: str, reason: str) -> Submitted:
         with self._all.store.locked(), self._all.trees.scratch():

@@ -1,7 +1,8 @@
-"""Setting one top-level key of agent.toml and leaving everything else as people wrote it."""
+"""Setting one key of agent.toml and leaving everything else as people wrote it."""
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 
@@ -19,6 +20,24 @@ def set_key(text: str, key: str, value: Scalar) -> str:
         if edited is not None and _loads(edited) == wanted:
             return edited
     return tomli_w.dumps(wanted)  # written in a way that no line of it can be exchanged
+
+
+def set_in_table(text: str, table: str, key: str, value: list[str]) -> str:
+    """`text` with `key = value` in `[table]`. `text` must be TOML."""
+    old = tomllib.loads(text)
+    wanted = {**old, table: {**old.get(table, {}), key: value}}
+    line = f"{key} = {json.dumps(value)}"
+    head = rf"^\[{re.escape(table)}\][ \t]*(?:#[^\n]*)?$"
+    before = rf"({head}(?:\n(?!\[)[^\n]*)*?\n)"
+    below = rf"{before}{re.escape(key)}[ \t]*=[ \t]*\[[^\]\n]*\][ \t]*$"
+    for edited in (
+        re.sub(below, lambda found: found[1] + line, text, count=1, flags=re.MULTILINE),
+        re.sub(head, lambda found: f"{found[0]}\n{line}", text, count=1, flags=re.MULTILINE),
+        f"{text.rstrip()}\n\n[{table}]\n{line}\n",
+    ):
+        if _loads(edited) == wanted:
+            return edited
+    return tomli_w.dumps(wanted)
 
 
 def _replaced(text: str, key: str, line: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from hive_wire.paths import Layout
 
 from ..client import CallFailed, Client
 from ..plain import line, plain
-from .common import ago, broker, me, print_json
+from .common import ago, broker, host, me, print_json, print_submitted
 
 PAGE = 100
 
@@ -40,6 +41,8 @@ def questions(layout: Layout, options: argparse.Namespace) -> int:
     for question in found:
         print(f"{question['id']}  {question['agent']} asks ({ago(question['asked'])} ago):")
         print(_indent(question["text"]))
+        if question["permission"] is not None:
+            print(_indent(json.dumps(question["permission"]["input"], indent=2)))
         for number, option in enumerate(question["options"], 1):
             print(f"    [{number}] {line(option)}")
     if found:
@@ -54,16 +57,33 @@ def answer(layout: Layout, options: argparse.Namespace) -> int:
         raise CallFailed("say something: hive answer ID TEXT, or hive answer ID --choose N")
     with broker(layout) as client:
         choices = _choices(client, options.id, options.choose) if options.choose else None
+        if choices == ["always"]:
+            _allow(layout, client, options.id)
         client.call("answer", id=options.id, by=me(), text=options.text, choices=choices)
     print(f"answered question {options.id}")
     return 0
 
 
-def _choices(client: Client, ident: int, numbers: list[int]) -> list[str]:
+def _allow(layout: Layout, client: Client, ident: int) -> None:
+    """Propose the rule that a permission question shows."""
+    question = _question(client, ident)
+    permission = question.get("permission")
+    if permission is None:
+        return
+    with host(layout) as reconciler:
+        print_submitted(reconciler.call("allow", agent=question["agent"], rule=permission["rule"]))
+
+
+def _question(client: Client, ident: int) -> dict[str, Any]:
     found = client.call("questions", open=False, limit=500)["questions"]
-    question = next((q for q in found if q["id"] == ident), None)
+    question: dict[str, Any] | None = next((q for q in found if q["id"] == ident), None)
     if question is None:
         raise CallFailed(f"there is no question {ident}; hive questions lists the open ones")
+    return question
+
+
+def _choices(client: Client, ident: int, numbers: list[int]) -> list[str]:
+    question = _question(client, ident)
     options = question["options"]
     wrong = [number for number in numbers if number > len(options)]
     if wrong:

@@ -1,0 +1,87 @@
+"""The engine asks whether it may use a tool; a person answers, or nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from hive_wire.jsonrpc import UNAVAILABLE, RpcError
+
+from . import states
+from .uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+BROKER_AWAY = 60.0  # seconds beyond the time limit in which an answer is still fetched
+
+Event = dict[str, Any]
+
+
+class Permits:
+    """`turn` is the turn that runs. While a question is open the badge says so."""
+
+    def __init__(self, uplink: Uplink, turn: Callable[[], str | None], within: float) -> None:
+        self._uplink = uplink
+        self._turn = turn
+        self._within = within
+        self._open: list[str] = []  # the tools that are asked about, oldest first
+
+    async def decide(self, request: Event) -> Event:
+        """The answer to the engine's `can_use_tool`."""
+        turn, tool, given = self._turn(), request.get("tool_name"), request.get("input")
+        if turn is None or not isinstance(tool, str) or not isinstance(given, dict):
+            return _denied("Nobody can be asked outside of a turn. Work without it.")
+        key = str(request.get("tool_use_id") or uuid.uuid4())[:200]
+        asked = {"key": key, "turn": turn, "tool": tool, "input": given, "ttl": self._within}
+        self._open.append(tool)
+        self._show()
+        try:
+            decision = await self._ask(asked)
+        except asyncio.CancelledError:
+            self._uplink.notify("permission.withdraw", {"key": key})
+            raise
+        except RpcError as error:
+            return _denied(f"Nobody could be asked: {error.message}")
+        finally:
+            self._open.remove(tool)
+            self._show()
+        if decision.get("decision") in ("once", "always"):
+            return {"behavior": "allow", "updatedInput": given}
+        reason = str(decision.get("text") or "")
+        if decision.get("by"):
+            reason = f"The operator denied it: {reason}" if reason else "The operator denied it."
+        return _denied(reason)
+
+    # -- inside ----------------------------------------------------------------
+
+    async def _ask(self, asked: Event) -> Event:
+        """Asks again when the broker was away. Raises RpcError."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._within + BROKER_AWAY
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    peer = await self._uplink.up()
+                answer = await peer.request("permission", asked)
+            except TimeoutError:
+                raise RpcError(UNAVAILABLE, "the broker is away") from None
+            except RpcError as error:
+                if error.code != UNAVAILABLE:
+                    raise
+                log.info("a permission is asked again: %s", error)
+                await asyncio.sleep(0.2)
+                continue
+            return answer if isinstance(answer, dict) else {}
+
+    def _show(self) -> None:
+        if self._open:
+            self._uplink.badge(states.waiting(f"may it use {self._open[0]}?"))
+        elif self._turn() is not None:
+            self._uplink.badge(states.thinking())
+
+
+def _denied(message: str) -> Event:
+    return {"behavior": "deny", "message": message or "It was denied."}
