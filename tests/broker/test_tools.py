@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 import uuid
 
@@ -365,6 +366,9 @@ async def test_wishes_go_to_the_reconciler_once(tmp_path):
             await tools.call("restart", f"{turn}:4", agent="bad")
         with pytest.raises(ToolFailed, match="commit"):
             await tools.call("request_apply_commit", agent="scout", commit="main; rm -rf /")
+        keys = [params.pop("key") for _, params in heard]
+        assert len(set(keys)) == 4
+        assert all(re.fullmatch("[0-9a-f]{32}", key) for key in keys)
         assert heard == [
             ("submit", {"uid": M, "kind": "spawn", "agent": "cook", "description": "cooks",
                         "settings": {"model": "m"}}),

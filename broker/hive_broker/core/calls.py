@@ -34,6 +34,13 @@ def digest_of(arguments: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def wish_key(uid: str, call: Call, alike: int) -> str:
+    """Names a wish to the reconciler, the same when it is asked again because its answer was
+    lost. `alike`: how many calls of this message with this tool and arguments were answered."""
+    parts = [uid, call.waking, call.tool, call.digest, alike]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
 def turn_of(name: str) -> Turn:
     """The turn that made the call of this name. Raises ValueError."""
     turn, _, number = name.partition(":")
@@ -57,6 +64,11 @@ class CallLog:
             if call.repeat and (call.waking, call.tool, call.digest) == (waking, tool, digest):
                 return call
         return None
+
+    def alike(self, call: Call) -> int:
+        """How many calls of the same message, tool and arguments are stored."""
+        same = (call.waking, call.tool, call.digest)
+        return sum((c.waking, c.tool, c.digest) == same for c in self._calls.values())
 
     def add(self, call: Call) -> None:
         self._calls[call.id] = call

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from hive_wire.jsonrpc import BUSY, CONFLICT, INVALID_PARAMS, NOT_FOUND, RpcError
 
-from ..core.calls import Call, digest_of, turn_of
+from ..core.calls import Call, digest_of, turn_of, wish_key
 from ..core.delivery import Turn
 from ..service.agent import Agent
 from ..service.app import App
@@ -73,7 +73,7 @@ class Toolbox:
             def keep(_: str) -> Along:
                 return Along(events=(self._used(agent, tool, call, ok=True),))
 
-            return await self._broker.whole(self._work.do(agent, tool, arguments, keep))
+            return await self._broker.whole(self._work.do(agent, tool, arguments, keep, None))
         running = agent.in_flight.get(call)
         if running is None:
             asked = Call(0, call, turn.message, tool.name, digest_of(raw), "")
@@ -107,7 +107,11 @@ class Toolbox:
         known = agent.calls.find(asked.name, asked.waking, asked.tool, asked.digest)
         if known is None:
             return await self._work.do(
-                agent, tool, arguments, lambda answer: self._kept(agent, tool, turn, asked, answer)
+                agent,
+                tool,
+                arguments,
+                lambda answer: self._kept(agent, tool, turn, asked, answer),
+                wish_key(agent.uid, asked, agent.calls.alike(asked)),
             )
         if known.name != asked.name or known.repeat:
             taken = agent.calls.renamed(known, asked.name)

@@ -37,14 +37,19 @@ class Work:
             t.AskOperator: self._ask,
             t.Remind: self._remind,
             t.CancelReminder: self._cancel_reminder,
-            t.RequestSpawn: self._spawn,
-            t.RequestApplyCommit: self._apply,
         }
 
-    async def do(self, agent: Agent, tool: t.Tool, arguments: t.Arguments, keep: Keep) -> str:
-        """The answer, once effect and answer are on disk. Raises RpcError."""
-        if isinstance(arguments, t.Power):
-            return await self._power(agent, tool.name, arguments, keep)
+    async def do(
+        self, agent: Agent, tool: t.Tool, arguments: t.Arguments, keep: Keep, key: str | None
+    ) -> str:
+        """The answer, once effect and answer are on disk. Raises RpcError.
+
+        `key` names the wish, so that the reconciler knows it when it is asked again.
+        """
+        if isinstance(arguments, t.RequestSpawn | t.RequestApplyCommit | t.Power):
+            method, wish = _wish(tool, arguments)
+            params = {"uid": agent.uid, **wish, **({} if key is None else {"key": key})}
+            return await self._ask_reconciler(method, params, keep)
         return await self._effects[type(arguments)](agent, arguments, keep)
 
     async def recv(self, agent: Agent, arguments: t.Recv, turn: Turn, call: str) -> str:
@@ -95,22 +100,24 @@ class Work:
 
     # -- at the reconciler -------------------------------------------------------
 
-    async def _spawn(self, agent: Agent, a: t.RequestSpawn, keep: Keep) -> str:
-        wish = a.model_dump(exclude={"name"}, exclude_none=True)
-        return await self._wish("submit", agent, {"kind": "spawn", "agent": a.name, **wish}, keep)
-
-    async def _apply(self, agent: Agent, a: t.RequestApplyCommit, keep: Keep) -> str:
-        wish = {"kind": "apply", **a.model_dump()}
-        return await self._wish("submit", agent, wish, keep)
-
-    async def _power(self, agent: Agent, tool: str, a: t.Power, keep: Keep) -> str:
-        action = "stop" if tool == "kill" else tool
-        wish = {"action": action, "agent": a.agent, "reason": a.reason}
-        return await self._wish("power", agent, wish, keep)
-
-    async def _wish(self, method: str, agent: Agent, wish: dict[str, Any], keep: Keep) -> str:
-        answer = text(await self._app.requests.ask(method, {"uid": agent.uid, **wish}))
+    async def _ask_reconciler(self, method: str, params: dict[str, Any], keep: Keep) -> str:
+        answer = text(await self._app.requests.ask(method, params))
         along = keep(answer)
         unit = Unit(events=along.events, changes=along.changes)
         await self._app.broker.writer.submit(unit, lambda _: along.then())
         return answer
+
+
+def _wish(
+    tool: t.Tool, arguments: t.RequestSpawn | t.RequestApplyCommit | t.Power
+) -> tuple[str, dict[str, Any]]:
+    """The method of requests.sock and what it is told."""
+    match arguments:
+        case t.RequestSpawn():
+            told = arguments.model_dump(exclude={"name"}, exclude_none=True)
+            return "submit", {"kind": "spawn", "agent": arguments.name, **told}
+        case t.RequestApplyCommit():
+            return "submit", {"kind": "apply", **arguments.model_dump()}
+        case t.Power():
+            action = "stop" if tool.name == "kill" else tool.name
+            return "power", {"action": action, **arguments.model_dump()}

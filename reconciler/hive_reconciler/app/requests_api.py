@@ -19,6 +19,7 @@ from ..model.proposal import Requester
 from .serving import M, Request, handler, uid_of
 
 Name = Annotated[str, Field(max_length=64)]
+Key = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")]
 
 
 class Submit(Request):
@@ -30,6 +31,7 @@ class Submit(Request):
     prompt: Annotated[str | None, Field(max_length=65536)] = None
     template: Name | None = None
     settings: dict[str, Any] | None = None
+    key: Key = ""
 
 
 class Power(Request):
@@ -37,6 +39,7 @@ class Power(Request):
     action: Literal["start", "stop", "restart"]
     agent: Name
     reason: Annotated[str, Field(max_length=4000)] = ""
+    key: Key = ""
 
 
 class ListAgents(Request):
@@ -67,6 +70,7 @@ class RequestsApi:
                 prompt=params.prompt,
                 template=params.template,
                 settings=params.settings,
+                key=params.key,
             )
         else:
             submitted = await self._apply(requester, params)
@@ -77,13 +81,18 @@ class RequestsApi:
             raise RpcError(REFUSED, "an apply needs a commit: 7 to 40 hex digits of your clone")
         fetch = functools.partial(self._reconciler.broker.export, params.uid, params.commit)
         return await self._hive.submit_commit(
-            requester, params.agent, params.commit, params.description, fetch
+            requester,
+            params.agent,
+            params.commit,
+            params.description,
+            fetch,
+            key=params.key,
         )
 
     async def _power(self, _peer: Peer, params: Power) -> Any:
         requester = self._manager(params.uid)
         submitted = await self._hive.submit_power(
-            requester, params.agent, params.action, params.reason
+            requester, params.agent, params.action, params.reason, key=params.key
         )
         answer = self._answer(submitted)
         if params.agent == requester.name and submitted.state == "merged":

@@ -138,21 +138,32 @@ class Hive:
         prompt: str | None = None,
         template: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        key: str = "",
     ) -> Submitted:
-        """Ask for a new agent. `settings` are dotted keys of agent.toml. Raises Refused, Busy."""
-        new = NewAgent(name, description, prompt, template, settings or {})
+        """Ask for a new agent. `settings` are dotted keys of agent.toml. The same requester and
+        `key` again is the same wish, here and below. Raises Refused, Busy."""
+        new = NewAgent(name, description, prompt, template, settings or {}, key)
         return await self._thread.run(self._submissions.spawn, requester, new)
 
     async def submit_commit(
-        self, requester: Requester, agent: str, commit: str, description: str, fetch: Fetch
+        self,
+        requester: Requester,
+        agent: str,
+        commit: str,
+        description: str,
+        fetch: Fetch,
+        *,
+        key: str = "",
     ) -> Submitted:
         """Ask to merge a commit that changes `agent` only. `commit` is what the requester
         named; `fetch` brings it. What fails the checks is recorded as rejected.
         Raises Refused, Busy, and what `fetch` raises."""
-        tip = await self._thread.run(self._submissions.may_submit, requester, agent)
+        tip = await self._thread.run(self._submissions.may_submit, requester, agent, key)
+        if isinstance(tip, Submitted):
+            return tip
         imported = await self._import(commit, tip, fetch)
         return await self._thread.run(
-            self._submissions.commit, requester, agent, imported, description
+            self._submissions.commit, requester, agent, imported, description, key
         )
 
     async def submit_revert(
@@ -190,11 +201,19 @@ class Hive:
         return tuple(done)
 
     async def submit_power(
-        self, requester: Requester, agent: str, action: PowerAction, reason: str = ""
+        self,
+        requester: Requester,
+        agent: str,
+        action: PowerAction,
+        reason: str = "",
+        *,
+        key: str = "",
     ) -> Submitted:
         """Ask for state or restarts to change; the policy may merge it at once.
         A user's own request is merged with that user as approver. Raises Refused, NotFound."""
-        return await self._thread.run(self._submissions.power, requester, agent, action, reason)
+        return await self._thread.run(
+            self._submissions.power, requester, agent, action, reason, key
+        )
 
     async def submit_allow(self, requester: Requester, agent: str, rule: str) -> Submitted:
         """Ask for one more rule in the agent's `tools.allow`. Raises Refused, NotFound."""

@@ -31,7 +31,7 @@ class Submitted:
     """What became of a request. `message` is for the requester."""
 
     n: int
-    state: State  # open, merged or rejected
+    state: State  # open, merged or rejected; of a wish that was asked before, any
     message: str
     commit: str | None = None  # the merge, if state is merged
 
@@ -50,6 +50,7 @@ class Wish:
     source: str = ""
     keeps_uids: bool = False  # brings back what was there before, uid and all
     scoped: bool = False  # may touch only `agent`
+    key: str = ""  # names this wish, so that asking again asks for nothing new
 
 
 class Intake:
@@ -92,6 +93,28 @@ class Intake:
         pinned = self._pin(wish)
         self._supersede(pinned, mine)
         return self._by_policy(standing(pinned, {}, {}), step)
+
+    def asked_before(self, requester: Requester, key: str) -> Submitted | None:
+        """What became of the wish that this requester named `key`: its answer was lost."""
+        if not key:
+            return None
+        for proposal in self._all.ledger.all():
+            pinned = proposal.pinned
+            if pinned.key == key and pinned.requester.key == requester.key:
+                return self._again(proposal)
+        return None
+
+    def _again(self, proposal: Proposal) -> Submitted:
+        n, state = proposal.n, proposal.state
+        if state == "merged":
+            return _merged(n, proposal.by, proposal.merge)
+        if state != "open":
+            said = proposal.reason or f"proposal {n} was {state} by {proposal.by}"
+            return Submitted(n, state, said)
+        step = self._decisions.now(proposal)  # whoever pinned it may have ended before the merge
+        if isinstance(step, Conflicts):
+            return Submitted(n, "open", _waits(n))
+        return self._by_policy(proposal, step)
 
     # -- checks --------------------------------------------------------------------
 
@@ -174,6 +197,7 @@ class Intake:
             wish.description,
             time.time(),
             wish.source,
+            wish.key,
         )
 
     def refuse(self, wish: Wish, reason: str) -> Submitted:
@@ -205,7 +229,7 @@ class Intake:
     def _by_policy(self, proposal: Proposal, step: Step) -> Submitted:
         """Merge at once what the policy, or the person who asks for just this, consents to."""
         n, requester = proposal.n, proposal.pinned.requester
-        waits = f"proposal {n} waits for the operator"
+        waits = _waits(n)
         if "power" not in step.classes and proposal.pinned.kind != "power":
             return Submitted(n, "open", waits)
         if requester.kind == "user" and proposal.pinned.kind == "power":
@@ -220,7 +244,15 @@ class Intake:
             commit = self._decisions.merge(proposal, step.effect.digest, by)
         except (Refused, Conflict) as error:
             return Submitted(n, "open", f"{waits}: {error.message}")
-        return Submitted(n, "merged", f"merged by {by.split('@')[0]}", commit)
+        return _merged(n, by, commit)
+
+
+def _waits(n: int) -> str:
+    return f"proposal {n} waits for the operator"
+
+
+def _merged(n: int, by: str, commit: str | None) -> Submitted:
+    return Submitted(n, "merged", f"merged by {by.partition('@')[0]}", commit)
 
 
 def _replaces(new: Pinned, old: Pinned) -> bool:

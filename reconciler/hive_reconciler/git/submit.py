@@ -41,6 +41,7 @@ class NewAgent:
     prompt: str | None  # None: that of the template
     template: str | None
     settings: Mapping[str, Any]
+    key: str = ""  # as of a Wish
 
 
 class Submissions:
@@ -56,25 +57,28 @@ class Submissions:
             raise Refused(problem)
         with self._all.store.locked(), self._all.trees.scratch():
             tip, tree = self._start(requester)
+            if before := self._intake.asked_before(requester, new.key):
+                return before
             if self._all.trees.entry(tree, f"agents/{new.name}") is not None:
                 raise Refused(f"there is an agent {new.name} already; choose another name")
             for file, text in _spawned(self._all.reader.hive(tree), new).items():
                 tree = self._put(tree, f"agents/{new.name}/{file}", text)
             wish = Wish("spawn", new.name, requester, new.description, tree, tip)
-            return self._intake.propose(replace(wish, keeps_uids=True))
+            return self._intake.propose(replace(wish, keeps_uids=True, key=new.key))
 
     def power(
-        self, requester: Requester, agent: str, action: PowerAction, reason: str
+        self, requester: Requester, agent: str, action: PowerAction, reason: str, key: str
     ) -> Submitted:
         with self._all.store.locked(), self._all.trees.scratch():
             tip, tree = self._start(requester)
+            if before := self._intake.asked_before(requester, key):
+                return before
             spec = self._spec(tree, agent)
             path = f"agents/{agent}/agent.toml"
             text = (self._all.trees.file(tree, path) or b"").decode()
             tree = self._put(tree, path, _powered(text, agent, spec, action))
-            return self._intake.propose(
-                Wish("power", agent, requester, reason or action, tree, tip)
-            )
+            wish = Wish("power", agent, requester, reason or action, tree, tip, key=key)
+            return self._intake.propose(wish)
 
     def allow(self, requester: Requester, agent: str, rule: str) -> Submitted:
         with self._all.store.locked(), self._all.trees.scratch():
@@ -98,18 +102,23 @@ class Submissions:
                 Wish("retire", agent, requester, reason or "retire", tree, tip)
             )
 
-    def may_submit(self, requester: Requester, agent: str) -> str:
-        """The tip, if this requester may hand in commits for `agent`. Raises Refused."""
+    def may_submit(self, requester: Requester, agent: str, key: str) -> str | Submitted:
+        """The tip, if this requester may hand in commits for `agent`; what became of it, if
+        this one was handed in before. Raises Refused."""
         problem = name_problem(agent)
         if problem:
             raise Refused(problem)
-        return self._start(requester)[0]
+        with self._all.store.locked(), self._all.trees.scratch():
+            tip, _ = self._start(requester)
+            return self._intake.asked_before(requester, key) or tip
 
     def commit(
-        self, requester: Requester, agent: str, imported: Imported, description: str
+        self, requester: Requester, agent: str, imported: Imported, description: str, key: str
     ) -> Submitted:
         with self._all.store.locked(), self._all.trees.scratch(imported.objects):
             self._start(requester)
+            if before := self._intake.asked_before(requester, key):
+                return before
             return self._intake.propose(
                 Wish(
                     "apply",
@@ -120,6 +129,7 @@ class Submissions:
                     imported.base,
                     commit=imported.commit,
                     scoped=True,
+                    key=key,
                 )
             )
 

@@ -53,6 +53,7 @@ class Pinned:
     description: str
     created: float  # unix seconds
     source: str = ""  # the inbox branch it came from
+    key: str = ""  # how the requester names this wish: asked again, it is this proposal
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def proposal_message(pinned: Pinned) -> str:
         },
         "source": pinned.source,
         "submitted": pinned.submitted,
+        **({"key": pinned.key} if pinned.key else {}),
     }
     return f"proposal {pinned.n}\n\n{_line(body)}\n"
 
@@ -125,6 +126,7 @@ def parse_proposal(n: int, commit: str, message: str) -> Pinned:
             body["description"],
             body["created"],
             body["source"],
+            body.get("key", ""),
         )
     except (IndexError, KeyError, TypeError, json.JSONDecodeError):
         raise BadRecord(f"proposal/{n} is no proposal that this program pinned") from None

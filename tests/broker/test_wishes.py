@@ -1,0 +1,85 @@
+"""A wish whose answer was lost is asked again, and is the same wish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.broker_rig import ToolFailed, agent, rig, until
+from support.git_work import Clone, manager_of
+
+from hive_reconciler.git.hive import Hive
+from hive_wire.jsonrpc import Peer, listen
+
+WISHES = {
+    "request_spawn": {"name": "scout", "description": "looks ahead"},
+    "request_apply_commit": {"agent": "hm1nd", "description": "more memory"},
+    "restart": {"agent": "hm1nd", "reason": "try again"},
+}
+
+
+@pytest.mark.parametrize("tool", WISHES)
+async def test_a_broker_killed_between_answer_and_commit_asks_for_nothing_twice(
+    tmp_path, tool
+) -> None:
+    async with rig(tmp_path) as broker:
+        layout = broker.layout
+        hive = await Hive.open(layout, runtime_reads_nix=False)
+        manager = await manager_of(hive)
+        clone = Clone(layout.hive_git, tmp_path / "clone")
+        toml = clone.read("agents/hm1nd/agent.toml")
+        commit = clone.change("agents/hm1nd/agent.toml", toml + '[limits]\nmemory = "3G"\n')
+        arguments = dict(WISHES[tool])
+        if tool == "request_apply_commit":
+            arguments["commit"] = commit
+        keys: list[str] = []
+
+        async def ask(_: Peer, params: dict[str, Any]) -> dict[str, Any]:
+            """As the reconciler answers; the broker dies before it hears the first answer."""
+            keys.append(params["key"])
+            name, key = params["agent"], params["key"]
+            if "action" in params:
+                done = await hive.submit_power(manager, name, params["action"], key=key)
+            elif params["kind"] == "spawn":
+                done = await hive.submit_spawn(manager, name, params["description"], key=key)
+            else:
+                fetch = clone.fetch(commit)
+                done = await hive.submit_commit(manager, name, commit, "", fetch, key=key)
+            if len(keys) == 1:
+                await broker.kill()
+            return {"proposal": done.n, "state": done.state, "message": done.message}
+
+        server = await listen(
+            layout.requests_sock, lambda: Peer({"submit": ask, "power": ask, "list": listed})
+        )
+        await broker.registry(agent(manager.uid, "hm1nd", role="manager"))
+        harness = await broker.harness(manager.uid)
+        await broker.ask("send", to="hm1nd", body="work", by="ann")
+        turn = (await harness.granted())["turn"]
+        tools = await broker.tools(manager.uid)
+        await until(lambda: linked(tools), "the link is up")
+        call = f"{turn}:1"
+        with pytest.raises(ConnectionError):
+            await tools.call(tool, call, **arguments)
+
+        await broker.start()
+        running = {"turn": turn, "handed": []}
+        await broker.harness(manager.uid, boot=harness.boot, running=running)
+        tools = await broker.tools(manager.uid)
+        await until(lambda: linked(tools), "the link is up again")
+        answer = await tools.call(tool, call, **arguments)
+        assert keys == [keys[0]] * 2
+        assert [answer["proposal"]] == [p.n for p in await hive.proposals()]
+        server.close()
+        await hive.close()
+
+
+def listed(_: Peer, _params: dict[str, Any]) -> dict[str, Any]:
+    return {"agents": []}
+
+
+async def linked(tools) -> bool:
+    try:
+        return (await tools.call("list_agents")) == {"agents": []}
+    except ToolFailed:
+        return False
