@@ -86,6 +86,15 @@ async def test_spawn_makes_a_proposal(page_world: World) -> None:
     assert "nurse" in page
 
 
+async def test_spawn_offers_the_templates_of_hive_toml(page_world: World) -> None:
+    world = page_world
+    page = await post(world, "/spawn", {"name": "Bad", "template": "reader"}, 422)
+    assert '<option value="reader" selected>' in page
+    assert '<option value="worker">' in page
+    await post(world, "/spawn", {"name": "nurse", "template": "reader"})
+    assert world.host.called("spawn")[-1]["template"] == "reader"
+
+
 @pytest.mark.parametrize("name", ["../x", "operator", "Bad", "", "much-too-long-name", "a b"])
 async def test_a_bad_name_is_refused_and_the_rest_kept(page_world: World, name: str) -> None:
     world = page_world

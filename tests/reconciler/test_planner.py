@@ -396,6 +396,20 @@ def test_an_ordered_stop_is_no_crash():
     assert recall.seen(memory, None, NOW).crashes == ()
 
 
+def test_a_start_that_was_asked_for_is_no_drift():
+    """Stopped and started again, its files are what they were when it ran."""
+    runs, stopped = valid(), valid(revision="r0", state="stopped")
+    ended = running("scout", runs, phase=Phase.STOPPED)
+    memory = recall.wanted(recall.wanted(AgentMemory(), "scout", stopped), "scout", runs)
+    found = plan(desired({"scout": runs}), [ended], Memory({runs.spec.uid: memory}), TOOLS, NOW)
+    assert kinds(found) == [(Kind.START, "scout")]
+    assert not found.changes[0].drift
+    assert not recall.started(memory, runs).start_asked
+    again = recall.wanted(recall.started(memory, runs), "scout", runs)
+    found = plan(desired({"scout": runs}), [ended], Memory({runs.spec.uid: again}), TOOLS, NOW)
+    assert found.changes[0].drift
+
+
 # -- text ----------------------------------------------------------------------------
 
 

@@ -108,6 +108,7 @@ class FakeHost(FakeServer):
             "at": time.time(),
             "stale": None,
             "suspended": None,
+            "templates": ["reader", "worker"],
             "agents": self.agents,
         }
 

@@ -58,6 +58,7 @@ class HostStatus(Answer):
     at: float = 0.0
     stale: str | None = None
     suspended: Any = None
+    templates: tuple[str, ...] = ()
     agents: tuple[HostAgent, ...] = ()
 
 

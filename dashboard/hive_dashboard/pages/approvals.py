@@ -129,7 +129,7 @@ def _checks(found: Review | None) -> list[tuple[str, str]]:
                 ("ok" if ok else "bad", one_line(f"{'✓' if ok else '✕'} {name} {text}", 120))
             )
         else:
-            out.append(("idle", one_line(str(check), 120)))
+            out.append(("bad", f"✕ {one_line(str(check), 300)}"))
     return out
 
 

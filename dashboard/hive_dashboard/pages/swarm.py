@@ -41,7 +41,7 @@ def spawn(view: View) -> Element:
         "/spawn",
         field("name", "name", "a-z 0-9 -, up to 9", required=True, maxlength="9"),
         field("description", "description", "one line for people and agents"),
-        field("template", "template", "worker (as hive.toml names them)"),
+        h("label", "template", _templates(view)),
         h(
             "label.full",
             "role prompt",
@@ -71,6 +71,15 @@ def spawn(view: View) -> Element:
     return h(
         "section.pan.s-idle", header, h("div.body", body), id="sec-spawn", aria_labelledby="h-spawn"
     )
+
+
+def _templates(view: View) -> Element:
+    """[templates] of hive.toml, and what is taken when none is chosen."""
+    chosen = view.draft("spawn", "template")
+    names = view.snapshot.status.templates if view.snapshot.status else ()
+    options = [h("option", "worker, if you choose none", value="")]
+    options += [h("option", name, value=name, selected=name == chosen) for name in names]
+    return h("select", options, name="template", data_draft=True)
 
 
 def top(view: View) -> Element:

@@ -130,7 +130,14 @@ def _agents(commands: Commands) -> None:
     spawn = _add(commands, "spawn", "commands.agents:spawn", "propose a new agent")
     spawn.add_argument("name", metavar="NAME")
     spawn.add_argument("--description", default="", metavar="TEXT")
-    spawn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    spawn.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="a key of agent.toml; template=NAME takes one of [templates] in hive.toml",
+    )
     for action, words in (
         ("start", "start an agent"),
         ("stop", "stop an agent after its turn"),

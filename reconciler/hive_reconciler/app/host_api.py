@@ -23,6 +23,7 @@ from .settings_api import SettingsApi
 
 Text = Annotated[str, Field(max_length=4000)]
 Number = Annotated[int, Field(ge=1)]
+MAX_PROBLEMS = 100  # shown of one proposal
 
 
 class Reconcile(Request):
@@ -184,7 +185,7 @@ class HostApi:
             "plan": self._reconciler.picture.dry_run(after).as_json()
             if after is not None
             else None,
-            "checks": [],
+            "checks": list(proposal.problems[:MAX_PROBLEMS]),
         }
 
     async def _logs(self, _peer: Peer, params: Logs) -> Any:

@@ -184,7 +184,7 @@ def _start(agent: _Agent) -> Action:
         return _action(agent, Kind.START, reason, drift=True)
     if seen is None:
         return _action(agent, Kind.CREATE, "the applied commit has it and no container runs it")
-    drift = seen.revision == agent.valid.revision
+    drift = seen.revision == agent.valid.revision and not memory.start_asked
     return _action(agent, Kind.START, 'state = "running" and it does not run', drift=drift)
 
 

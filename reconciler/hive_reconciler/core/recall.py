@@ -26,6 +26,9 @@ def waits(due: float, now: float) -> bool:
 
 def wanted(memory: AgentMemory, name: str, entry: Valid) -> AgentMemory:
     """A usable spec was read. Another revision is a new input: old failures do not count."""
+    before = memory.good
+    if before is not None and before.spec.state != entry.spec.state:
+        memory = replace(memory, start_asked=entry.spec.state == "running")
     memory = replace(memory, name=name, good=entry)
     if memory.failure is not None and memory.failure.revision != entry.revision:
         memory = replace(memory, failure=None, failures=0, retry_at=0.0)
@@ -42,6 +45,7 @@ def failed(memory: AgentMemory, failure: Failure, now: float, jitter: float) -> 
 
 
 def started(memory: AgentMemory, ran: Valid) -> AgentMemory:
+    memory = replace(memory, start_asked=False)
     return replace(memory, ran=ran, expected=True, failure=None, failures=0, retry_at=0.0)
 
 

@@ -23,6 +23,7 @@ def status(reconciler: Reconciler) -> dict[str, Any]:
         "at": picture.at,
         "stale": _stale(picture),
         "suspended": picture.suspended or picture.suspensions.get("*"),
+        "templates": [] if desired is None else sorted(desired.hive.templates),
         "agents": [] if desired is None else _agents(picture),
     }
 

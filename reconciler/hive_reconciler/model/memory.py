@@ -26,6 +26,7 @@ class AgentMemory:
     name: str = ""
     ran: Valid | None = None  # what the container was last started or updated with
     expected: bool = False  # we believe it runs; an end we did not order is a crash
+    start_asked: bool = False  # the start that is due was asked for: it was stopped before
     failure: Failure | None = None
     failures: int = 0
     retry_at: float = 0.0

@@ -101,12 +101,15 @@ def proposal_text(found: dict[str, Any]) -> str:
         parts.append(f"{found['state']} by {line(found['by'])}: {plain(found['reason'])}")
     if found["needs_rebase"]:
         parts.append("It does not merge any more: it needs a rebase onto the applied branch.")
+    if found["checks"]:
+        listed = "\n".join(f"  ✕ {line(problem)}" for problem in found["checks"])
+        parts.append(f"It cannot be approved as it is:\n{listed}")
     if found["effect"] is not None and found["effect"]["files"]:
         parts.append(_effect_text(found["effect"]))
     parts.extend(_file_text(file) for file in found["diff"])
     if found["plan"] is not None:
         parts.append(f"After the merge, here and now:\n{plain(plan_text(found['plan']))}")
-    if found["effect"] is not None and found["state"] == "open":
+    if found["effect"] is not None and found["state"] == "open" and not found["checks"]:
         parts.append(f"hive approve {found['n']} --expect {found['effect']['digest']}")
     return "\n\n".join(parts)
 
