@@ -138,10 +138,10 @@ async def test_a_key_is_written_once_and_leaves_no_gap_in_the_history(tmp_path):
         for n in (1, 2, 3)
     ]
     first, second, third = await asyncio.gather(*(store.writer.submit(u) for u in units))
-    assert (first.duplicate, second.duplicate, third.duplicate) == (None, 1, None)
+    assert (first.duplicate, second.duplicate, third.duplicate) == (None, (1, 1), None)
     assert [e.seq for e in (*first.events, *third.events)] == [1, 2]
     again = await store.writer.submit(Unit((message(9, B, key="k"),)))
-    assert again.duplicate == 1
+    assert again.duplicate == (1, 1)
     assert await store.rows("select id from message") == [(1,), (3,)]
     await store.writer.close()
 

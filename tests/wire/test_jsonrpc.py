@@ -150,6 +150,79 @@ async def test_a_lost_connection_ends_what_waits(serve):
         await peer.request("never")
 
 
+async def test_a_future_goes_on_when_its_connection_ends_and_a_coroutine_does_not(serve):
+    events, futures, ended = asyncio.Event(), [], asyncio.Event()
+
+    async def coroutine(_peer, _params):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    def future(_peer, params):
+        futures.append(asyncio.get_running_loop().create_future())
+        events.set()
+        return futures[-1]
+
+    path = await serve({"coroutine": coroutine, "future": future})
+    peer = await jsonrpc.connect(path)
+    asked = [asyncio.ensure_future(peer.request(method)) for method in ("coroutine", "future")]
+    async with asyncio.timeout(5):
+        await events.wait()
+        peer.close()
+        await ended.wait()
+    assert not futures[0].cancelled()
+    futures[0].set_result({})  # nobody is there to hear it
+    await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def test_futures_answer_with_result_error_or_what_went_wrong_inside(serve):
+    def answered(how, value):
+        future = asyncio.get_running_loop().create_future()
+        getattr(future, how)(*value)
+        return future
+
+    path = await serve(
+        {
+            "good": lambda *_: answered("set_result", [{"a": 1}]),
+            "refused": lambda *_: answered("set_exception", [RpcError(3, "look again")]),
+            "broken": lambda *_: answered("set_exception", [ValueError("secret")]),
+            "given up": lambda *_: answered("cancel", []),
+        }
+    )
+    peer = await jsonrpc.connect(path)
+    assert await peer.request("good") == {"a": 1}
+    with pytest.raises(RpcError, match="look again"):
+        await peer.request("refused")
+    for method in ("broken", "given up"):
+        with pytest.raises(RpcError, match="failed inside"):
+            await peer.request(method)
+    peer.close()
+
+
+async def test_more_than_may_run_at_once_waits_its_turn(serve):
+    waiting = []
+
+    def slow(_peer, _params):
+        waiting.append(asyncio.get_running_loop().create_future())
+        return waiting[-1]
+
+    path = await serve({"slow": slow})
+    peer = await jsonrpc.connect(path)
+    count = 3 * jsonrpc.MAX_IN_FLIGHT
+    body = "x" * 2000  # so that they do not all arrive with one read
+    asked = [asyncio.ensure_future(peer.request("slow", {"body": body})) for _ in range(count)]
+    async with asyncio.timeout(10):
+        done = 0
+        while done < count:
+            await asyncio.sleep(0)
+            for future in waiting[done:]:
+                future.set_result(None)
+                done += 1
+        await asyncio.gather(*asked)
+    peer.close()
+
+
 async def test_listening_takes_the_place_of_a_stale_socket(tmp_path):
     path = tmp_path / "s.sock"
     old = await jsonrpc.listen(path, lambda: Peer({"who": lambda *_: "old"}))

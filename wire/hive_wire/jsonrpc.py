@@ -2,12 +2,14 @@
 
 A malformed frame gets an error and closes that connection only. A peer that does
 not read is dropped once `MAX_UNSENT` bytes wait for it: it reconnects and resumes
-by id. Requests of one connection start in the order they came.
+by id. Requests of one connection start in the order they came. A handler returns its
+result, a coroutine (cancelled when the connection ends), or a future (which goes on).
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import itertools
 import logging
@@ -97,6 +99,7 @@ class Peer(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
         self._out: list[bytes] = []
 
     # -- calling the other end -------------------------------------------------
@@ -198,7 +201,10 @@ class Peer(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - every handler error becomes an answer
             self._reply_error(ident, _as_rpc_error(method, error))
             return
-        if inspect.isawaitable(result):
+        if asyncio.isfuture(result):
+            self._begun()
+            result.add_done_callback(functools.partial(self._ended, ident, method))
+        elif inspect.isawaitable(result):
             self._start(ident, method, result)
         elif ident is not None:
             self._send({"jsonrpc": "2.0", "id": ident, "result": result})
@@ -221,12 +227,30 @@ class Peer(asyncio.Protocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self._unthrottle)
-        if len(self._tasks) >= MAX_IN_FLIGHT and self._transport is not None:
+        self._begun()
+
+    def _begun(self) -> None:
+        self._in_flight += 1
+        if self._in_flight == MAX_IN_FLIGHT and self._transport is not None:
             self._transport.pause_reading()
 
-    def _unthrottle(self, _task: object) -> None:
-        if len(self._tasks) < MAX_IN_FLIGHT // 2 and not self.closed.is_set() and self._transport:
+    def _unthrottle(self, _done: object) -> None:
+        self._in_flight -= 1
+        if (
+            self._in_flight == MAX_IN_FLIGHT // 2
+            and self._transport is not None
+            and not self.closed.is_set()
+        ):
             self._transport.resume_reading()
+
+    def _ended(self, ident: Any, method: str, done: asyncio.Future[Any]) -> None:
+        self._unthrottle(done)
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            if ident is not None:
+                self._send({"jsonrpc": "2.0", "id": ident, "result": done.result()})
+        else:
+            self._reply_error(ident, _as_rpc_error(method, error))
 
     async def _finish(self, ident: Any, method: str, result: Awaitable[Any]) -> None:
         try:
@@ -279,7 +303,7 @@ def _error_frame(ident: Any, error: RpcError) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": ident, "error": error.as_json()}
 
 
-def _as_rpc_error(method: str, error: Exception) -> RpcError:
+def _as_rpc_error(method: str, error: BaseException) -> RpcError:
     if isinstance(error, RpcError):
         return error
     log.error("%s failed", method, exc_info=error)

@@ -62,19 +62,18 @@ class HarnessApi:
         asyncio.get_running_loop().call_soon(turns.open_for, agent, peer, welcome)
         return welcome.answer
 
-    async def _stream(self, peer: Peer, params: Params) -> dict[str, Any]:
+    def _stream(self, peer: Peer, params: Params) -> asyncio.Future[dict[str, Any]]:
         agent = self._greeted(peer)
-        rows = p.parse(p.Stream, params).rows
-        return {"acked": await self._app.broker.whole(self._store(agent, peer, rows))}
+        return self._app.broker.start(self._store(agent, peer, p.parse(p.Stream, params).rows))
 
-    async def _store(self, agent: Agent, peer: Peer, rows: Iterable[StreamRow]) -> int:
+    async def _store(self, agent: Agent, peer: Peer, rows: Iterable[StreamRow]) -> dict[str, Any]:
         """The last row on disk. After a failed write the connection ends: a hello then
         says where to go on, and no row behind the failed ones is taken before them."""
         async with agent.stream_lock:
             boot = agent.boot
             fresh = [row for row in rows if row.n > agent.acked]
             if not fresh or boot is None or agent.peer is not peer:
-                return agent.acked
+                return {"acked": agent.acked}
             last = max(row.n for row in fresh)
 
             def then(_: object) -> None:
@@ -88,7 +87,7 @@ class HarnessApi:
             except RpcError:
                 peer.close()
                 raise
-            return agent.acked
+            return {"acked": agent.acked}
 
     def _state(self, peer: Peer, params: Params) -> dict[str, Any]:
         agent = self._greeted(peer)
@@ -96,11 +95,10 @@ class HarnessApi:
         self._app.presence.report(agent, Shown(said.state, said.detail, said.until))
         return {}
 
-    async def _turn_end(self, peer: Peer, params: Params) -> dict[str, Any]:
+    def _turn_end(self, peer: Peer, params: Params) -> asyncio.Future[dict[str, Any]]:
         agent = self._greeted(peer)
         end = p.parse(TurnEnd, params)
-        await self._app.broker.whole(self._app.turns.turn_end(agent, peer, end))
-        return {}
+        return self._app.broker.start(self._app.turns.turn_end(agent, peer, end))
 
     async def _permission(self, peer: Peer, params: Params) -> dict[str, Any]:
         agent = self._greeted(peer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -57,10 +58,13 @@ class HostApi:
         }
 
     def _on(
-        self, model: type[M], call: Callable[[Peer, M], Coroutine[Any, Any, Any]]
+        self,
+        model: type[M],
+        call: Callable[[Peer, M], Coroutine[Any, Any, Any] | asyncio.Future[Any]],
     ) -> Callable[[Peer, Params], Any]:
-        async def handle(peer: Peer, params: Params) -> Any:
-            return await self._app.broker.whole(call(peer, p.parse(model, params)))
+        def handle(peer: Peer, params: Params) -> asyncio.Future[Any]:
+            work = call(peer, p.parse(model, params))
+            return work if isinstance(work, asyncio.Future) else self._app.broker.start(work)
 
         return handle
 
@@ -116,9 +120,9 @@ class HostApi:
 
     # -- messages ----------------------------------------------------------------
 
-    async def _send(self, _: Peer, call: p.Send) -> dict[str, Any]:
+    def _send(self, _: Peer, call: p.Send) -> asyncio.Future[dict[str, int]]:
         draft = Draft(call.to, call.body, call.in_reply_to, call.thread, call.key)
-        return await self._app.post.from_operator(draft, call.by)
+        return self._app.post.from_operator(draft, call.by)
 
     async def _messages(self, _: Peer, call: p.Messages) -> dict[str, Any]:
         span = Span(call.limit, call.after, call.before)

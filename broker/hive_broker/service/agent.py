@@ -15,6 +15,7 @@ from ..core.clock import Clock
 from ..core.gate import Gate
 from ..core.mailbox import Mailbox
 from ..store.load import AgentState
+from .news import News
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Agent:
         self.since = clock.wall()
         self.last_event = 0
         self.last_seen: float | None = None
-        self.news = asyncio.Event()  # set and replaced by `wake`
+        self.news = News()  # of whatever a waiting recv must look at
 
     @property
     def uid(self) -> str:
@@ -70,11 +71,6 @@ class Agent:
                 UNAVAILABLE, f"{self.name} is offline; its container is stopped or starting"
             )
         return self.peer
-
-    def wake(self) -> None:
-        """Whoever waits on `news` looks at this agent again."""
-        self.news.set()
-        self.news = asyncio.Event()
 
 
 def _spending(stored: AgentState, clock: Clock) -> Spending:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,7 +207,7 @@ class Broker:
     def _event_name(self, uid: str | None) -> str:
         return "" if uid is None else self.name_of.get(uid, uid)
 
-    def _committed(self, events: tuple[StoredEvent, ...]) -> None:
+    def _committed(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
             if event.agent in self.agents:
                 self.agents[event.agent].last_event = event.id

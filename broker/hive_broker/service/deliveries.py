@@ -41,7 +41,7 @@ class Deliveries:
 
     def pump(self, agent: Agent) -> None:
         """Grant the next turn if nothing stands against it."""
-        agent.wake()
+        agent.news.ring()
         now = self._broker.clock.steady()
         blocked = agent.gate.fenced or self._broker.paused(agent.uid) is not None
         if not agent.ready or agent.mailbox.running is not None or blocked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from hive_wire.jsonrpc import Peer
 
 from ..store.reader import PAGE_BYTES, Reader, Span
 from ..store.rows import StoredEvent
+from .news import News
 
 RECENT_BYTES = 2 << 20
 EVENT_BYTES = 1000  # what an event costs in memory beside its data
@@ -26,25 +27,23 @@ class History:
         self.last = last
         self._reader = reader
         self._name_of = name_of
-        self._recent: deque[tuple[StoredEvent, int]] = deque()
+        self._recent: deque[StoredEvent] = deque()
         self._recent_bytes = 0
         self._dropped = last  # every newer event is in `_recent`
-        self._news = asyncio.Event()
+        self._news = News()
         self._pumps: set[asyncio.Task[None]] = set()
 
-    def committed(self, events: tuple[StoredEvent, ...]) -> None:
+    def committed(self, events: Sequence[StoredEvent]) -> None:
         """Called with each commit's events, in their order."""
         for event in events:
-            size = EVENT_BYTES + len(orjson.dumps(event.data))
-            self._recent.append((event, size))
-            self._recent_bytes += size
+            self._recent.append(event)
+            self._recent_bytes += EVENT_BYTES + event.size
         while self._recent_bytes > RECENT_BYTES:
-            event, size = self._recent.popleft()
-            self._recent_bytes -= size
+            event = self._recent.popleft()
+            self._recent_bytes -= EVENT_BYTES + event.size
             self._dropped = event.id
         self.last = events[-1].id
-        self._news.set()
-        self._news = asyncio.Event()
+        self._news.ring()
 
     def as_json(self, event: StoredEvent) -> dict[str, Any]:
         return event.as_json(self._name_of(event.agent))
@@ -74,7 +73,7 @@ class History:
     async def _pump(self, peer: Peer, cursor: int, uid: str | None, stream: bool) -> None:
         """Pulls from its own cursor: a slow reader delays only itself and costs nothing."""
         while not peer.closed.is_set():
-            news, end = self._news, self.last
+            news, end = self._news.next, self.last
             if cursor >= end:
                 await _first_of(news, peer.closed)
                 continue
@@ -88,7 +87,7 @@ class History:
     ) -> tuple[list[StoredEvent], int]:
         """Wanted events behind `cursor` up to `end`, and how far that looked."""
         if cursor >= self._dropped:
-            recent = [event for event, _ in self._recent if cursor < event.id <= end]
+            recent = [event for event in self._recent if cursor < event.id <= end]
             wanted = [e for e in recent if _wanted(e, uid, stream)]
             return wanted, end
         events = await self._reader.events(uid, Span(PAGE, cursor, end + 1), stream=stream)

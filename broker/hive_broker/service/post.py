@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,20 +81,26 @@ class Post:
         await self._broker.writer.submit(unit, then)
         return message
 
-    async def from_operator(self, draft: Draft, by: str) -> dict[str, int]:
+    def from_operator(self, draft: Draft, by: str) -> asyncio.Future[dict[str, int]]:
         """`{id, thread}`; a key that was used before gives the message of then.
 
-        Raises RpcError.
+        A task only where the disk has to be asked first: this is the path that must be
+        short. Raises RpcError.
         """
         if draft.to == OPERATOR:
             raise RpcError(REFUSED, "the operator cannot write to the operator; name an agent")
         to = self._recipients(draft.to, draft.body)
-        thread = draft.thread
+        if draft.in_reply_to is not None or draft.thread is not None:
+            return self._broker.start(self._in_thread(draft, to, by))
+        return self._send(self._message(draft, (OPERATOR, OPERATOR), to, None, by))
+
+    async def _in_thread(self, draft: Draft, to: tuple[str, ...], by: str) -> dict[str, int]:
         if draft.in_reply_to is not None:
-            thread = (await self._existing("in_reply_to", draft.in_reply_to))["thread"]
-        elif thread is not None:
-            thread = (await self._existing("thread", thread))["thread"]
-        return await self._send(self._message(draft, (OPERATOR, OPERATOR), to, thread, by))
+            first = await self._existing("in_reply_to", draft.in_reply_to)
+        else:
+            first = await self._existing("thread", draft.thread or 0)
+        message = self._message(draft, (OPERATOR, OPERATOR), to, first["thread"], by)
+        return await self._send(message)
 
     async def from_system(
         self, to: str, kind: str, body: str, data: dict[str, Any] | None, key: str
@@ -149,14 +156,13 @@ class Post:
             key=draft.key,
         )
 
-    async def _send(self, message: NewMessage) -> dict[str, int]:
-        def then(written: Written) -> None:
-            if written.duplicate is None:
-                self._deliveries.arrived(message)
+    def _send(self, message: NewMessage) -> asyncio.Future[dict[str, int]]:
+        def then(written: Written) -> dict[str, int]:
+            if written.duplicate is not None:
+                before, thread = written.duplicate
+                return {"id": before, "thread": thread}
+            self._deliveries.arrived(message)
+            return {"id": message.id, "thread": message.thread}
 
         unit = Unit(messages=(message,), events=(self._broker.message_event(message),))
-        written = await self._broker.writer.submit(unit, then)
-        if written.duplicate is None:
-            return {"id": message.id, "thread": message.thread}
-        before = await self._existing("key", written.duplicate)
-        return {"id": written.duplicate, "thread": before["thread"]}
+        return self._broker.writer.submit(unit, then)

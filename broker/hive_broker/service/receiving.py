@@ -38,7 +38,7 @@ class Receiving:
         clock = self._broker.clock
         deadline = clock.steady() + wait
         while True:
-            news = agent.news
+            news = agent.news.next
             found, draining = await self._broker.whole(self._attach(agent, turn, call, limit))
             left = deadline - clock.steady()
             if found or draining or left <= 0:

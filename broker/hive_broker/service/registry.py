@@ -87,7 +87,7 @@ class Registrar:
         del self._broker.agents[agent.uid]
         for alarm in ("pump", "limit"):
             self._broker.alarms.cancel((alarm, agent.uid))
-        agent.wake()
+        agent.news.ring()
 
 
 def _check(registry: Registry) -> None:

@@ -27,7 +27,7 @@ class Stops:
             agent.gate.hold(token, ttl, self._broker.clock.steady())
         except Refused as error:
             raise RpcError(BUSY, str(error)) from None
-        agent.wake()
+        agent.news.ring()
         running = agent.mailbox.running
         return {"running": None if running is None else running.id, "known": agent.known}
 

@@ -130,12 +130,13 @@ class Turns:
 
     # -- terminal events -------------------------------------------------------
 
-    async def turn_end(self, agent: Agent, peer: Peer, end: TurnEnd) -> None:
-        """Store the end of a turn and close its messages, at once and once."""
+    async def turn_end(self, agent: Agent, peer: Peer, end: TurnEnd) -> dict[str, Any]:
+        """Store the end of a turn and close its messages, at once and once. `{}`."""
         async with agent.lock:
             if agent.peer is not peer:
                 raise RpcError(CONFLICT, "another connection of this agent took over; say hello")
             await self._close(agent, end)
+        return {}
 
     async def _close(self, agent: Agent, end: TurnEnd, *, discarded: bool = False) -> None:
         broker, turn = self._broker, Turn.parse(end.turn)

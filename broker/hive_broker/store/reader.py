@@ -106,7 +106,7 @@ class Reader:
             where.append("stream=0")
         rows = await self._page(_EVENT, where, values, span)
         return [
-            StoredEvent(ident, agent, seq, turn, kind, orjson.loads(data), at)
+            StoredEvent(ident, agent, seq, turn, kind, orjson.loads(data), at, len(data))
             for ident, agent, seq, turn, kind, data, at in rows
         ]
 

@@ -63,6 +63,7 @@ class StoredEvent:
     kind: str
     data: dict[str, Any]
     at: float
+    size: int  # characters of `data` as JSON
 
     @property
     def stream(self) -> bool:
@@ -97,7 +98,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """`duplicate`: the id of the message that had the key before."""
+    """`duplicate`: id and thread of the message that had the key before."""
 
     events: tuple[StoredEvent, ...] = ()
-    duplicate: int | None = None
+    duplicate: tuple[int, int] | None = None

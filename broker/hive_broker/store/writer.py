@@ -11,8 +11,9 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar, overload
 
 from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
 
@@ -26,15 +27,15 @@ MAX_BATCH_BYTES = 4 << 20
 MAX_PENDING = 10_000
 MAX_PENDING_BYTES = 64 << 20
 
-Then = Callable[[Written], None]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Job:
     unit: Unit
     size: int
-    future: asyncio.Future[Written]
-    then: Then | None
+    future: asyncio.Future[Any]
+    then: Callable[[Written], Any]
     result: Written | Exception | None = None
 
 
@@ -48,7 +49,7 @@ class Writer:
         last_event: int,
         messages: int,
         sequences: dict[str | None, int],
-        on_events: Callable[[tuple[StoredEvent, ...]], None],
+        on_events: Callable[[Sequence[StoredEvent]], None],
     ) -> None:
         self._db = db
         self.messages = messages  # on disk
@@ -68,9 +69,17 @@ class Writer:
 
     # -- on the loop -----------------------------------------------------------
 
-    def submit(self, unit: Unit, then: Then | None = None) -> asyncio.Future[Written]:
+    @overload
+    def submit(self, unit: Unit) -> asyncio.Future[Written]: ...
+
+    @overload
+    def submit(self, unit: Unit, then: Callable[[Written], T]) -> asyncio.Future[T]: ...
+
+    def submit(
+        self, unit: Unit, then: Callable[[Written], Any] = lambda written: written
+    ) -> asyncio.Future[Any]:
         """Queue `unit`. `then` runs on the loop right after its commit, before any later
-        unit's, whoever waits or has stopped waiting.
+        unit's, whoever waits or has stopped waiting; what it returns is the future's.
 
         The future fails with RpcError(UNAVAILABLE) when the disk refuses. Raises
         RpcError(BUSY) when too much waits.
@@ -88,10 +97,10 @@ class Writer:
             self._loop.call_soon(self._kick)
         return job.future
 
-    def post(self, unit: Unit, then: Then | None = None) -> None:
+    def post(self, unit: Unit) -> None:
         """Queue `unit` without waiting; a failure is logged."""
         try:
-            self.submit(unit, then).add_done_callback(_log_failure)
+            self.submit(unit).add_done_callback(_log_failure)
         except RpcError as error:
             log.error("not recorded: %s", error)
 
@@ -121,6 +130,9 @@ class Writer:
             self._pending -= 1
             self._pending_bytes -= job.size
             self._answer(job)
+        events = [e for job in batch if isinstance(job.result, Written) for e in job.result.events]
+        if events:
+            self._on_events(events)
 
     def _answer(self, job: _Job) -> None:
         if not isinstance(job.result, Written):
@@ -135,17 +147,15 @@ class Writer:
             return
         if job.result.duplicate is None:
             self.messages += len(job.unit.messages)
-        if job.then is not None:
-            try:
-                job.then(job.result)
-            except Exception as error:
-                log.exception("what follows a commit failed")
-                if not job.future.done():
-                    job.future.set_exception(error)
-        if not job.future.done():
-            job.future.set_result(job.result)
-        if job.result.events:
-            self._on_events(job.result.events)
+        try:
+            result = job.then(job.result)
+        except Exception as error:
+            log.exception("what follows a commit failed")
+            if not job.future.done():
+                job.future.set_exception(error)
+        else:
+            if not job.future.done():
+                job.future.set_result(result)
 
     # -- in the thread ---------------------------------------------------------
 
@@ -175,7 +185,7 @@ class Writer:
     def _write(self, batch: list[_Job]) -> None:
         db = self._db
         messages = [message for job in batch for message in job.unit.messages]
-        known: dict[int, int] = {}
+        known: dict[int, tuple[int, int]] = {}
         if messages:
             done = db.executemany(_INSERT_MESSAGE, map(_message_row, messages)).rowcount
             if done != len(messages):
@@ -187,36 +197,40 @@ class Writer:
         )
         for job in batch:
             job.result = Written(duplicate=_known_id(job, known))
-        numbered: list[StoredEvent] = []
+        rows: list[tuple[object, ...]] = []
         for job in fresh:
-            events = tuple(self._numbered(job.unit.events))
-            job.result = Written(events)
-            numbered.extend(events)
-        db.executemany(_INSERT_EVENT, map(_event_row, numbered))
+            job.result = Written(tuple(self._numbered(job.unit.events, rows)))
+        db.executemany(_INSERT_EVENT, rows)
         for job in fresh:
             for statement, parameters in job.unit.changes:
                 db.execute(statement, parameters)
 
-    def _known(self, messages: Iterable[NewMessage]) -> dict[int, int]:
-        """From the ids that were not taken, because of their key, to those that hold it."""
-        found: dict[int, int] = {}
+    def _known(self, messages: Iterable[NewMessage]) -> dict[int, tuple[int, int]]:
+        """From the ids that were not taken, because of their key, to the id and thread of
+        the messages that hold it."""
+        found: dict[int, tuple[int, int]] = {}
         for message in messages:
             if message.key is None:
                 continue
             row = self._db.execute(
-                "select id from message where sender=? and key=?", (message.sender, message.key)
+                "select id, thread from message where sender=? and key=?",
+                (message.sender, message.key),
             ).fetchone()
             if row[0] != message.id:
-                found[message.id] = row[0]
+                found[message.id] = row
         return found
 
-    def _numbered(self, events: Iterable[NewEvent]) -> Iterable[StoredEvent]:
-        for event in events:
-            self._last_event += 1
-            seq = self._sequences[event.agent] = self._sequences.get(event.agent, 0) + 1
-            yield StoredEvent(
-                self._last_event, event.agent, seq, event.turn, event.kind, event.data, event.at
-            )
+    def _numbered(
+        self, events: Iterable[NewEvent], rows: list[tuple[object, ...]]
+    ) -> Iterable[StoredEvent]:
+        """The events with their numbers; what goes into their table is put into `rows`."""
+        for e in events:
+            ident = self._last_event = self._last_event + 1
+            seq = self._sequences[e.agent] = self._sequences.get(e.agent, 0) + 1
+            data = to_json(e.data)
+            stored = StoredEvent(ident, e.agent, seq, e.turn, e.kind, e.data, e.at, len(data))
+            rows.append((ident, e.agent, seq, e.turn, e.kind, int(stored.stream), data, e.at))
+            yield stored
 
 
 _INSERT_MESSAGE = (
@@ -236,14 +250,10 @@ def _message_row(m: NewMessage) -> tuple[object, ...]:
     )
 
 
-def _event_row(e: StoredEvent) -> tuple[object, ...]:
-    return (e.id, e.agent, e.seq, e.turn, e.kind, int(e.stream), to_json(e.data), e.at)
-
-
-def _known_id(job: _Job, known: dict[int, int]) -> int | None:
+def _known_id(job: _Job, known: dict[int, tuple[int, int]]) -> tuple[int, int] | None:
     return known.get(job.unit.messages[0].id) if job.unit.messages else None
 
 
-def _log_failure(future: asyncio.Future[Written]) -> None:
+def _log_failure(future: asyncio.Future[Any]) -> None:
     if not future.cancelled() and future.exception() is not None:
         log.error("not recorded: %s", future.exception())
