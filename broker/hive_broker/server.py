@@ -37,8 +37,10 @@ async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[A
             await doors.settle()
             api = HostApi(app, doors.settle).handlers()
             server = await listen(layout.broker_sock, lambda: _peer(api, peers), mode=0o660)
+            app.health.begin()
             yield app
         finally:
+            app.health.close()
             if server is not None:
                 server.close()
                 layout.broker_sock.unlink(missing_ok=True)

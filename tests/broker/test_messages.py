@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from support.broker_rig import ToolFailed, agent, rig
+from support.broker_rig import ToolFailed, agent, rig, until
 
 from hive_wire.frames import MAX_FRAME
 from hive_wire.jsonrpc import NOT_FOUND, REFUSED, RpcError
@@ -60,7 +60,11 @@ async def test_everyone_is_one_body_and_one_delivery_each(tmp_path):
         assert harnesses[0].grants.empty()
         await hive.ask("send", to="everyone", body="from me", by="ann")
         assert (await harnesses[0].granted())["message"]["body"] == "from me"
-        assert (await hive.ask("status"))["messages"] == 2
+
+        async def stored() -> bool:
+            return (await hive.ask("status"))["messages"] == 2
+
+        await until(stored, "both are counted")
 
 
 async def test_walls_and_near_names(tmp_path):

@@ -198,7 +198,10 @@ async def test_a_database_of_version_1_learns_of_permissions(tmp_path):
             hive.layout.broker.glob("*.sqlite*")
         )
         db = sqlite3.connect(path)
-        db.executescript("alter table question drop column permission; pragma user_version=1")
+        db.executescript(
+            "alter table question drop column permission; alter table message drop column crc;"
+            " alter table delivery drop column hops; drop table mark; pragma user_version=1"
+        )
         db.close()
         await hive.start()
         [old] = (await hive.ask("questions"))["questions"]

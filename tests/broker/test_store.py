@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from hive_broker.store import changes
+from hive_broker.store.ballast import Ballast
 from hive_broker.store.database import DatabaseRefused, open_for_writing
+from hive_broker.store.highwater import HighWater
+from hive_broker.store.migrations import MIGRATIONS
 from hive_broker.store.reader import PAGE_BYTES, Reader, Span
 from hive_broker.store.rows import NewEvent, NewMessage, StoredEvent, Unit
 from hive_broker.store.writer import Writer
@@ -34,8 +37,16 @@ class Store:
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path, self.db = path, db
         self.events: list[StoredEvent] = []
+        self.high = HighWater(path.with_name("highwater"))
+        self.health = asyncio.Event()
         self.writer = Writer(
-            db, last_event=0, messages=0, sequences={}, on_events=self.events.extend
+            db,
+            last=self.high.marks,
+            sequences={},
+            high=self.high,
+            ballast=Ballast(path.with_name("ballast")),
+            on_events=self.events.extend,
+            on_health=self.health.set,
         )
 
     @classmethod
@@ -105,13 +116,14 @@ def test_a_file_that_was_never_filled_is_taken(tmp_path):
 
 def test_an_older_one_is_brought_up_to_date_and_a_copy_kept(tmp_path):
     path = tmp_path / "broker.db"
-    open_for_writing(path, ()).close()
+    open_for_writing(path).close()
+    now = len(MIGRATIONS) + 1
     steps = ("create table added(x); insert into added values(7)", "alter table added add y")
-    db = open_for_writing(path, steps)
+    db = open_for_writing(path, (*MIGRATIONS, *steps))
     assert db.execute("select x, y from added").fetchall() == [(7, None)]
     db.close()
-    copy = sqlite3.connect(path.with_name("broker.db.v1"))
-    assert copy.execute("pragma user_version").fetchone() == (1,)
+    copy = sqlite3.connect(path.with_name(f"broker.db.v{now}"))
+    assert copy.execute("pragma user_version").fetchone() == (now,)
     copy.close()
     with pytest.raises(DatabaseRefused, match="newer"):
         open_for_writing(path)

@@ -32,6 +32,7 @@ class Delivery:
     not_before: float = 0.0  # steady seconds
     attached_to: int | None = None
     given: str | None = None  # the call (`turn:number`) that handed it out; None: unseen
+    hops: int = 0  # how many agents' turns it is away from a person
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Mailbox:
     def __init__(self, deliveries: Iterable[Delivery] = (), running: Turn | None = None) -> None:
         self._open: dict[int, Delivery] = {}
         self._attached: dict[int, list[int]] = {}
+        self._held_back: set[int] = set()
         self._queue: list[int] = []  # a heap; what is no longer queued is skipped
         for delivery in deliveries:
             self._keep(delivery)
@@ -43,6 +44,9 @@ class Mailbox:
         """All open deliveries: waiting, leased, attached."""
         return len(self._open)
 
+    def has(self, message: int) -> bool:
+        return message in self._open
+
     def stands(self, turn: Turn) -> bool:
         """Whether this attempt is the one that is due or runs now."""
         found = self._open.get(turn.message)
@@ -58,9 +62,13 @@ class Mailbox:
 
     # -- delivering ------------------------------------------------------------
 
-    def arrive(self, message: int) -> None:
+    def arrive(self, message: int, hops: int = 0, not_before: float = 0.0) -> None:
+        """`not_before` (steady) holds it back, until one comes that nothing holds back:
+        nobody waits for others' endless talk."""
+        if not not_before:
+            self._let_go()
         if message not in self._open:
-            self._keep(Delivery(message))
+            self._keep(Delivery(message, hops=hops, not_before=not_before))
 
     def grant(self, now: float) -> Turn | None:
         """Lease the first message to a turn, if none runs and its time has come."""
@@ -154,11 +162,19 @@ class Mailbox:
         if verdict.settled or verdict.detached:
             self._attached.pop(waking, None)
         if verdict.dead is not None:
-            del self._open[waking]
+            self._forget(waking)
         if verdict.returned is not None:
             self._keep(verdict.returned)
         for message in verdict.detached:
-            self._keep(Delivery(message))
+            self._keep(Delivery(message, hops=self._open[message].hops))
+
+    def condemn(self, message: int) -> Verdict:
+        """What it takes to make this message dead, wherever it is. Changes nothing."""
+        found = self._open.get(message)
+        if found is None:
+            return Verdict(Turn(message, 1), stands=False)
+        turn, attached = Turn(message, found.attempt), self.attached(message)
+        return Verdict(turn, stands=True, dead=found, detached=attached)
 
     # -- a harness comes (back) ------------------------------------------------
 
@@ -192,8 +208,23 @@ class Mailbox:
 
     # -- inside ----------------------------------------------------------------
 
+    def _forget(self, message: int) -> None:
+        waking = self._open.pop(message).attached_to
+        if waking is not None:
+            self._attached[waking].remove(message)
+
+    def _let_go(self) -> None:
+        """What was held back on its way here, and was not tried yet, may go."""
+        for message in self._held_back:
+            found = self._open.get(message)
+            if found is not None and found.attempt == 1:
+                self._open[message] = replace(found, not_before=0.0)
+        self._held_back.clear()
+
     def _keep(self, delivery: Delivery) -> None:
         self._open[delivery.message] = delivery
+        if delivery.not_before and delivery.attempt == 1:
+            self._held_back.add(delivery.message)
         if delivery.attached_to is None:
             heapq.heappush(self._queue, delivery.message)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, Handlers, Params, Peer, RpcError
+from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, UNAVAILABLE, Handlers, Params, Peer, RpcError
 from hive_wire.protocol import Hello, StreamRow, TurnEnd
 
 from ..service.agent import Agent, Shown
@@ -74,6 +74,8 @@ class HarnessApi:
             fresh = [row for row in rows if row.n > agent.acked]
             if not fresh or boot is None or agent.peer is not peer:
                 return {"acked": agent.acked}
+            if agent.rows_refused:
+                raise RpcError(UNAVAILABLE, "the host's disk is full; rows are kept where they are")
             last = max(row.n for row in fresh)
 
             def then(_: object) -> None:
@@ -85,7 +87,10 @@ class HarnessApi:
             try:
                 await self._app.broker.writer.submit(unit, then)
             except RpcError:
-                peer.close()
+                # Full: the line stays, so that turns can end; it is cut when there is room.
+                agent.rows_refused = self._app.broker.writer.full
+                if not agent.rows_refused:
+                    peer.close()
                 raise
             return {"acked": agent.acked}
 

@@ -12,6 +12,7 @@ from hive_wire.protocol import RegistryAgent
 from ..core.budget import Spending, price
 from ..core.calls import CallLog
 from ..core.clock import Clock
+from ..core.delivery import Delivery
 from ..core.gate import Gate
 from ..core.mailbox import Mailbox
 from ..store.load import AgentState
@@ -33,7 +34,7 @@ class Agent:
     def __init__(self, stored: AgentState, clock: Clock) -> None:
         self.record: RegistryAgent = stored.record
         self.mailbox = Mailbox(
-            (replace(d, not_before=clock.steady_at(d.not_before)) for d in stored.deliveries),
+            (_steady(delivery, clock) for delivery in stored.deliveries),
             stored.running,
         )
         self.gate = Gate(fenced=stored.fenced)
@@ -44,6 +45,7 @@ class Agent:
         self.acked = stored.acked
         self.lock = asyncio.Lock()
         self.stream_lock = asyncio.Lock()
+        self.rows_refused = False  # for want of room; the harness has them still
         self.in_flight: dict[str, asyncio.Task[str]] = {}  # tool calls by name
         self.peer: Peer | None = None
         self.ready = False  # hello was answered on `peer`
@@ -71,6 +73,13 @@ class Agent:
                 UNAVAILABLE, f"{self.name} is offline; its container is stopped or starting"
             )
         return self.peer
+
+
+def _steady(delivery: Delivery, clock: Clock) -> Delivery:
+    """With its time as unix seconds turned into a steady one; 0 stays 0."""
+    if not delivery.not_before:
+        return delivery
+    return replace(delivery, not_before=clock.steady_at(delivery.not_before))
 
 
 def _spending(stored: AgentState, clock: Clock) -> Spending:

@@ -7,9 +7,11 @@ from typing import Any
 
 from .bodies import Bodies
 from .broker import Broker
+from .conditions import Conditions
 from .dead import DeadLetters
 from .deliveries import Deliveries
 from .exports import Exports
+from .health import Health
 from .metering import Metering
 from .post import Post
 from .presence import Presence
@@ -28,9 +30,13 @@ class App:
         self.bodies = Bodies(broker.reader)
         self.presence = Presence(broker)
         self.deliveries = Deliveries(broker, self.presence, self.bodies)
+        self.conditions = Conditions(broker)
+        self.health = Health(broker, self.deliveries, self.conditions)
         self.questions = Questions(broker, self.deliveries)
-        self.turns = Turns(broker, self.presence, self.bodies, self.deliveries, self.questions)
-        self.receiving = Receiving(broker, self.bodies)
+        self.turns = Turns(
+            broker, self.presence, self.bodies, self.deliveries, self.questions, self.health
+        )
+        self.receiving = Receiving(broker, self.bodies, self.health)
         self.stops = Stops(broker, self.presence, self.deliveries)
         self.post = Post(broker, self.deliveries)
         self.reminders = Reminders(broker, self.deliveries)
@@ -43,11 +49,13 @@ class App:
     def status(self) -> dict[str, Any]:
         """As docs/protocol.md, `status`."""
         agents = self.broker.agents.values()
+        counted = self.health.messages
         return {
             "epoch": self.broker.epoch,
-            "messages": self.broker.writer.messages,
+            "messages": None if counted is None else counted + self.broker.writer.counts.messages,
             "open": sum(agent.mailbox.size for agent in agents),
             "dead": sum(agent.dead for agent in agents),
             "agents": len(agents),
             "synchronous": "full",
+            "conditions": self.conditions.listed(),
         }

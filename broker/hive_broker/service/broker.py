@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +17,7 @@ from ..core.clock import Clock
 from ..core.questions import Question
 from ..core.reminders import Reminder
 from ..store import load
-from ..store.database import open_for_writing
+from ..store.opening import Opened, open_store
 from ..store.reader import Reader
 from ..store.rows import NewEvent, NewMessage, StoredEvent, Unit
 from ..store.writer import Writer
@@ -47,10 +46,14 @@ class Ids:
 class Broker:
     """Made by `open`; `close` commits what is queued."""
 
-    def __init__(
-        self, db: sqlite3.Connection, reader: Reader, snapshot: load.Snapshot, clock: Clock
-    ) -> None:
+    def __init__(self, store: Opened, reader: Reader, clock: Clock) -> None:
+        snapshot = store.snapshot
         self.clock = clock
+        self.path = store.path
+        self.lost = store.lost
+        self.last_message = snapshot.last_message  # when it started
+        self.on_health: Callable[[], None] = lambda: None  # the writer's state changed
+        self.on_damaged: Callable[[int], None] = lambda _: None  # a message on disk is wrong
         self.epoch = snapshot.epoch
         self.ids = Ids(snapshot)
         self.reader = reader
@@ -64,11 +67,13 @@ class Broker:
         self.reminders: dict[int, Reminder] = {r.id: r for r in snapshot.reminders}
         self.history = History(reader, snapshot.last_event, self._event_name)
         self.writer = Writer(
-            db,
-            last_event=snapshot.last_event,
-            messages=snapshot.messages,
+            store.db,
+            last=store.high.marks,
             sequences=dict(snapshot.sequences),
+            high=store.high,
+            ballast=store.ballast,
             on_events=self._committed,
+            on_health=self._health_changed,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         for stored in snapshot.agents:
@@ -77,14 +82,9 @@ class Broker:
 
     @classmethod
     async def open(cls, path: Path, clock: Clock) -> Broker:
-        """The broker of the database at `path`. Raises DatabaseRefused."""
-
-        def begin() -> tuple[sqlite3.Connection, load.Snapshot]:
-            db = open_for_writing(path)
-            return db, load.begin(db, clock.wall())
-
-        db, snapshot = await asyncio.to_thread(begin)
-        return cls(db, await Reader.open(path), snapshot, clock)
+        """The broker of the database at `path`. Raises DatabaseRefused, OSError."""
+        store = await asyncio.to_thread(open_store, path, clock.wall())
+        return cls(store, await Reader.open(path), clock)
 
     async def close(self) -> None:
         self.alarms.close()
@@ -206,6 +206,9 @@ class Broker:
 
     def _event_name(self, uid: str | None) -> str:
         return "" if uid is None else self.name_of.get(uid, uid)
+
+    def _health_changed(self) -> None:
+        self.on_health()
 
     def _committed(self, events: Sequence[StoredEvent]) -> None:
         for event in events:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.delivery import Turn
 from ..store import changes
+from ..store.checksum import Damaged
 from ..store.rows import NewMessage, Unit
 from .agent import Agent
 from .bodies import Bodies
@@ -28,8 +29,9 @@ class Deliveries:
         """`message` is on disk: queue it for each live recipient, and deliver."""
         self._bodies.remember(message)
         found = [a for uid in message.recipients if (a := self._broker.agents.get(uid))]
+        not_before = self._broker.clock.steady_at(message.not_before) if message.not_before else 0.0
         for agent in found:
-            agent.mailbox.arrive(message.id)
+            agent.mailbox.arrive(message.id, message.hops, not_before)
         self.pump_all(found)
 
     def pump_all(self, agents: list[Agent]) -> None:
@@ -44,6 +46,7 @@ class Deliveries:
         agent.news.ring()
         now = self._broker.clock.steady()
         blocked = agent.gate.fenced or self._broker.paused(agent.uid) is not None
+        blocked = blocked or self._broker.writer.full  # what is left is for turns that run
         if not agent.ready or agent.mailbox.running is not None or blocked:
             return
         again = self._when_open(agent, now)
@@ -94,7 +97,11 @@ class Deliveries:
             return
 
         async def read_and_push() -> None:
-            body = await self._bodies.get(turn.message)
+            try:
+                body = await self._bodies.get(turn.message)
+            except Damaged:
+                self._broker.on_damaged(turn.message)
+                return
             if agent.peer is peer and agent.mailbox.running == turn:
                 peer.notify("grant", grant(agent, turn, body))
 

@@ -11,6 +11,7 @@ from hive_wire.jsonrpc import NOT_FOUND, REFUSED, RpcError
 from hive_wire.names import EVERYONE, OPERATOR
 
 from ..core.addressing import Unaddressable, check_body, recipients
+from ..store.checksum import Damaged
 from ..store.rows import Change, NewEvent, NewMessage, Unit, Written
 from .agent import Agent
 from .broker import Broker
@@ -126,7 +127,10 @@ class Post:
         return found
 
     async def _existing(self, what: str, ident: int) -> dict[str, Any]:
-        found = await self._broker.reader.message(ident)
+        try:
+            found = await self._broker.reader.message(ident)
+        except Damaged as error:
+            raise RpcError(REFUSED, f"{what}: {error}") from None
         if found is None:
             raise RpcError(NOT_FOUND, f"{what}: there is no message {ident}")
         return found

@@ -12,10 +12,12 @@ from hive_wire.jsonrpc import CONFLICT, RpcError
 
 from ..core.delivery import Pick, Turn
 from ..store import changes
+from ..store.checksum import Damaged
 from ..store.rows import Unit
 from .agent import Agent
 from .bodies import Bodies
 from .broker import Broker
+from .health import Health
 
 ANSWER_BYTES = 800 << 10  # as JSON within JSON; one message is always less
 
@@ -23,8 +25,9 @@ ANSWER_BYTES = 800 << 10  # as JSON within JSON; one message is always less
 class Receiving:
     """Acknowledged attachments only: what recv answers with is the turn's on disk."""
 
-    def __init__(self, broker: Broker, bodies: Bodies) -> None:
+    def __init__(self, broker: Broker, bodies: Bodies, health: Health) -> None:
         self._broker = broker
+        self._health = health
         self._bodies = bodies
 
     async def recv(
@@ -56,16 +59,27 @@ class Receiving:
             now = self._broker.clock.steady()
             draining = agent.gate.held(now) or agent.gate.fenced
             stopped = draining or self._broker.paused(agent.uid) is not None
-            pick = agent.mailbox.pick(turn, call, limit, now)
-            if stopped:
-                pick = Pick(turn.message, pick.owed, ())
-            pick, found = _fitting(pick, await self._bodies.get_all(pick.all))
+            pick, found = await self._sound(agent, turn, call, limit, stopped)
             if pick.all:
                 rows = tuple(changes.attach(agent.uid, m, turn.message, call) for m in pick.all)
                 await self._broker.writer.submit(
-                    Unit(changes=rows), lambda _: agent.mailbox.attach(pick, call)
+                    Unit(changes=rows, vital=True), lambda _: agent.mailbox.attach(pick, call)
                 )
             return found, draining
+
+    async def _sound(
+        self, agent: Agent, turn: Turn, call: str, limit: int, stopped: bool
+    ) -> tuple[Pick, list[dict[str, Any]]]:
+        """What is handed out. A damaged message becomes a dead letter, and is not."""
+        while True:
+            pick = agent.mailbox.pick(turn, call, limit, self._broker.clock.steady())
+            if stopped:
+                pick = Pick(turn.message, pick.owed, ())
+            try:
+                return _fitting(pick, await self._bodies.get_all(pick.all))
+            except Damaged as error:
+                await self._health.condemn(agent, error.ident)
+                self._broker.on_damaged(error.ident)
 
 
 def _fitting(pick: Pick, messages: list[dict[str, Any]]) -> tuple[Pick, list[dict[str, Any]]]:

@@ -76,7 +76,9 @@ class Stops:
                 agent.gate.fenced = fenced
             (self._broker.fenced.add if fenced else self._broker.fenced.discard)(uid)
 
-        await self._broker.writer.submit(Unit(changes=(changes.set_fence(uid, fenced),)), then)
+        await self._broker.writer.submit(
+            Unit(changes=(changes.set_fence(uid, fenced),), vital=True), then
+        )
 
     async def pause(self, uid: str | None, by: str, reason: str) -> None:
         """Stop deliveries to one agent, or to all, until somebody lifts it."""
@@ -90,6 +92,7 @@ class Stops:
         unit = Unit(
             events=(broker.event(uid, "paused", data),),
             changes=(changes.set_pause(scope, by, reason, broker.clock.wall()),),
+            vital=True,
         )
         await broker.writer.submit(unit, then)
 

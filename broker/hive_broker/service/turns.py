@@ -10,11 +10,13 @@ from hive_wire.protocol import Hello, TurnEnd
 
 from ..core.delivery import Delivery, Ending, Turn, Verdict
 from ..store import changes
+from ..store.checksum import Damaged
 from ..store.rows import Change, NewMessage, Unit
 from .agent import Agent
 from .bodies import Bodies
 from .broker import Broker
 from .deliveries import Deliveries, grant
+from .health import Health
 from .presence import Presence
 from .questions import Questions
 
@@ -40,17 +42,20 @@ class Turns:
         bodies: Bodies,
         deliveries: Deliveries,
         questions: Questions,
+        health: Health,
     ) -> None:
         self._broker = broker
         self._presence = presence
         self._bodies = bodies
         self._deliveries = deliveries
         self._questions = questions
+        self._health = health
 
     async def hello(self, agent: Agent, peer: Peer, hello: Hello) -> Welcome:
         """Settle what ended, see what runs, and let `peer` take the place of any other."""
         async with agent.lock:
             old, agent.peer, agent.ready = agent.peer, None, False
+            agent.rows_refused = False
             if old is not None:
                 old.close()
             for end in hello.ended:
@@ -68,8 +73,10 @@ class Turns:
             if new_boot:  # who asked is gone
                 await self._questions.withdraw_permissions(agent.uid)
             resume = None
+            drop = fenced or greeting.drop
             if greeting.resume is not None and hello.running is not None:
                 resume = await self._resume(agent, greeting.resume, hello.running.handed)
+                drop = drop or resume is None
             if not peer.closed.is_set():
                 agent.peer = peer
         answer = {
@@ -78,7 +85,7 @@ class Turns:
             "acked": agent.acked,
             "resume": resume,
             "confirmed": [end.turn for end in hello.ended],
-            "drop": fenced or greeting.drop,
+            "drop": drop,
         }
         return Welcome(answer, greeting.again)
 
@@ -111,10 +118,20 @@ class Turns:
 
         ready = self._broker.event(agent.uid, "ready", {"boot": hello.boot})
         boot = (changes.set_boot(agent.uid, hello.boot),) if new_boot else ()
-        await self._broker.writer.submit(Unit(events=(ready,), changes=boot), then)
+        unit = Unit(events=(ready,), changes=boot, vital=True)
+        await self._broker.writer.submit(unit, then)
 
-    async def _resume(self, agent: Agent, turn: Turn, handed: tuple[str, ...]) -> dict[str, Any]:
-        """Go on with `turn`; the engine has the results of the calls `handed` only."""
+    async def _resume(
+        self, agent: Agent, turn: Turn, handed: tuple[str, ...]
+    ) -> dict[str, Any] | None:
+        """Go on with `turn`; the engine has the results of the calls `handed` only. None
+        when its message is damaged: then it is dead."""
+        try:
+            message = await self._bodies.get(turn.message)
+        except Damaged:
+            await self._health.condemn(agent, turn.message)
+            self._broker.on_damaged(turn.message)
+            return None
         seen = frozenset(handed)
         unseen = agent.mailbox.unseen(turn, seen)
         rows = [changes.start_turn(agent.uid, turn, self._broker.clock.wall())]
@@ -125,8 +142,8 @@ class Turns:
             agent.mailbox.owe(unseen)
             agent.calls.handed(turn, seen)
 
-        await self._broker.writer.submit(Unit(changes=tuple(rows)), then)
-        return grant(agent, turn, await self._bodies.get(turn.message))
+        await self._broker.writer.submit(Unit(changes=tuple(rows), vital=True), then)
+        return grant(agent, turn, message)
 
     # -- terminal events -------------------------------------------------------
 
@@ -177,6 +194,7 @@ class Turns:
             messages=notice,
             events=(*events, *map(broker.message_event, notice)),
             changes=self._closing(agent, verdict, end, repeats=repeats),
+            vital=True,
         )
         await broker.writer.submit(unit, then)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from .checksum import teach
+from .migrations import MIGRATIONS
+
 APPLICATION_ID = 0x48495645  # "HIVE"
-SCHEMA_VERSION = 2
-MIGRATIONS: tuple[str, ...] = (
-    "alter table question add column permission text",
-)  # MIGRATIONS[n - 1] leads from version n to n + 1
 FULL = 2
 
 _PRAGMAS = """
@@ -43,6 +43,7 @@ def open_for_writing(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqli
 def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     fresh = not path.exists() or _is_fresh(path, newest=len(migrations) + 1)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    teach(db)
     try:
         if fresh:
             db.execute("pragma auto_vacuum=incremental")
@@ -98,8 +99,17 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
     if version == len(migrations) + 1:
         return
     db.execute("pragma wal_checkpoint(truncate)").fetchall()
-    shutil.copy2(path, path.with_name(f"{path.name}.v{version}"))
+    _keep_copy(path, path.with_name(f"{path.name}.v{version}"))
     for step in range(version, len(migrations) + 1):
         db.executescript(
             f"begin immediate; {migrations[step - 1]}; pragma user_version={step + 1}; commit"
         )
+
+
+def _keep_copy(path: Path, copy: Path) -> None:
+    """On disk under its name only once it is whole."""
+    beside = copy.with_name(copy.name + ".new")
+    shutil.copy2(path, beside)
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.rename(copy)

@@ -44,7 +44,6 @@ class Snapshot:
     last_call: int
     last_question: int
     last_reminder: int
-    messages: int
     sequences: dict[str | None, int]
     agents: tuple[AgentState, ...]
     pauses: dict[str, tuple[str, str]]  # scope to (by, reason)
@@ -69,7 +68,6 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
         last_call=last["call"],
         last_question=last["question"],
         last_reminder=last["reminder"],
-        messages=_one(db, "select count(*) from message"),
         sequences={uid: _last_seq(db, uid) for uid in (None, *uids)},
         agents=tuple(agent_state(db, uid, now) for uid in uids),
         pauses={s: (by, why) for s, by, why in db.execute("select scope, by, reason from pause")},
@@ -92,7 +90,7 @@ def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
         raise LookupError(uid)
     record, retired, fenced, boot, acked = row
     deliveries = db.execute(
-        "select message, attempt, counted, not_before, attached_to, given"
+        "select message, attempt, counted, not_before, attached_to, given, hops"
         " from delivery where agent=? and state=0 order by message",
         (uid,),
     )

@@ -14,13 +14,18 @@ import orjson
 
 from ..core.questions import Question
 from . import load
+from .checksum import FUNCTION, Damaged, text
+from .checksum import SQL as CRC
 from .rows import StoredEvent
 
+DAMAGED = "(this message is damaged on disk and not shown)"
 PAGE_BYTES = 700 << 10  # of one answer; a frame holds 1 MiB
 
-_MESSAGE = (
-    "select id, sender_name, recipient, kind, body, data, thread, in_reply_to, at from message"
+_COLUMNS = (
+    "m.id, m.sender_name, m.recipient, m.kind, {body}, m.data, m.thread, m.in_reply_to, m.at,"
+    f" m.crc = {CRC}"
 )
+_MESSAGE = f"select {_COLUMNS.format(body='m.body')} from message m"  # noqa: S608 - constants
 _EVENT = "select id, agent, seq, turn, kind, data, at from event"
 
 
@@ -43,7 +48,10 @@ class Reader:
     @classmethod
     async def open(cls, path: Path) -> Reader:
         uri = f"{path.as_uri()}?mode=ro"
-        return cls(await aiosqlite.connect(uri, uri=True, isolation_level=None), path)
+        db = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+        await db.create_function(*FUNCTION, deterministic=True)
+        db.text_factory = text
+        return cls(db, path)
 
     async def close(self) -> None:
         await self._db.close()
@@ -51,9 +59,13 @@ class Reader:
     # -- messages --------------------------------------------------------------
 
     async def message(self, ident: int) -> dict[str, Any] | None:
-        """The message as JSON, whoever it is for."""
+        """The message as JSON, whoever it is for. Raises Damaged."""
         rows = await self._db.execute_fetchall(f"{_MESSAGE} where id=?", (ident,))
-        return next((_message(row) for row in rows), None)
+        for row in rows:
+            if not row[-1]:
+                raise Damaged(ident)
+            return _message(row)
+        return None
 
     async def sender(self, ident: int) -> str:
         """The uid of who sent a message; `operator` and `system` are such, too."""
@@ -73,7 +85,7 @@ class Reader:
         """A page of the flow, oldest first; `peer` sent them or got them."""
         where, values = ["1"], list[object]()
         if peer is not None:
-            where.append("(sender_name=? or recipient=?)")
+            where.append("(m.sender_name=? or m.recipient=?)")
             values += [peer, peer]
         rows = await self._page(_MESSAGE, where, values, span)
         return _within((_message(row) for row in rows), newest=span.after is None)
@@ -137,8 +149,8 @@ class Reader:
     async def dead(self, limit: int) -> list[tuple[str, int, str, dict[str, Any]]]:
         """(uid, counted attempts, cause, message) of dead letters, newest first."""
         rows = await self._db.execute_fetchall(
-            "select d.agent, d.counted, d.cause, m.id, m.sender_name, m.recipient, m.kind,"
-            " substr(m.body, 1, 2000), m.data, m.thread, m.in_reply_to, m.at"
+            "select d.agent, d.counted, d.cause,"  # noqa: S608 - constants
+            f" {_COLUMNS.format(body='substr(m.body, 1, 2000)')}"
             " from delivery d join message m on m.id = d.message"
             " where d.state=3 order by d.done desc limit ?",
             (limit,),
@@ -187,7 +199,10 @@ class Reader:
 
 
 def _message(row: Any) -> dict[str, Any]:
-    ident, sender, to, kind, body, data, thread, in_reply_to, at = row
+    """The message of a row of `_COLUMNS`; of a damaged one nothing that might be wrong."""
+    ident, sender, to, kind, body, data, thread, in_reply_to, at, sound = row
+    if not sound:
+        sender, to, kind, body, data = "?", "?", "damaged", DAMAGED, None
     return {
         "id": ident,
         "sender": sender,

@@ -13,7 +13,11 @@ Change = tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message with an open delivery for each uid in `recipients`."""
+    """A message with an open delivery for each uid in `recipients`.
+
+    `hops` says how many agents' turns it is away from a person; it is delivered from
+    `not_before` on (unix seconds).
+    """
 
     id: int
     sender: str
@@ -27,6 +31,8 @@ class NewMessage:
     data: dict[str, Any] | None = None
     in_reply_to: int | None = None
     key: str | None = None
+    hops: int = 0
+    not_before: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """As `hive_wire.protocol.Message`."""
@@ -88,12 +94,14 @@ class Unit:
     """Messages, events and changes that reach the disk together or not at all.
 
     A unit with a keyed message has that message alone; when its key was used before,
-    nothing of the unit is written.
+    nothing of the unit is written. A vital one lets something end: it is written while
+    the disk is full, too, as far as the ballast goes.
     """
 
     messages: tuple[NewMessage, ...] = ()
     events: tuple[NewEvent, ...] = ()
     changes: tuple[Change, ...] = ()
+    vital: bool = False
 
 
 @dataclass(frozen=True, slots=True)

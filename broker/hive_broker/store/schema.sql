@@ -1,4 +1,4 @@
--- The broker's database, version 2. Times are unix seconds; uid 'operator' and 'system' are senders.
+-- The broker's database, version 3. Times are unix seconds; uid 'operator' and 'system' are senders.
 create table meta(k text primary key, v) without rowid;
 
 create table agent(
@@ -14,7 +14,8 @@ create table message(
   id integer primary key, sender text not null, sender_name text not null,
   recipient text not null,                                         -- the name it was sent to
   kind text not null, body text not null, data text,
-  thread integer not null, in_reply_to integer, key text, at real not null
+  thread integer not null, in_reply_to integer, key text, at real not null,
+  crc integer not null default 0                                   -- store/checksum.py
 );
 create unique index message_key on message(sender, key) where key is not null;
 create index message_inbox on message(id) where recipient = 'operator';
@@ -24,7 +25,7 @@ create table delivery(
   state integer not null default 0,                                -- 0 open, 2 settled, 3 dead
   attempt integer not null default 1, counted integer not null default 0,
   not_before real not null default 0, attached_to integer, given text,
-  cause text, done real,
+  cause text, done real, hops integer not null default 0,          -- core/damping.py
   primary key(agent, message)
 ) without rowid;
 create index delivery_open on delivery(agent, message) where state = 0;
@@ -71,3 +72,7 @@ create table event(
   kind text not null, stream integer not null, data text not null, at real not null
 );
 create index event_agent on event(agent, id);
+
+-- What had the highest ids after so many seconds of the broker's life: retention goes by it.
+create table mark(lived real primary key, message integer not null, event integer not null)
+  without rowid;

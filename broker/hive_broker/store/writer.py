@@ -17,7 +17,10 @@ from typing import Any, TypeVar, overload
 
 from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
 
+from .ballast import Ballast
 from .changes import to_json
+from .checksum import message_crc
+from .highwater import HighWater, Marks
 from .rows import NewEvent, NewMessage, StoredEvent, Unit, Written
 
 log = logging.getLogger(__name__)
@@ -39,21 +42,48 @@ class _Job:
     result: Written | Exception | None = None
 
 
+@dataclass(slots=True)
+class Counts:
+    """Since the start of the process; `messages` newly stored ones."""
+
+    commits: int = 0
+    messages: int = 0
+    refused: int = 0
+
+
+class DiskFull(Exception):
+    """There is no room for what is not vital."""
+
+    def __str__(self) -> str:
+        return "the host's disk is full"
+
+
 class Writer:
-    """Commits units in the order they come. `sequences`: the last number of each history."""
+    """Commits units in the order they come. `sequences`: the last number of each history.
+
+    `on_health` is called when `full` or `corrupt` changed.
+    """
 
     def __init__(
         self,
         db: sqlite3.Connection,
         *,
-        last_event: int,
-        messages: int,
+        last: Marks,
         sequences: dict[str | None, int],
+        high: HighWater,
+        ballast: Ballast,
         on_events: Callable[[Sequence[StoredEvent]], None],
+        on_health: Callable[[], None],
     ) -> None:
         self._db = db
-        self.messages = messages  # on disk
-        self._last_event = last_event
+        self._high = high
+        self._ballast = ballast
+        self.full = False
+        self.corrupt: str | None = None
+        self._saw_corrupt: str | None = None
+        self.counts = Counts()
+        self._on_health = on_health
+        self._last_message, self._last_event = last.message, last.event
         self._sequences = sequences
         self._on_events = on_events
         self._loop = asyncio.get_running_loop()
@@ -120,12 +150,15 @@ class Writer:
         self._next = self._next[len(batch) :]
         self._queue.put(batch)
 
-    def _done(self, batch: list[_Job]) -> None:
+    def _done(self, batch: list[_Job], full: bool, corrupt: str | None) -> None:
         if self._next:
             self._kick()
         else:
             self._busy = False
             self._idle.set()
+        if (full, corrupt) != (self.full, self.corrupt):
+            self.full, self.corrupt = full, corrupt
+            self._on_health()
         for job in batch:
             self._pending -= 1
             self._pending_bytes -= job.size
@@ -136,7 +169,9 @@ class Writer:
 
     def _answer(self, job: _Job) -> None:
         if not isinstance(job.result, Written):
-            log.error("the database refused a write: %s", job.result)
+            self.counts.refused += 1
+            if not isinstance(job.result, DiskFull):
+                log.error("the database refused a write: %s", job.result)
             if not job.future.done():
                 job.future.set_exception(
                     RpcError(
@@ -146,7 +181,7 @@ class Writer:
                 )
             return
         if job.result.duplicate is None:
-            self.messages += len(job.unit.messages)
+            self.counts.messages += len(job.unit.messages)
         try:
             result = job.then(job.result)
         except Exception as error:
@@ -161,14 +196,23 @@ class Writer:
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
-            if not self._commit(batch) and len(batch) > 1:
+            was_full = self._ballast.full
+            self._ballast.look()
+            if not self._commit(batch) and (len(batch) > 1 or self._ballast.full != was_full):
                 for job in batch:  # one bad unit must not fail the others
                     self._commit([job])
-            self._loop.call_soon_threadsafe(self._done, batch)
+            self._loop.call_soon_threadsafe(
+                self._done, batch, self._ballast.full, self._saw_corrupt
+            )
         self._db.close()
+        self._high.close()
 
     def _commit(self, batch: list[_Job]) -> bool:
-        last_event, sequences = self._last_event, dict(self._sequences)
+        for job in batch:
+            job.result = DiskFull()
+        batch = [job for job in batch if job.unit.vital or not self._ballast.full]
+        last_message, last_event = self._last_message, self._last_event
+        sequences = dict(self._sequences)
         try:
             self._db.execute("begin immediate")
             self._write(batch)
@@ -176,11 +220,22 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever one unit holds
             if self._db.in_transaction:
                 self._db.execute("rollback")
-            self._last_event, self._sequences = last_event, sequences
+            self._last_message, self._last_event = last_message, last_event
+            self._sequences = sequences
+            self._note(error)
             for job in batch:
                 job.result = error
             return False
+        self.counts.commits += 1
+        self._high.raise_to(Marks(self._last_message, self._last_event))
         return True
+
+    def _note(self, error: Exception) -> None:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_FULL:
+            self._ballast.ran_out()
+        elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self._saw_corrupt = str(error)
 
     def _write(self, batch: list[_Job]) -> None:
         db = self._db
@@ -192,9 +247,16 @@ class Writer:
                 known = self._known(messages)
         fresh = [job for job in batch if _known_id(job, known) is None]
         db.executemany(
-            "insert into delivery(agent, message) values(?,?)",
-            [(uid, m.id) for job in fresh for m in job.unit.messages for uid in m.recipients],
+            "insert into delivery(agent, message, not_before, hops) values(?,?,?,?)",
+            [
+                (uid, m.id, m.not_before, m.hops)
+                for job in fresh
+                for m in job.unit.messages
+                for uid in m.recipients
+            ],
         )
+        written = (m.id for job in fresh for m in job.unit.messages)
+        self._last_message = max((self._last_message, *written))
         for job in batch:
             job.result = Written(duplicate=_known_id(job, known))
         rows: list[tuple[object, ...]] = []
@@ -235,7 +297,7 @@ class Writer:
 
 _INSERT_MESSAGE = (
     "insert into message(id, sender, sender_name, recipient, kind, body, data, thread,"
-    " in_reply_to, key, at) values(?,?,?,?,?,?,?,?,?,?,?) on conflict do nothing"
+    " in_reply_to, key, at, crc) values(?,?,?,?,?,?,?,?,?,?,?,?) on conflict do nothing"
 )
 _INSERT_EVENT = (
     "insert into event(id, agent, seq, turn, kind, stream, data, at) values(?,?,?,?,?,?,?,?)"
@@ -244,9 +306,10 @@ _INSERT_EVENT = (
 
 def _message_row(m: NewMessage) -> tuple[object, ...]:
     data = None if m.data is None else to_json(m.data)
+    crc = message_crc(m.sender, m.sender_name, m.to, m.kind, m.body, data)
     return (
         *(m.id, m.sender, m.sender_name, m.to, m.kind, m.body, data),
-        *(m.thread, m.in_reply_to, m.key, m.at),
+        *(m.thread, m.in_reply_to, m.key, m.at, crc),
     )
 
 
