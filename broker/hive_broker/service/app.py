@@ -34,7 +34,12 @@ class App:
         self.health = Health(broker, self.deliveries, self.conditions)
         self.questions = Questions(broker, self.deliveries)
         self.turns = Turns(
-            broker, self.presence, self.bodies, self.deliveries, self.questions, self.health
+            broker,
+            self.presence,
+            self.bodies,
+            self.deliveries,
+            questions=self.questions,
+            health=self.health,
         )
         self.receiving = Receiving(broker, self.bodies, self.health)
         self.stops = Stops(broker, self.presence, self.deliveries)

@@ -41,6 +41,7 @@ class Turns:
         presence: Presence,
         bodies: Bodies,
         deliveries: Deliveries,
+        *,
         questions: Questions,
         health: Health,
     ) -> None:
