@@ -19,7 +19,7 @@ Attr: TypeAlias = str | int | float | bool | None
 Json: TypeAlias = str | list["Json"] | dict[str, str]
 
 _VOID = frozenset({"input", "br", "meta", "link", "hr"})
-_SAFE_NAME = re.compile(r"[a-z][a-z0-9-]*|viewBox|preserveAspectRatio")
+_SAFE_NAME = re.compile(r"[a-z][a-z0-9-]*|viewBox|preserveAspectRatio|pathLength")
 _FORBIDDEN = re.compile(r"on|style$|srcdoc$")
 _LINK = re.compile(r"(?:/(?!/)|#|\?|https?://|mailto:)", re.IGNORECASE)
 

@@ -116,6 +116,11 @@ def _routes(site: Site) -> web.Application:
     get, post = app.router.add_get, app.router.add_post
     n, name = "{n:[1-9][0-9]{0,8}}", "{name:[a-z][a-z0-9-]{0,8}}"
     get("/", views.swarm_page)
+    get("/swarm", views.swarm_page)
+    get("/messages", views.messages)
+    get("/audit", views.audit)
+    get("/plan", views.plan)
+    get(f"/a/{name}/journal", views.journal)
     get("/events", views.events, allow_head=False)
     get("/api/swarm", views.swarm_state)
     get("/api/session", views.who)

@@ -75,6 +75,14 @@ class FakeHost(FakeServer):
         ]
         self.proposals: dict[int, Json] = {}
         self.refuse: RpcError | None = None  # what the next approve answers
+        self.retired: list[Json] = []
+        self.lines: list[str] = []
+        self.plan: Json = {
+            "commit": "77d0e4b" + "0" * 33,
+            "changes": 0,
+            "actions": [],
+            "blocked": [],
+        }
         super().__init__(
             layout.host_sock,
             {
@@ -89,6 +97,14 @@ class FakeHost(FakeServer):
                     "state": "merged",
                     "message": f"{q['action']} {q['agent']}: takes effect now",
                 },
+                "withdraw": lambda _p, q: self._end(q["n"], "withdrawn", None, q["on_behalf"]),
+                "revert": lambda _p, q: self._propose("revert", f"revert {q['what']}"),
+                "retire": lambda _p, q: self._propose("retire", f"retire {q['agent']}"),
+                "revive": lambda _p, q: self._propose("revert", f"revive {q['agent']}"),
+                "allow": lambda _p, q: self._propose("apply", f"allow {q['rule']}"),
+                "retired": lambda _p, _q: {"agents": self.retired},
+                "logs": lambda _p, _q: {"lines": self.lines},
+                "plan": lambda _p, _q: self.plan,
                 "subscribe": lambda _p, _q: {},
             },
         )
@@ -125,7 +141,7 @@ class FakeHost(FakeServer):
         if n not in self.proposals:
             raise RpcError(NOT_FOUND, f"there is no proposal {n}")
         found = self.proposals[n]
-        return {**found["row"], "diff": found["diff"], "plan": {}, "checks": found["checks"]}
+        return {**found["row"], "plan": None, **{k: v for k, v in found.items() if k != "row"}}
 
     def _approve(self, q: Params) -> Json:
         if self.refuse is not None:
@@ -151,8 +167,11 @@ class FakeHost(FakeServer):
         return {}
 
     def _spawn(self, q: Params) -> Json:
+        return self._propose("spawn", q["description"] or "new", q["name"])
+
+    def _propose(self, kind: str, description: str, agent: str = "scout") -> Json:
         n = max(self.proposals, default=0) + 1
-        self.add(n, kind="spawn", agent=q["name"], description=q["description"] or "new")
+        self.add(n, kind=kind, agent=agent, description=description)
         return {"proposal": n, "state": "open", "message": ""}
 
 
@@ -175,7 +194,7 @@ class FakeBroker(FakeServer):
                 "subscribe": self._subscribe,
                 "events": lambda _p, q: self._events(q),
                 "agents": lambda _p, _q: {"agents": list(self.states.values())},
-                "questions": lambda _p, _q: {"questions": self.questions},
+                "questions": lambda _p, q: self._questions(q),
                 "messages": lambda _p, q: self._messages(q),
                 "dead": lambda _p, _q: {"dead": self.dead},
                 "send": lambda _p, q: self._send(q),
@@ -319,9 +338,13 @@ class FakeBroker(FakeServer):
         self.emit("question", row, row["agent"])
         return {}
 
+    def _questions(self, q: Params) -> Json:
+        rows = [r for r in self.questions if r["state"] == "open" or not q["open"]]
+        return {"questions": rows[: q["limit"]]}
+
     def _hold(self, q: Params) -> Json:
         row = self.questions[q["id"] - 1]
-        row["expires"] = (row["expires"] or time.time()) + 60
+        row["expires"] = (row["expires"] or time.time()) + q.get("more", 60)
         self.emit("question", row, row["agent"])
         return {"expires": row["expires"]}
 
@@ -430,7 +453,7 @@ def proposal(
         "n": n,
         "kind": "apply",
         "agent": "scout",
-        "requester": "hm1nd",
+        "requester": "agent/hm1nd",
         "description": "give scout more memory",
         "commit": "9f3c1a2" + "0" * 33,
         "base": "77d0e4b" + "0" * 33,

@@ -11,8 +11,19 @@ from .wishes import Approve, Deny, Power, Reason, Spawn
 
 async def approve(job: Job) -> str:
     wish: Approve = job.wish
+    _check_count(job, wish)
     answer = await job.to_host("approve", n=job.n, effect=wish.effect, allow_prune=wish.allow_prune)
     return f"#{job.n} is approved and merged as {str(answer.get('commit', ''))[:7]}."
+
+
+def _check_count(job: Job, wish: Approve) -> None:
+    """A number that was typed is that of the agents which go, or the reader looked elsewhere."""
+    found = job.desk.mirror.snapshot.details.get(job.n)
+    if wish.allow_prune is None or found is None or found.detail.proposal.effect is None:
+        return
+    gone = sum(action.kind == "destroy" for action in found.detail.proposal.effect.actions)
+    if wish.allow_prune != gone:
+        raise Failed(422, f"#{job.n} deletes {gone} agents, you typed {wish.allow_prune}.")
 
 
 async def deny(job: Job) -> str:

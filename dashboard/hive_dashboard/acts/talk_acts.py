@@ -30,10 +30,16 @@ async def answer(job: Job) -> str:
     wish: Answer = job.wish
     if not wish.text and not wish.choice:
         raise Failed(422, "Pick an option or write an answer.")
+    asked = next((q for q in job.desk.mirror.snapshot.questions if q.id == job.n), None)
+    said = "Answered."
+    if asked is not None and asked.permission is not None and wish.choice == ("always",):
+        rule = asked.permission.rule
+        proposed = await job.to_host("allow", agent=asked.agent, rule=rule)
+        said = f"Allowed; proposal #{proposed.get('proposal')} makes it so for ever."
     await job.to_broker(
         "answer", id=job.n, by=job.user, text=wish.text, choices=list(wish.choice) or None
     )
-    return "Answered."
+    return said
 
 
 async def hold(job: Job) -> str:

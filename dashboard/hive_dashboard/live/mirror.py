@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from hive_wire.jsonrpc import RpcError
-from hive_wire.names import OPERATOR
 from hive_wire.protocol import AgentStatus, Event, Message
 
 from ..review.paint import PaintedFile, paint
 from .backends import Backend
 from .lanes import Lanes, Span
-from .models import DeadLetter, HostStatus, Proposal, ProposalDetail, Question
+from .models import DeadLetter, HostStatus, Proposal, ProposalDetail, Question, Retired
+from .reading import BROKER, HOST
+from .spending import Spending, Spent
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +28,13 @@ GATHER = 0.05  # seconds in which changes become one new snapshot
 SETTLE = 3.0  # seconds that an answer may wait for fresh parts
 AGAIN = 2.0  # seconds until a part that could not be read is asked for again
 DETAILS = 30  # open proposals whose diff is kept
-NEWEST = 1 << 53  # "before" this id is the newest there is
-HOST_PARTS = ("status", "open", "closed")
-BROKER_PARTS = ("agents", "questions", "messages", "inbox", "dead", "past")
+HOST_PARTS = tuple(HOST)
+BROKER_PARTS = tuple(BROKER)
 
 # Which parts an event of the broker makes stale.
 _STALE: dict[str, tuple[str, ...]] = {
     "message": ("messages", "inbox", "agents"),
-    "question": ("questions",),
+    "question": ("questions", "late"),
     "state": ("agents",),
     "turn.started": ("agents",),
     "turn.ended": ("agents",),
@@ -66,10 +66,13 @@ class Snapshot:
     closed: tuple[Proposal, ...] = ()
     agents: dict[str, AgentStatus] = field(default_factory=dict)  # by name
     questions: tuple[Question, ...] = ()
+    late: tuple[Question, ...] = ()  # expired, and not answered yet
+    kept: tuple[Retired, ...] = ()
     messages: tuple[Message, ...] = ()
     inbox: tuple[Message, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     lanes: dict[str, tuple[Span, ...]] = field(default_factory=dict)
+    spent: dict[str, Spent] = field(default_factory=dict)  # by uid
     away: dict[str, float] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 
@@ -80,6 +83,7 @@ class Mirror:
         self._on_change = on_change
         self._stale: set[str] = set()
         self._lanes = Lanes()
+        self._spending = Spending()
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
         self._backends: tuple[Backend, Backend] | None = None
@@ -101,6 +105,7 @@ class Mirror:
     def heard(self, events: list[Event]) -> None:
         """Note what the broker's events make stale."""
         self._lanes.add(events)
+        self._spending.add(events)
         for event in events:
             if parts := _STALE.get(event.kind):
                 self.stale(*parts)
@@ -141,6 +146,7 @@ class Mirror:
             away=away,
             unread=unread,
             lanes=self._lanes.spans(minute()),
+            spent=self._spending.spent(time.time()),
             **found,
         )
         self._on_change(self.snapshot)
@@ -149,7 +155,7 @@ class Mirror:
         self, parts: list[str], host: Backend, broker: Backend
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """What the parts are now, and why some could not be read."""
-        reads = [_HOST[p](host) if p in _HOST else _BROKER[p](broker) for p in parts]
+        reads = [HOST[p](host) if p in HOST else BROKER[p](broker) for p in parts]
         answers = await asyncio.gather(*reads, return_exceptions=True)
         found: dict[str, Any] = {}
         failed: dict[str, str] = {}
@@ -164,6 +170,8 @@ class Mirror:
                 found[part] = answer
         if "past" in found:
             self._lanes.load(found.pop("past"))
+        if "turns" in found:
+            self._spending.load(found.pop("turns"))
         if "open" in found:
             found["details"] = await self._details(host, found["open"])
         return found, failed
@@ -189,71 +197,9 @@ async def read_proposal(host: Backend, n: int) -> Review:
     return Review(detail, await asyncio.to_thread(paint, detail.diff))
 
 
-async def _status(host: Backend) -> HostStatus:
-    return HostStatus.model_validate(await host.ask("status"))
-
-
-async def _open(host: Backend) -> tuple[Proposal, ...]:
-    answer = await host.ask("proposals", state="open", limit=200)
-    return tuple(Proposal.model_validate(row) for row in answer["proposals"])
-
-
-async def _closed(host: Backend) -> tuple[Proposal, ...]:
-    rows: list[Proposal] = []
-    for state in ("merged", "closed"):
-        answer = await host.ask("proposals", state=state, limit=12)
-        rows += [Proposal.model_validate(row) for row in answer["proposals"]]
-    rows = [row for row in {row.n: row for row in rows}.values() if row.state != "open"]
-    return tuple(sorted(rows, key=lambda row: -(row.ended or row.created))[:12])
-
-
-async def _agents(broker: Backend) -> dict[str, AgentStatus]:
-    answer = await broker.ask("agents")
-    rows = (AgentStatus.model_validate(row) for row in answer["agents"])
-    return {row.name: row for row in rows}
-
-
-async def _questions(broker: Backend) -> tuple[Question, ...]:
-    answer = await broker.ask("questions", open=True, limit=50)
-    return tuple(Question.model_validate(row) for row in answer["questions"])
-
-
-async def _messages(broker: Backend) -> tuple[Message, ...]:
-    answer = await broker.ask("messages", before=NEWEST, limit=80)
-    return tuple(Message.model_validate(row) for row in answer["messages"])
-
-
-async def _inbox(broker: Backend) -> tuple[Message, ...]:
-    answer = await broker.ask("messages", peer=OPERATOR, before=NEWEST, limit=200)
-    rows = (Message.model_validate(row) for row in answer["messages"])
-    return tuple(row for row in rows if row.to == OPERATOR)[-40:]
-
-
-async def _dead(broker: Backend) -> tuple[DeadLetter, ...]:
-    answer = await broker.ask("dead")
-    return tuple(DeadLetter.model_validate(row) for row in answer["dead"])
-
-
-async def _past(broker: Backend) -> list[Event]:
-    answer = await broker.ask("events", before=NEWEST, kinds=["state", "offline"], limit=1000)
-    return [Event.model_validate(row) for row in answer["events"]]
-
-
 def minute() -> float:
     """The end of this minute: what is drawn from it changes once a minute."""
     return (time.time() // 60 + 1) * 60
-
-
-_Read = Callable[[Backend], Awaitable[Any]]
-_HOST: dict[str, _Read] = {"status": _status, "open": _open, "closed": _closed}
-_BROKER: dict[str, _Read] = {
-    "agents": _agents,
-    "questions": _questions,
-    "messages": _messages,
-    "inbox": _inbox,
-    "dead": _dead,
-    "past": _past,
-}
 
 
 def _why(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 Risk = Literal["high", "medium", "low"]
 RISKS: tuple[Risk, ...] = ("high", "medium", "low")
@@ -47,6 +47,10 @@ class HostAgent(Answer):
     in_sync: bool = True
     conditions: tuple[Condition, ...] = ()
     web_port: int | None = None
+    model: str | None = None
+    network: str | None = None
+    usd_per_day: float | None = None
+    memory_limit: int | None = None
     tasks: int | None = None
     memory: int | None = None
 
@@ -120,12 +124,17 @@ class Proposal(Answer):
     needs_rebase: bool = False
     effect: Effect | None = None
     deployed: str | None = None
+    from_agent: bool = False
 
-    @field_validator("requester", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _name_of(cls, value: Any) -> Any:
+    def _name_of(cls, data: Any) -> Any:
         """`agent/hm1nd` and `user/ana` are shown by their names."""
-        return value.rpartition("/")[2] if isinstance(value, str) else value
+        who = data.get("requester") if isinstance(data, dict) else None
+        if not isinstance(who, str):
+            return data
+        kind, _, name = who.rpartition("/")
+        return {**data, "requester": name, "from_agent": kind == "agent"}
 
 
 class ProposalDetail(Answer):
@@ -152,6 +161,15 @@ class ProposalDetail(Answer):
         )
 
 
+class Permission(Answer):
+    """What an engine wants to do in the middle of a turn; `rule` would allow it from now on."""
+
+    tool: str
+    input: Any = None
+    rule: str | None = None
+    turn: str | None = None
+
+
 class Question(Answer):
     id: int
     agent: str
@@ -164,6 +182,18 @@ class Question(Answer):
     state: str = "open"
     answer: Any = None
     answered_by: str | None = None
+    kind: str = "question"
+    permission: Permission | None = None
+
+
+class Retired(Answer):
+    """An agent that is no more; its state is kept. `at` is when it went."""
+
+    name: str
+    uid: str
+    description: str = ""
+    commit: str = ""
+    at: float = 0.0
 
 
 class DeadLetter(Answer):

@@ -23,7 +23,7 @@ from .common import (
 )
 from .need import away
 from .rows import row
-from .swarm import live_badge
+from .shell import jump, live_badge, zone
 
 FILTERS = ("text", "tools", "results", "thinking", "messages", "turns", "state", "errors")
 COMMANDS = (
@@ -47,7 +47,7 @@ def head(view: View, it: AgentView) -> Element:
     )
     return h(
         "header.top",
-        h("a.dim", "‹", h("span.hide-m", " swarm"), href="/", aria_label="back to the swarm"),
+        h("a.dim", "‹", h("span.hide-m", " swarm"), href="/swarm", aria_label="back to the swarm"),
         h("h1.hi.name", it.name),
         it.badge(),
         h(
@@ -56,14 +56,8 @@ def head(view: View, it: AgentView) -> Element:
         ),
         h("span.grow"),
         live_badge(),
-        h(
-            "button.btn.sm.ghost.hide-m",
-            "zone",
-            type="button",
-            id="zone",
-            title="switch between local time and UTC",
-            hidden=True,
-        ),
+        jump(),
+        zone(),
         cancel if it.state == "thinking" and not view.view_only else None,
         id="sec-head",
     )

@@ -1,4 +1,4 @@
-"""◆ APPR0VALS: what would happen if I say yes; and what was decided lately."""
+"""◆ APPR0VALS: what would happen if I say yes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ from ..html import Child, Element, Verbatim, h, leet
 from ..live.mirror import Review
 from ..live.models import RISKS, Change, Effect, Proposal
 from ..text import one_line
-from .common import View, age, button, clock, form, hidden, panel, plural
+from .common import View, age, button, form, hidden, panel, plural
 from .diff import review, signs
 
 IN_LIST = 400  # lines of diff in the list; the proposal's own page shows more
 OPEN_AT_FIRST = 1
 FOLD = 6  # changed settings; of more, those of low risk are folded
 _RISK = {"high": ("▲", "bad"), "medium": ("◆", "think"), "low": ("·", "idle")}
-_ENDED = {
-    "merged": ("◆", "ok"),
-    "denied": ("✕", "bad"),
-    "rejected": ("✕", "bad"),
-    "withdrawn": ("○", "off"),
-    "expired": ("◷", "think"),
-    "superseded": ("○", "off"),
-}
 
 
 def approvals(view: View) -> Element:
@@ -34,6 +26,8 @@ def approvals(view: View) -> Element:
         " move · ",
         h("kbd", "v"),
         " viewed · ",
+        h("kbd", "n"),
+        " next file · ",
         h("kbd", "a"),
         " approve · ",
         h("kbd", "d"),
@@ -86,9 +80,11 @@ def card(
             h("p.say", h("span.dim", f"{row.requester} says: "), row.description)
             if len(row.description) > 120 or "\n" in row.description
             else None,
-            _effect(row.effect) if row.effect else h("p.dim", "The effect is being worked out…"),
+            _effect(row.effect, found)
+            if row.effect
+            else h("p.dim", "The effect is being worked out…"),
             review(row.n, files, limit) if files else None,
-            _decide(view, row) if row.state == "open" and not view.view_only else None,
+            _decide(view, row, found) if row.state == "open" and not view.view_only else None,
         ),
         id=f"ap{row.n}",
         open=opened or moved is not None,
@@ -133,8 +129,9 @@ def _checks(found: Review | None) -> list[tuple[str, str]]:
     return out
 
 
-def _effect(effect: Effect) -> Element:
-    """Changed settings, the riskiest first, and what the loop would do."""
+def _effect(effect: Effect, found: Review | None) -> Element:
+    """Changed settings, the riskiest first, and what the loop would do: by the effect alone,
+    and as things stand where that differs."""
     changes = sorted(effect.changes, key=lambda c: RISKS.index(c.risk))
     first = [c for c in changes if c.risk != "low" or len(changes) <= FOLD]
     rest = changes[len(first) :]
@@ -167,8 +164,31 @@ def _effect(effect: Effect) -> Element:
             "div",
             h("h3", leet("PL4N", "Planned actions")),
             h("ul.plan", actions) if actions else h("p.dim", "nothing is started or stopped"),
+            _now(effect, found),
         ),
     )
+
+
+def _now(effect: Effect, found: Review | None) -> Element | None:
+    """What the loop would do as things stand now, where that is more or less."""
+    plan = found.detail.plan if found and isinstance(found.detail.plan, dict) else None
+    if plan is None:
+        return None
+    expected = {(a.kind, a.agent) for a in effect.actions}
+    rows: list[Child] = [
+        h("li", h("b.hi", f"{a.get('kind')} "), f"{a.get('agent')} ", h("span.dim", _why(a)))
+        for a in plan.get("actions") or ()
+        if a.get("kind") != "adopt" and (a.get("kind"), a.get("agent")) not in expected
+    ]
+    rows += [
+        h("li.s-think", h("b.c", f"not now: {b.get('agent')} {b.get('reason')} "), _why(b))
+        for b in plan.get("blocked") or ()
+    ]
+    return h("div", h("h3", leet("N0W", "As things stand")), h("ul.plan", rows)) if rows else None
+
+
+def _why(row: dict[str, Any]) -> str:
+    return one_line(str(row.get("reason") if "kind" in row else row.get("message", "")), 200)
 
 
 def _change(c: Change) -> Element:
@@ -194,98 +214,90 @@ def _value(value: Any) -> str:
     return one_line(str(value), 120)
 
 
-def _decide(view: View, row: Proposal) -> Element:
-    name = f"approve-{row.n}"
-    deletions = sum(a.kind == "destroy" for a in row.effect.actions) if row.effect else 0
-    guard = (
-        h(
-            "label.row",
-            h("span.s-bad.c", f"⚠ deletes {plural(deletions, 'agent')}: type the number"),
-            h(
-                "input.short",
-                type="text",
-                inputmode="numeric",
-                name="allow_prune",
-                value=view.draft(name, "allow_prune"),
-                autocomplete="off",
-            ),
-        )
-        if deletions
-        else None
-    )
+def _decide(view: View, row: Proposal, found: Review | None) -> Element:
     approve = (
         form(
             f"/proposals/{row.n}/approve",
             hidden("effect", row.effect.digest),
-            guard,
+            _guard(view, row, found),
             button(
                 "◆ APPR0VE", "Approve", "ok", h("span.num", row.commit[:7]), primary=True, key="a"
             ),
-            name=name,
+            name=f"approve-{row.n}",
             class_="row wrap",
         )
         if row.effect
         else None
     )
-    deny = h(
-        "details.deny",
+    return h(
+        "div.act",
+        approve,
+        _words(view, row, "changes") if row.from_agent else None,
+        _words(view, row, "deny"),
+        h("span.dim.grow.r.unviewed", data_unviewed=row.n),
+    )
+
+
+def _guard(view: View, row: Proposal, found: Review | None) -> Element | None:
+    """Where agents would be deleted: their number, to be typed; over the guard it must be."""
+    deletions = sum(a.kind == "destroy" for a in row.effect.actions) if row.effect else 0
+    if not deletions:
+        return None
+    plan = found.detail.plan if found and isinstance(found.detail.plan, dict) else {}
+    over = any(b.get("reason") == "PruneGuard" for b in plan.get("blocked") or ())
+    return h(
+        "label.row",
         h(
-            "summary.btn.st.s-bad",
-            leet("✕ D3NY…", "Deny"),
-            h("kbd", "d", aria_hidden="true"),
-            data_key="d",
+            "span.s-bad.c",
+            f"⚠ deletes {plural(deletions, 'agent')}: type the number",
+            " (the prune guard asks for it)" if over else None,
+        ),
+        h(
+            "input.short",
+            type="text",
+            inputmode="numeric",
+            name="allow_prune",
+            value=view.draft(f"approve-{row.n}", "allow_prune"),
+            required=over,
+            autocomplete="off",
+        ),
+    )
+
+
+_VERBS = {
+    "changes": ("↩ CH4NGES", "Ask for changes", "think", "c", "what should be different?"),
+    "deny": ("✕ D3NY", "Deny", "bad", "d", "why not?"),
+}
+
+
+def _words(view: View, row: Proposal, verb: str) -> Element:
+    """A fold with a text and a button: to deny, or to ask for changes."""
+    name = f"{verb}-{row.n}"
+    label, words, kind, key, asks = _VERBS[verb]
+    return h(
+        f"details.deny.{verb}",
+        h(
+            f"summary.btn.st.s-{kind}",
+            leet(f"{label}…", words),
+            h("kbd", key, aria_hidden="true"),
+            data_key=key,
         ),
         form(
-            f"/proposals/{row.n}/deny",
+            f"/proposals/{row.n}/{verb}",
             h(
                 "textarea",
-                Verbatim(view.draft(f"deny-{row.n}", "reason")),
+                Verbatim(view.draft(name, "reason")),
                 name="reason",
                 rows=2,
                 required=True,
-                placeholder=f"why not? {row.requester} reads this",
-                aria_label=f"reason for denying #{row.n}",
+                placeholder=f"{asks} {row.requester} reads this",
+                aria_label=f"{words.lower()}: #{row.n}, {asks}",
+                data_draft=True,
             ),
-            button("✕ D3NY", "Deny", "bad", primary=True),
-            name=f"deny-{row.n}",
+            button(label, words, kind, primary=True),
+            name=name,
             class_="row wrap",
         ),
-        id=f"deny-{row.n}",
-        open=bool(view.drafts.get(f"deny-{row.n}")),
-    )
-    return h("div.act", approve, deny, h("span.dim.grow.r.unviewed", data_unviewed=row.n))
-
-
-def latest(view: View) -> Element:
-    """◷ L4TEST: how proposals ended."""
-    return panel(
-        "latest",
-        "off",
-        "◷",
-        "L4TEST",
-        "Latest decisions",
-        h("div.dec.num", [_ended(row) for row in view.snapshot.closed])
-        if view.snapshot.closed
-        else h("p.empty.pad", "Nothing was decided yet."),
-    )
-
-
-def _ended(row: Proposal) -> Element:
-    glyph, kind = _ENDED.get(row.state, ("·", "off"))
-    who = row.by or ""
-    return h(
-        "div.de",
-        h("span.mut", clock(row.ended or row.created, seconds=False)),
-        h(f"a.s-{kind}", h("span.c", f"{glyph} #{row.n}"), href=f"/proposals/{row.n}"),
-        h(
-            "span.el",
-            f"{row.state} ",
-            h("span.hi", one_line(row.description, 100) or row.kind),
-            h(
-                "span.dim",
-                f" · {who}" if who else "",
-                f" — “{one_line(row.reason, 140)}”" if row.reason else "",
-            ),
-        ),
-        id=f"dec-{row.n}",
+        id=name,
+        open=bool(view.drafts.get(name)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from ..html import Element, h
 from ..live.lanes import HOUR, Span
@@ -10,7 +11,7 @@ from ..live.mirror import minute
 from ..live.models import Condition
 from ..text import clip, one_line
 from .agents import AgentView, agents
-from .common import View, age, clock, panel, plural, size
+from .common import View, age, clock, count_text, panel, plural, size
 
 LANES = 12  # agents
 _LANE = {
@@ -39,16 +40,26 @@ def boxes(view: View) -> Element:
         h(
             "div.body",
             h("p.warn.s-think", f"⚠ what you see may be old: {stale}") if stale else None,
-            h("div.boxes", [_box(row) for row in rows])
+            h("div.boxes", [_box(view, row) for row in rows])
             if rows
             else h("p.empty", "No agent is known yet."),
             _lanes(view.snapshot.lanes),
         ),
-        side=words,
+        side=[words, _day(view)],
     )
 
 
-def _box(row: AgentView) -> Element:
+def _day(view: View) -> str:
+    """What all of them used in the last day."""
+    spent = view.snapshot.spent.values()
+    turns, tokens = sum(s.turns for s in spent), sum(s.tokens for s in spent)
+    if not turns:
+        return ""
+    usd = sum(s.usd for s in spent)
+    return f" · 24 h: {plural(turns, 'turn')} · ${usd:.2f} · {count_text(tokens)} tok"
+
+
+def _box(view: View, row: AgentView) -> Element:
     host, status = row.host, row.status
     troubles = row.troubles
     task = row.detail or (host.description if host else "")
@@ -62,7 +73,9 @@ def _box(row: AgentView) -> Element:
                 "div.row.meta.num",
                 h("span.el", _meta(row)),
                 h("span.grow"),
-                h("span", size(host.memory) if host and host.memory else ""),
+                h("a", "journal", href=f"/a/{row.name}/journal")
+                if row.kind == "bad"
+                else h("span", _cost(view, row)),
             ),
             id=f"box-{row.name}",
             data_state=row.state,
@@ -85,6 +98,12 @@ def _trouble(c: Condition) -> Element:
     )
 
 
+def _cost(view: View, row: AgentView) -> str:
+    spent = view.snapshot.spent.get(row.uid or "")
+    memory = size(row.host.memory) if row.host and row.host.memory else ""
+    return " · ".join(filter(None, [f"${spent.usd:.2f}" if spent and spent.usd else "", memory]))
+
+
 def _meta(row: AgentView) -> str:
     host, status = row.host, row.status
     parts = [host.engine if host else ""]
@@ -94,12 +113,17 @@ def _meta(row: AgentView) -> str:
         parts.append(host.revision[:7])
     if status:
         parts += [
+            f"until {_at(status.until)}" if status.until and row.state == "rate-limited" else "",
             f"{status.queued} queued" if status.queued else "",
             plural(status.dead, "dead letter") if status.dead else "",
             "held" if status.held else "",
             "fenced" if status.fenced else "",
         ]
     return " · ".join(filter(None, parts))
+
+
+def _at(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%H:%M UTC")
 
 
 def _lanes(lanes: dict[str, tuple[Span, ...]]) -> Element | None:

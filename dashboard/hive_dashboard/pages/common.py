@@ -46,6 +46,7 @@ def page(
     script: str | None = None,
     body_class: str = "",
     data: dict[str, str | int] | None = None,
+    count: int = 0,
 ) -> str:
     """A whole document. `data` goes to the script, as data- attributes of the body."""
     head = h(
@@ -54,13 +55,18 @@ def page(
         h("meta", name="viewport", content="width=device-width,initial-scale=1"),
         h("meta", name="color-scheme", content="dark light"),
         h("title", title),
-        h("link", rel="icon", href=asset("icon.svg"), type="image/svg+xml"),
+        h("link", rel="icon", href=asset(icon_name(count)), type="image/svg+xml"),
         h("link", rel="stylesheet", href=asset("hive.css")),
         h("script", type="module", src=asset(script)) if script else None,
     )
     attrs: dict[str, Any] = {f"data_{key}": value for key, value in (data or {}).items()}
     root = h("html", head, h("body", body, class_=body_class or None, **attrs), lang="en")
     return "<!doctype html>" + render(root)
+
+
+def icon_name(count: int) -> str:
+    """Of the page's icon while so many things wait for a person."""
+    return f"icon-{min(count, 9)}.svg" if count else "icon.svg"
 
 
 def notices(view: View) -> Element:
@@ -197,6 +203,14 @@ def button(
 
 def plural(n: int, one: str, many: str | None = None) -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def count_text(count: int) -> str:
+    """2.9M, 48k, 900."""
+    for unit, step in (("M", 1_000_000), ("k", 1_000)):
+        if count >= step:
+            return f"{count / step:.{1 if count < 10 * step else 0}f}{unit}"
+    return str(count)
 
 
 def size(count: int) -> str:

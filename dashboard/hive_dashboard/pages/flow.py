@@ -27,7 +27,7 @@ def flow(view: View) -> Element:
         "Message flow",
         h(
             "div.flow",
-            [_message(m) for m in rows] or h("p.empty.pad", "Nobody has written yet."),
+            [message_row(m) for m in rows] or h("p.empty.pad", "Nobody has written yet."),
             role="log",
             aria_label="Messages",
             tabindex=0,
@@ -35,11 +35,11 @@ def flow(view: View) -> Element:
             data_follow=True,
         ),
         None if view.view_only else compose(view),
-        side="select a line to read all of it",
+        side=h("a", "all messages", href="/messages"),
     )
 
 
-def _message(m: Message) -> Element:
+def message_row(m: Message) -> Element:
     kind = "you" if OPERATOR in (m.sender, m.to) else "off" if m.sender == SYSTEM else "msg"
     return h(
         "details.ev",
@@ -85,6 +85,7 @@ def compose(view: View, to: str = "") -> Element:
             required=True,
             placeholder="write to an agent…",
             aria_label="message",
+            data_slash=True,
             data_draft=True,
             data_submit="enter",
         ),

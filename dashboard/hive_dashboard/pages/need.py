@@ -106,7 +106,9 @@ def _asks(view: View) -> list[Card]:
             "you",
             "?",
             f"#f-answer-{first.id}",
-            f"{first.agent} asks: {one_line(first.text, 80)}",
+            f"{first.agent} wants to use {one_line(first.permission.tool, 60)}"
+            if first.permission
+            else f"{first.agent} asks: {one_line(first.text, 80)}",
             small,
         )
     ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..auth.sessions import Session
-from ..html import Element, h, leet
+from ..html import h, leet
 from ..live.mirror import Review
 from .approvals import card
 from .common import AssetUrl, View, age, button, form, hidden, notices, page
 from .need import away
+from .shell import bar, log_out
 
 WHOLE = 5000  # lines of diff on a proposal's own page
 
@@ -90,7 +91,7 @@ def sessions_page(view: View, asset: AssetUrl, rows: Iterable[Session], own: str
         asset,
         "sessions · hyperhive",
         [
-            _bar(view),
+            bar(view, "sessions", log_out()),
             h(
                 "main.plainpage",
                 notices(view),
@@ -138,7 +139,7 @@ def proposal_page(view: View, asset: AssetUrl, found: Review) -> str:
         asset,
         f"#{proposal.n} · hyperhive",
         [
-            _bar(view),
+            bar(view, "proposal", log_out()),
             h(
                 "main.plainpage",
                 notices(view),
@@ -153,25 +154,4 @@ def proposal_page(view: View, asset: AssetUrl, found: Review) -> str:
             ),
         ],
         script="plain.js",
-    )
-
-
-def _bar(view: View) -> Element:
-    return h(
-        "header.top",
-        h(
-            "a.logo",
-            h("span", h("i", "⬢"), " HYPER", h("em", "H1VE"), aria_hidden="true"),
-            h("span.sr", "hyperhive"),
-            href="/",
-        ),
-        h(
-            "nav.nav",
-            h("a", "swarm", href="/"),
-            h("a", "sessions", href="/sessions"),
-            aria_label="pages",
-        ),
-        h("span.grow"),
-        h("span.dim.hide-m", view.user),
-        form("/logout", h("button.btn.sm.ghost", "log out", type="submit"), name="logout"),
     )

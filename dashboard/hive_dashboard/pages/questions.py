@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ..html import Child, Element, Verbatim, h
 from ..live.models import Question
+from ..text import clip, one_line, terminal
 from .common import View, age, button, clock, form, panel
+
+ASKED = 20_000  # characters of what a tool is to be used with
 
 
 def questions(view: View) -> Element:
@@ -32,26 +36,108 @@ def option(value: Any) -> tuple[str, str]:
     return str(value), ""
 
 
-def _question(view: View, q: Question) -> Element:
-    name = f"answer-{q.id}"
+def _question(view: View, q: Question) -> list[Element]:
     ident = f"q{q.id}"
-    head = h(
+    if view.view_only:
+        return [h("div.q.s-you", _head(view, q), h("p.qt", q.text), id=ident)]
+    more = form(f"/questions/{q.id}/extend", name=f"extend-{q.id}")
+    body = _permission(view, q) if q.permission else _asking(view, q)
+    return [body, h("div", more, hidden=True, id=f"more-{q.id}")] if q.expires else [body]
+
+
+def _head(view: View, q: Question) -> Element:
+    return h(
         "div.row",
-        h("b.s-you.c", q.agent),
+        h("a.s-you.c", h("b", q.agent), href=f"/a/{q.agent}/"),
         h("span.dim", clock(q.asked, seconds=False)),
         h("span.grow"),
+        _ttl(q) if q.expires else None,
         h(
-            "span.badge.ttl",
-            h("span", "◷", aria_hidden="true"),
-            h("span.t", age(q.expires, down=True)),
-            role="timer",
-            data_hold=q.id,
+            "button.btn.sm",
+            "+15 min",
+            type="submit",
+            form=f"f-extend-{q.id}",
+            formnovalidate=True,
+            aria_label="give it 15 minutes more",
         )
-        if q.expires
+        if q.expires and not view.view_only
         else None,
     )
-    if view.view_only:
-        return h("div.q.s-you", head, h("p.qt", q.text), id=ident)
+
+
+def _ttl(q: Question) -> Element:
+    """What is left of the time: a ring and a count."""
+    assert q.expires is not None
+    span = f"{q.asked:.3f} {q.expires:.3f}"
+    ring = h(
+        "svg.ring",
+        h("circle.rest", cx=10, cy=10, r=7),
+        h("circle.left", cx=10, cy=10, r=7, pathLength=100, data_ring=span),
+        viewBox="0 0 20 20",
+        aria_hidden="true",
+    )
+    return h(
+        "span.badge.ttl",
+        ring,
+        h("span.t", age(q.expires, down=True)),
+        role="timer",
+        data_hold=q.id,
+    )
+
+
+def _permission(view: View, q: Question) -> Element:
+    """An engine asks in the middle of a turn: may it use this tool, with this?"""
+    asked = q.permission
+    assert asked is not None
+    name = f"answer-{q.id}"
+    answers = [("once", "✓ 0NCE", "Allow once", "ok")]
+    if asked.rule:
+        answers.append(("always", "✓✓ 4LWAYS", "Allow always", "think"))
+    answers.append(("deny", "✕ D3NY", "Deny", "bad"))
+    return form(
+        f"/questions/{q.id}/answer",
+        _head(view, q),
+        h("p.qt", "wants to use ", h("b.s-think.c", one_line(asked.tool, 80)), " now:"),
+        h("div.out.asked", clip(terminal(given(asked.input)), ASKED), tabindex=0),
+        h(
+            "textarea",
+            Verbatim(view.draft(name, "text")),
+            name="text",
+            rows=1,
+            aria_label=f"a word to {q.agent}",
+            placeholder="why? the model reads this (may stay empty)",
+            data_draft=True,
+        ),
+        h(
+            "p.dim",
+            "4lways makes a proposal: ",
+            h("code", one_line(asked.rule, 200)),
+            " for its agent.toml; no answer is a denial",
+        )
+        if asked.rule
+        else h("p.dim", "no answer in time is a denial"),
+        h(
+            "div.row.wrap",
+            h("span.grow"),
+            [
+                button(label, words, kind, name="choice", value=choice, primary=choice == "once")
+                for choice, label, words, kind in answers
+            ],
+        ),
+        name=name,
+        class_="q s-you",
+    )
+
+
+def given(value: Any) -> str:
+    """What a tool is to be used with: the command itself, else JSON."""
+    if isinstance(value, dict) and list(value) == ["command"]:
+        return str(value["command"])
+    return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _asking(view: View, q: Question) -> Element:
+    name = f"answer-{q.id}"
     kind = "checkbox" if q.multi else "radio"
     rows: list[Child] = []
     for value in q.options:
@@ -74,7 +160,7 @@ def _question(view: View, q: Question) -> Element:
     )
     return form(
         f"/questions/{q.id}/answer",
-        head,
+        _head(view, q),
         h("fieldset", h("legend.qt", q.text), rows, text),
         h(
             "div.row.wrap",

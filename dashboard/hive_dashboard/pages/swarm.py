@@ -8,12 +8,15 @@ from typing import Any
 
 from ..html import Element, Verbatim, h, leet
 from .agents import agents
-from .approvals import approvals, latest
+from .approvals import approvals
 from .boxes import boxes
-from .common import AssetUrl, View, button, clock, form, notices, page
+from .common import AssetUrl, View, button, form, notices, page
+from .decisions import latest
 from .flow import dead, flow, inbox
+from .kept import kept
 from .need import away, count, need
 from .questions import questions
+from .shell import bar
 
 Section = Callable[[View], Element]
 
@@ -86,7 +89,6 @@ def top(view: View) -> Element:
     """The bar: live badge, who I am, FR33ZE."""
     rows = agents(view.snapshot)
     frozen = bool(rows) and all(a.status.paused for a in rows if a.status)
-    status = view.snapshot.status
     freeze = form(
         "/unpause" if frozen else "/pause",
         h(
@@ -98,50 +100,11 @@ def top(view: View) -> Element:
             class_="s-ok" if frozen else "s-bad",
             type="submit",
             title="pause every agent's turns; running turns end first",
+            data_hold_press=not frozen,
         ),
         name="freeze",
     )
-    return h(
-        "header.top",
-        h(
-            "a.logo",
-            h("span", h("i", "⬢"), " HYPER", h("em", "H1VE"), aria_hidden="true"),
-            h("span.sr", "hyperhive"),
-            href="/",
-        ),
-        h("span.dim.hide-m.el", status.runtime if status else ""),
-        h(
-            "nav.nav.hide-m",
-            h("a", "swarm", href="/", aria_current="page"),
-            h("a", "sessions", href="/sessions"),
-            aria_label="pages",
-        ),
-        h("span.grow"),
-        live_badge(),
-        h(
-            "button.btn.sm.ghost.hide-m",
-            "zone",
-            type="button",
-            id="zone",
-            title="switch between local time and UTC",
-            hidden=True,
-        ),
-        h("span.dim.hide-m", f"{view.user}{' (view only)' if view.view_only else ''}"),
-        None if view.view_only else freeze,
-        id="sec-top",
-    )
-
-
-def live_badge() -> Element:
-    """Scripts say here how old the last sign of life is; without them it says the truth."""
-    return h(
-        "span.live.num.s-off",
-        h("b", "ST4TIC", static=""),
-        h("span.dim.hide-m", "loaded ", clock(time.time())),
-        id="live",
-        role="status",
-        data_keep=True,
-    )
+    return bar(view, "swarm", None if view.view_only else freeze, ident="sec-top")
 
 
 def foot(view: View) -> Element:
@@ -192,13 +155,14 @@ LIVE: dict[str, Section] = {
     "inbox": inbox,
     "dead": dead,
     "latest": latest,
+    "kept": kept,
     "foot": foot,
     "tabs": tabs,
 }
 
 
 def swarm_page(view: View, asset: AssetUrl, cursor: int | None) -> str:
-    left = [approvals(view), None if view.view_only else spawn(view), latest(view)]
+    left = [approvals(view), None if view.view_only else spawn(view), latest(view), kept(view)]
     right = [questions(view), flow(view), inbox(view), dead(view)]
     n = count(view)
     return page(
@@ -222,6 +186,7 @@ def swarm_page(view: View, asset: AssetUrl, cursor: int | None) -> str:
             tabs(view),
         ],
         script="swarm.js",
+        count=n,
         data={
             "page": "swarm",
             "cursor": "" if cursor is None else cursor,

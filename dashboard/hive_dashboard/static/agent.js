@@ -2,6 +2,9 @@ import { build, startClocks } from "./dom.js";
 import { startForms } from "./forms.js";
 import { Live, showLive } from "./live.js";
 import { Sections } from "./page.js";
+import { startKeys } from "./keys.js";
+import { showCount } from "./notify.js";
+import { reveal, startPalette } from "./palette.js";
 import { startPrompt } from "./prompt.js";
 import { Tail } from "./tail.js";
 
@@ -10,7 +13,7 @@ const log = document.getElementById("tail");
 const pill = document.getElementById("pill");
 const clocks = startClocks();
 
-const sections = new Sections(`/api/agent/${name}`, (state) => { document.title = state.title; clocks(); });
+const sections = new Sections(`/api/agent/${name}`, (state) => { showCount(state, live.leads); clocks(); reveal(); });
 
 async function history(before) {
   const answer = await fetch(`/api/agent/${name}/history?before=${before}`, { headers: { Accept: "application/json" } });
@@ -68,9 +71,15 @@ filter();
 startForms(() => sections.refresh());
 
 startPrompt(name);
+startKeys();
+startPalette();
 
 let escaped = 0;
 document.addEventListener("keydown", (event) => {
+  if (event.altKey && /^[1-9]$/.test(event.key)) {
+    event.preventDefault();
+    document.querySelectorAll(".side a")[event.key - 1]?.click();
+  }
   if (event.key !== "Escape") return;
   if (event.timeStamp - escaped < 600) document.getElementById("cancel")?.click();
   escaped = event.timeStamp;

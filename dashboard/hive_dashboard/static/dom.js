@@ -25,12 +25,13 @@ function put(el, name, value) {
 export function patch(el, tree) {
   const [, attrs, ...children] = tree;
   for (const { name } of [...el.attributes])
-    if (!(name in attrs) && !OWN.has(name) && !name.startsWith("data-x-")) el.removeAttribute(name);
+    if (!(name in attrs) && !OWN.has(name) && !name.startsWith("data-x-") && name !== "stroke-dasharray") el.removeAttribute(name);
   for (const [name, value] of Object.entries(attrs)) if (!OWN.has(name)) put(el, name, value);
   // What a button carries (the effect that it approves) is what was looked at, never what
   // came in under the pointer: the newer value waits until the server said what changed.
   if (el.type === "hidden" && attrs.value !== el.value) el.dataset.xNext = attrs.value;
   if ("keep" in el.dataset) return;
+  if (el.dataset.ring) return ring(el);
   if (el.dataset.at || el.dataset.since || el.dataset.until) return tick(el);
   if (el.localName === "textarea") return;
   patchChildren(el, children);
@@ -42,7 +43,7 @@ function patchChildren(el, children) {
   const wanted = new Set(children.map((c) => c[1]?.id).filter(Boolean));
   for (const [id, child] of named) if (!wanted.has(id)) leave(child, named);
   let at = el.firstChild;
-  const skip = () => { while (at && at.nodeType === 1 && "xGone" in at.dataset) at = at.nextSibling; };
+  const skip = () => { while (at && mine(at)) at = at.nextSibling; };
   for (const tree of children) {
     skip();
     const id = typeof tree === "string" ? "" : tree[1].id ?? "";
@@ -60,10 +61,13 @@ function patchChildren(el, children) {
   }
   while (at) {
     const next = at.nextSibling;
-    if (!(at.nodeType === 1 && "xGone" in at.dataset)) at.remove();
+    if (!mine(at)) at.remove();
     at = next;
   }
 }
+
+// What scripts put among the server's elements, and what was typed in and settled meanwhile.
+const mine = (node) => node.nodeType === 1 && ("xGone" in node.dataset || "xOwn" in node.dataset);
 
 function fits(node, tree) {
   if (typeof tree === "string") return node.nodeType === 3;
@@ -86,6 +90,22 @@ function leave(el, named) {
 // -- times ---------------------------------------------------------------------------------
 
 let skew = 0; // seconds that our clock is ahead of the server's
+// Dark, light, or as the system has it.
+const root = document.documentElement;
+export function theme(next) {
+  if (next !== undefined) localStorage.setItem("hive-theme", next);
+  const name = localStorage.getItem("hive-theme");
+  if (name) root.dataset.xTheme = name; else delete root.dataset.xTheme;
+}
+theme();
+
+export const make = (tag, text = "", name = "") => {
+  const el = document.createElement(tag);
+  if (text) el.textContent = text;
+  if (name) el.className = name;
+  return el;
+};
+
 export let utc = localStorage.getItem("hive-utc") === "1";
 export function setNow(now) { if (now) skew = Date.now() / 1000 - Number(now); }
 export function serverNow() { return Date.now() / 1000 - skew; }
@@ -112,7 +132,17 @@ export function tick(el) {
   if (el.textContent !== text) el.textContent = text;
 }
 
-const ages = () => document.querySelectorAll("[data-since],[data-until]").forEach(tick);
+// What is left of a time, as a part of a circle.
+function ring(el) {
+  const [from, until] = el.dataset.ring.split(" ").map(Number);
+  const left = Math.max(0, Math.min(1, (until - serverNow()) / Math.max(1, until - from)));
+  el.setAttribute("stroke-dasharray", `${(100 * left).toFixed(1)} 100`);
+}
+
+const ages = () => {
+  document.querySelectorAll("[data-since],[data-until]").forEach(tick);
+  document.querySelectorAll("[data-ring]").forEach(ring);
+};
 export function startClocks() {
   const zone = document.getElementById("zone");
   const all = () => {

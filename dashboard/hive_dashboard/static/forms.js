@@ -5,7 +5,19 @@ import { say } from "./live.js";
 const PREFIX = "hive-draft:";
 const draftKey = (el) => `${PREFIX}${location.pathname}:${el.form?.dataset.form}:${el.name}`;
 
+// A button that stops everybody wants a second of pressing; a key press is meant anyway.
+function startPressing() {
+  let since = Infinity;
+  document.addEventListener("pointerdown", ({ target }) => { since = target.closest("[data-hold-press]") ? performance.now() : Infinity; });
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-hold-press]") || !event.detail || performance.now() - since > 900) return;
+    event.preventDefault();
+    say("Hold it for a second: it pauses the turns of all agents.", "think");
+  });
+}
+
 export function startForms(refresh) {
+  startPressing();
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (!form.dataset.form || form.dataset.form === "logout") return;

@@ -1,5 +1,9 @@
 import { startClocks } from "./dom.js";
+import { startKeys } from "./keys.js";
+import { startPalette } from "./palette.js";
 import { startReview } from "./review.js";
 
 startClocks();
 startReview()();
+startKeys();
+startPalette();

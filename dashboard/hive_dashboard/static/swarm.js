@@ -1,37 +1,31 @@
 import { startClocks } from "./dom.js";
+import { Flow, startAt } from "./flow.js";
 import { startForms } from "./forms.js";
 import { startKeys } from "./keys.js";
 import { Live, showLive } from "./live.js";
+import { showCount } from "./notify.js";
 import { Sections } from "./page.js";
+import { reveal, startPalette } from "./palette.js";
 import { startReview } from "./review.js";
 
 const { cursor } = document.body.dataset;
 const clocks = startClocks();
-const flow = () => document.getElementById("flow");
-let following = true;
+const flow = new Flow();
+const review = startReview();
+const live = new Live("", cursor ? Number(cursor) : null);
 
 const sections = new Sections("/api/swarm", (state) => {
-  document.title = state.title;
+  showCount(state, live.leads);
   clocks();
   review();
-  if (following && flow()) flow().scrollTop = flow().scrollHeight;
+  reveal();
+  flow.drawn();
 });
-const review = startReview();
-
-function bottom() {
-  const el = flow();
-  if (!el) return;
-  el.scrollTop = el.scrollHeight;
-  el.addEventListener("scroll", () => {
-    following = el.scrollHeight - el.scrollTop - el.clientHeight < 32;
-  }, { passive: true });
-}
 
 startForms(() => sections.refresh());
+startAt();
 startKeys();
-bottom();
-
-const live = new Live("", cursor ? Number(cursor) : null);
+startPalette();
 showLive(live);
 live.addEventListener("changed", () => sections.refresh());
 live.addEventListener("reset", () => sections.refresh());

@@ -20,6 +20,8 @@ class Assets:
             for item in sorted(folder.iterdir(), key=lambda item: item.name)
             if item.name.endswith(tuple(_TYPES))
         }
+        for count in range(1, 10):
+            self._files[f"icon-{count}.svg"] = _with_count(self._files["icon.svg"], count)
         whole = hashlib.sha256()
         for name, data in self._files.items():
             whole.update(name.encode() + b"\0" + data + b"\0")
@@ -39,3 +41,13 @@ class Assets:
         if len(data) > 1024:
             response.enable_compression()
         return response
+
+
+def _with_count(icon: bytes, count: int) -> bytes:
+    """The icon with how many things wait; 9 stands for more, too."""
+    text = f"{count}+" if count == 9 else str(count)
+    mark = (
+        '<circle cx="23" cy="23" r="9" fill="#ff79d6"/><text x="23" y="27.5" font-size="13" '
+        f'font-family="monospace" font-weight="700" text-anchor="middle" fill="#05110b">{text}</text>'
+    )
+    return icon.replace(b"</svg>", mark.encode() + b"</svg>")

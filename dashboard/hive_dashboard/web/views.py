@@ -9,15 +9,20 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from hive_wire.jsonrpc import NOT_FOUND, RpcError
-from hive_wire.protocol import Event
+from hive_wire.names import OPERATOR, is_name
+from hive_wire.protocol import Event, Message
 
 from ..html import tree
-from ..live.mirror import NEWEST, read_proposal
+from ..live.backends import Backend
+from ..live.mirror import read_proposal
+from ..live.models import Proposal
+from ..live.reading import NEWEST
 from ..pages import agent as agent_pages
-from ..pages import swarm
+from ..pages import looks, swarm
 from ..pages.agents import AgentView
 from ..pages.agents import agent as find_agent
-from ..pages.common import Notice, View
+from ..pages.common import Notice, View, icon_name
+from ..pages.decisions import audit_page
 from ..pages.need import count
 from ..pages.plain import proposal_page, sessions_page
 from .guard import Refused
@@ -28,6 +33,8 @@ HISTORY = 200  # rows of an agent's log at first, and with each step back
 
 async def swarm_page(request: web.Request) -> web.Response:
     site = request.app[SITE]
+    if request.path == "/swarm":
+        raise web.HTTPSeeOther("/")
     return show_swarm(site, site.view())
 
 
@@ -47,13 +54,7 @@ async def swarm_state(request: web.Request) -> web.Response:
 async def agent_page(request: web.Request) -> web.Response:
     site = request.app[SITE]
     view = site.view()
-    before = request.query.get("before", "")
-    return await show_agent(
-        site,
-        view,
-        request.match_info["name"],
-        int(before) if before.isascii() and before.isdigit() else None,
-    )
+    return await show_agent(site, view, request.match_info["name"], _before(request))
 
 
 async def show_agent(
@@ -84,9 +85,7 @@ async def agent_history(request: web.Request) -> web.Response:
     view = View(site.mirror.snapshot, "", view_only=True)
     it = _agent(view, request.match_info["name"])
     cursor = site.hub.last
-    before = request.query.get("before", "")
-    first = int(before) if before.isascii() and before.isdigit() else (cursor or 0) + 1
-    events = await _history(site, it, first)
+    events = await _history(site, it, _before(request) or (cursor or 0) + 1)
     if events is None:
         raise Refused(503, "The broker is away: no history to show.")
     return json(
@@ -132,6 +131,56 @@ async def show_proposal(site: Site, view: View, n: int, status: int = 200) -> we
     return page(proposal_page(view, site.assets.url, found), status)
 
 
+async def audit(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    answer = await _ask(site.host, "proposals", limit=500)
+    rows = [Proposal.model_validate(row) for row in answer["proposals"]]
+    return page(audit_page(site.view(), site.assets.url, rows))
+
+
+async def plan(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    return page(looks.plan_page(site.view(), site.assets.url, await _ask(site.host, "plan")))
+
+
+async def journal(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    view = site.view()
+    it = _agent(view, request.match_info["name"])
+    answer = await _ask(site.host, "logs", name=it.name, limit=1000)
+    return page(looks.journal_page(view, site.assets.url, it, answer["lines"]))
+
+
+async def messages(request: web.Request) -> web.Response:
+    site = request.app[SITE]
+    peer = request.query.get("peer", "")
+    given: dict[str, Any] = {"peer": peer} if is_name(peer) or peer == OPERATOR else {}
+    answer = await _ask(
+        site.broker, "messages", before=_before(request) or NEWEST, limit=HISTORY, **given
+    )
+    rows = [Message.model_validate(row) for row in answer["messages"]]
+    text = looks.messages_page(
+        site.view(), site.assets.url, rows, given.get("peer", ""), more=len(rows) > 0
+    )
+    return page(text)
+
+
+async def _ask(backend: Backend, method: str, **params: Any) -> dict[str, Any]:
+    """The answer of a process that has to be there for the page. Raises Refused."""
+    try:
+        answer = await backend.ask(method, **params)
+    except RpcError as error:
+        raise Refused(404 if error.code == NOT_FOUND else 503, error.message) from None
+    except TimeoutError:
+        raise Refused(504, f"The {backend.title} did not answer within 20 s.") from None
+    return answer if isinstance(answer, dict) else {}
+
+
+def _before(request: web.Request) -> int | None:
+    before = request.query.get("before", "")
+    return int(before) if before.isascii() and before.isdigit() and len(before) < 17 else None
+
+
 async def session_list(request: web.Request) -> web.Response:
     """All sessions for operators; only their own for those who may only look."""
     site = request.app[SITE]
@@ -157,6 +206,7 @@ def _state(view: View, changed: Packed) -> dict[str, Any]:
         "now": time.time(),
         "sections": changed,
         "count": n,
+        "icon": icon_name(n),
         "title": f"({n}) hyperhive" if n else "hyperhive",
     }
 

@@ -1,0 +1,94 @@
+"""How each part of what the pages show is read from its process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hive_wire.names import OPERATOR
+from hive_wire.protocol import AgentStatus, Event, Message
+
+from .backends import Backend
+from .models import DeadLetter, HostStatus, Proposal, Question, Retired
+
+NEWEST = 1 << 53  # "before" this id is the newest there is
+
+
+async def _status(host: Backend) -> HostStatus:
+    return HostStatus.model_validate(await host.ask("status"))
+
+
+async def _open(host: Backend) -> tuple[Proposal, ...]:
+    answer = await host.ask("proposals", state="open", limit=200)
+    return tuple(Proposal.model_validate(row) for row in answer["proposals"])
+
+
+async def _closed(host: Backend) -> tuple[Proposal, ...]:
+    rows: list[Proposal] = []
+    for state in ("merged", "closed"):
+        answer = await host.ask("proposals", state=state, limit=12)
+        rows += [Proposal.model_validate(row) for row in answer["proposals"]]
+    rows = [row for row in {row.n: row for row in rows}.values() if row.state != "open"]
+    return tuple(sorted(rows, key=lambda row: -(row.ended or row.created))[:12])
+
+
+async def _agents(broker: Backend) -> dict[str, AgentStatus]:
+    answer = await broker.ask("agents")
+    rows = (AgentStatus.model_validate(row) for row in answer["agents"])
+    return {row.name: row for row in rows}
+
+
+async def _questions(broker: Backend) -> tuple[Question, ...]:
+    answer = await broker.ask("questions", open=True, limit=50)
+    return tuple(Question.model_validate(row) for row in answer["questions"])
+
+
+async def _messages(broker: Backend) -> tuple[Message, ...]:
+    answer = await broker.ask("messages", before=NEWEST, limit=80)
+    return tuple(Message.model_validate(row) for row in answer["messages"])
+
+
+async def _inbox(broker: Backend) -> tuple[Message, ...]:
+    answer = await broker.ask("messages", peer=OPERATOR, before=NEWEST, limit=200)
+    rows = (Message.model_validate(row) for row in answer["messages"])
+    return tuple(row for row in rows if row.to == OPERATOR)[-40:]
+
+
+async def _dead(broker: Backend) -> tuple[DeadLetter, ...]:
+    answer = await broker.ask("dead")
+    return tuple(DeadLetter.model_validate(row) for row in answer["dead"])
+
+
+async def _past(broker: Backend) -> list[Event]:
+    answer = await broker.ask("events", before=NEWEST, kinds=["state", "offline"], limit=1000)
+    return [Event.model_validate(row) for row in answer["events"]]
+
+
+async def _turns(broker: Backend) -> list[Event]:
+    answer = await broker.ask("events", before=NEWEST, kinds=["turn.ended"], limit=1000)
+    return [Event.model_validate(row) for row in answer["events"]]
+
+
+async def _late(broker: Backend) -> tuple[Question, ...]:
+    answer = await broker.ask("questions", open=False, limit=50)
+    rows = (Question.model_validate(row) for row in answer["questions"])
+    return tuple(q for q in rows if q.state == "expired" and q.kind == "question")[-6:]
+
+
+async def _kept(host: Backend) -> tuple[Retired, ...]:
+    answer = await host.ask("retired")
+    return tuple(Retired.model_validate(row) for row in answer["agents"])
+
+
+_Read = Callable[[Backend], Awaitable[Any]]
+HOST: dict[str, _Read] = {"status": _status, "open": _open, "closed": _closed, "kept": _kept}
+BROKER: dict[str, _Read] = {
+    "agents": _agents,
+    "questions": _questions,
+    "messages": _messages,
+    "inbox": _inbox,
+    "dead": _dead,
+    "past": _past,
+    "late": _late,
+    "turns": _turns,
+}

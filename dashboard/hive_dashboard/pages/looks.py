@@ -1,0 +1,155 @@
+"""Pages to look things up: the dry run, a container's journal, all messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hive_wire.names import EVERYONE
+from hive_wire.protocol import Message
+
+from ..html import Child, Element, h, leet
+from ..text import one_line, terminal
+from .agents import AgentView, agents
+from .common import AssetUrl, View, notices, page, plural
+from .flow import message_row
+from .need import away
+from .shell import bar, log_out
+
+_MARK = {
+    "create": ("+", "ok"),
+    "start": ("+", "ok"),
+    "update": ("~", "think"),
+    "restart": ("-/+", "think"),
+    "stop": ("-", "bad"),
+    "destroy": ("-", "bad"),
+    "adopt": ("=", "off"),
+}
+
+
+def plan_page(view: View, asset: AssetUrl, plan: dict[str, Any]) -> str:
+    """What the loop would do now."""
+    actions = [a for a in plan.get("actions") or () if a.get("kind") != "adopt"]
+    approved = [a for a in actions if not a.get("drift")]
+    drift = [a for a in actions if a.get("drift")]
+    blocked = plan.get("blocked") or ()
+    parts: list[Child] = [
+        _actions("Approved changes", approved) if approved else None,
+        _actions("Drift: nobody approved it; the loop puts it back", drift) if drift else None,
+        h(
+            "div",
+            h("h2.dim", "Not now"),
+            h(
+                "ul.plan",
+                [
+                    h(
+                        "li.s-think",
+                        h("b.c", f"! {b.get('agent')} {b.get('reason')} "),
+                        one_line(str(b.get("message", "")), 400),
+                    )
+                    for b in blocked
+                ],
+            ),
+        )
+        if blocked
+        else None,
+        h("p.s-ok.c", "✓ Nothing to do: the containers match.") if not actions else None,
+    ]
+    commit = str(plan.get("commit", ""))[:12]
+    return _page(
+        view,
+        asset,
+        "plan",
+        ("⟳ PL4N", "Plan: the dry run"),
+        h("p.dim", "What the loop would do now for ", h("code", commit), "; nothing is done here."),
+        parts,
+    )
+
+
+def _actions(title: str, rows: Sequence[dict[str, Any]]) -> Element:
+    return h("div", h("h2.dim", title), h("ul.plan", [_action(row) for row in rows]))
+
+
+def _action(row: dict[str, Any]) -> Element:
+    mark, kind = _MARK.get(str(row.get("kind")), ("·", "off"))
+    return h(
+        f"li.s-{kind}",
+        h("b.c", f"{mark} {row.get('agent')} "),
+        f"{row.get('kind')} {row.get('container', '')} ",
+        h("span.dim", one_line(str(row.get("reason", "")), 400)),
+    )
+
+
+def journal_page(view: View, asset: AssetUrl, it: AgentView, lines: Sequence[str]) -> str:
+    text = terminal("\n".join(lines))
+    return _page(
+        view,
+        asset,
+        "journal",
+        (f"▤ {it.name}: J0URNAL", f"Journal of {it.name}"),
+        h(
+            "p.row.wrap",
+            h(
+                "span.dim.grow",
+                f"what the container printed: the last {plural(len(lines), 'line')}",
+            ),
+            h("a.btn.sm", "again", href=f"/a/{it.name}/journal"),
+            h("a.btn.sm", f"‹ {it.name}", href=f"/a/{it.name}/"),
+        ),
+        h("pre.journal", text, tabindex=0, role="region", aria_label="journal")
+        if lines
+        else h("p.empty", "It has printed nothing."),
+    )
+
+
+def messages_page(
+    view: View, asset: AssetUrl, rows: Sequence[Message], peer: str, *, more: bool
+) -> str:
+    """All messages, newest last, a page at a time; `peer` shows one agent's only."""
+    names = [a.name for a in agents(view.snapshot)]
+    if peer and peer not in names:
+        names.append(peer)
+    picks = [h("option", "everybody", value="", selected=not peer)]
+    picks += [h("option", f"@{n}", value=n, selected=n == peer) for n in names if n != EVERYONE]
+    query = f"peer={peer}&" if peer else ""
+    older = h("p.gap", h("a", "↑ older messages", href=f"/messages?{query}before={rows[0].id}"))
+    return _page(
+        view,
+        asset,
+        "messages",
+        ("⇄ MSG FL0W", "All messages"),
+        h(
+            "form.row",
+            h("label.sr", "of whom", for_="peer"),
+            h("select", picks, name="peer", id="peer"),
+            h("button.btn.sm", "show", type="submit"),
+            method="get",
+            action="/messages",
+        ),
+        older if more and rows else None,
+        h("div.all", [message_row(m) for m in rows])
+        if rows
+        else h("p.empty", "There is no message here."),
+    )
+
+
+def _page(view: View, asset: AssetUrl, current: str, title: tuple[str, str], *body: Child) -> str:
+    return page(
+        asset,
+        f"{title[1]} · hyperhive",
+        [
+            bar(view, current, log_out()),
+            h(
+                "main.plainpage",
+                notices(view),
+                away(view),
+                h(
+                    "section.pan.s-idle",
+                    h("header", h("h1", leet(*title))),
+                    h("div.body.col", body),
+                ),
+                id="main",
+            ),
+        ],
+        script="plain.js",
+    )

@@ -1,0 +1,155 @@
+"""Taking back, bringing back, asking for changes, more time, permissions; and where to look."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Mapping
+
+from support.dashboard_world import SAME, World
+from support.fake_backends import UIDS
+
+OLD = {"name": "old", "uid": "dddddddddddd", "description": "was", "commit": "1" * 40, "at": 5.0}
+
+
+async def post(world: World, path: str, data: Mapping[str, object], status: int = 200) -> str:
+    async with world.http.post(world.url + path, data=data, headers=SAME) as answer:
+        assert answer.status == status, path
+        return html.unescape(await answer.text())
+
+
+async def test_a_merge_is_taken_back_by_a_proposal(page_world: World) -> None:
+    world = page_world
+    world.host.add(7, state="merged", by="ana", ended=time.time())
+    await world.until(lambda: bool(world.site.mirror.snapshot.closed))
+    assert "/proposals/7/revert" in await world.get("/")
+    page = await post(world, "/proposals/7/revert", {})
+    assert world.host.called("revert") == [{"what": 7, "reason": "", "on_behalf": "damo"}]
+    assert "Proposal #8 to take #7 back waits for approval" in page
+
+
+async def test_kept_state_is_shown_and_revived(page_world: World) -> None:
+    world = page_world
+    assert "K3PT" not in await world.get("/")
+    world.host.retired = [OLD]
+    world.site.mirror.stale("kept")
+    await world.until(lambda: bool(world.site.mirror.snapshot.kept))
+    assert "K3PT ST4T3" in await world.get("/")
+    page = await post(world, "/kept/old/revive", {})
+    assert world.host.called("revive") == [{"agent": "old", "on_behalf": "damo"}]
+    assert "revive old waits for approval" in page
+
+
+async def test_changes_go_to_the_agent_and_the_proposal_stays_open(page_world: World) -> None:
+    world = page_world
+    world.host.add(7)
+    await world.until(lambda: 7 in world.site.mirror.snapshot.details)
+    page = await post(world, "/proposals/7/changes", {"reason": "name the port"})
+    sent = world.broker.called("send")[0]
+    assert sent["to"] == "hm1nd"
+    assert "proposal 7" in sent["body"]
+    assert "name the port" in sent["body"]
+    assert "hm1nd is asked to change #7" in page
+    assert world.host.proposals[7]["row"]["state"] == "open"
+    world.host.proposals[7]["row"]["requester"] = "user/ana"
+    page = await post(world, "/proposals/7/changes", {"reason": "x"}, 422)
+    assert "not asked for by an agent" in page
+
+
+async def test_the_typed_number_is_that_of_the_agents_that_go(page_world: World) -> None:
+    world = page_world
+    world.host.add(7)
+    world.host.proposals[7]["row"]["effect"]["actions"] = [
+        {"kind": "destroy", "agent": name, "reason": "gone"} for name in ("a", "b", "c")
+    ]
+    world.host.proposals[7]["plan"] = {
+        "actions": [],
+        "blocked": [{"agent": "a", "reason": "PruneGuard", "message": "3 of 4 agents"}],
+    }
+    world.host.changed("proposals")
+    await world.until(lambda: "PruneGuard" in str(world.site.mirror.snapshot.details.get(7)))
+    page = await world.get("/")
+    assert "deletes 3 agents" in page
+    assert 'name="allow_prune" value required' in page
+    page = await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "2"}, 422)
+    assert "deletes 3 agents, you typed 2" in page
+    assert world.host.called("approve") == []
+    await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "3"})
+
+
+async def test_a_question_gets_more_time_and_a_late_answer(page_world: World) -> None:
+    world = page_world
+    n = world.broker.ask("Which?", expires=time.time() + 60)
+    await world.until(lambda: bool(world.site.mirror.snapshot.questions))
+    assert "+15 min" in await world.get("/")
+    await post(world, f"/questions/{n}/extend", {})
+    assert world.broker.called("question.hold") == [{"id": n, "more": 900}]
+    world.broker.questions[0]["state"] = "expired"
+    world.broker.emit("question", world.broker.questions[0])
+    await world.until(lambda: bool(world.site.mirror.snapshot.late))
+    assert "4NSWER L4TE" in await world.get("/")
+    await post(world, f"/questions/{n}/answer", {"text": "better late"})
+    assert world.broker.called("answer")[0]["text"] == "better late"
+
+
+async def test_a_permission_shows_the_whole_input(page_world: World) -> None:
+    world = page_world
+    n = world.broker.ask("may I?", ["once", "deny", "always"], expires=time.time() + 60)
+    asked = {"tool": "Bash", "input": {"command": "rm -rf <x>"}, "rule": "Bash(rm -rf <x>)"}
+    world.broker.questions[0].update(kind="permission", permission={**asked, "turn": "1.1"})
+    world.broker.emit("question", world.broker.questions[0])
+    await world.until(
+        lambda: any(q.permission is not None for q in world.site.mirror.snapshot.questions)
+    )
+    page = await world.get("/")
+    assert "rm -rf &lt;x&gt;" in page
+    assert "scout wants to use Bash" in page
+    page = await post(world, f"/questions/{n}/answer", {"choice": "always", "text": ""})
+    assert world.host.called("allow") == [
+        {"agent": "scout", "rule": asked["rule"], "on_behalf": "damo"}
+    ]
+    assert world.broker.called("answer")[0]["choices"] == ["always"]
+    assert "makes it so for ever" in page
+
+
+async def test_one_agent_is_paused(page_world: World) -> None:
+    world = page_world
+    page = await post(world, "/a/scout/pause", {})
+    assert world.broker.called("pause")[0]["uid"] == UIDS["scout"]
+    assert "scout is paused" in page
+
+
+async def test_where_to_look(page_world: World) -> None:
+    world = page_world
+    world.host.add(7, state="denied", by="ana", reason="use <the> vpn", ended=1e9)
+    page = await world.get("/audit")
+    assert "use &lt;the&gt; vpn" in page
+    assert "2001-09-09 01:46" in page
+    world.host.plan = {
+        "commit": "a" * 40,
+        "actions": [
+            {
+                "kind": "restart",
+                "agent": "scout",
+                "container": "h-scout",
+                "reason": "spec changed",
+                "drift": False,
+            }
+        ],
+        "blocked": [{"agent": "old", "reason": "PruneGuard", "message": "too many"}],
+    }
+    page = await world.get("/plan")
+    assert "spec changed" in page
+    assert "too many" in page
+    world.host.lines = ["boot <b>", "\x1b[31mred\x1b[0m", "a\u202eb"]
+    page = await world.get("/a/scout/journal")
+    assert "boot &lt;b&gt;\nred\na⟨U+202E⟩b" in page
+    world.broker.message("hm1nd", "scout", "one")
+    world.broker.message("hm1nd", "operator", "two")
+    page = await world.get("/messages?peer=scout")
+    assert "one" in page
+    assert "two" not in page
+    assert world.host.called("plan")
+    await world.host.stop()
+    async with world.http.get(world.url + "/audit") as answer:
+        assert answer.status == 503
