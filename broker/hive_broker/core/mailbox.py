@@ -44,6 +44,13 @@ class Mailbox:
         """All open deliveries: waiting, leased, attached."""
         return len(self._open)
 
+    def hops(self) -> tuple[int, ...]:
+        """Of the messages that the running turn was handed, in their order."""
+        if self.running is None:
+            return ()
+        handed = (self.running.message, *self.attached(self.running.message))
+        return tuple(self._open[message].hops for message in handed)
+
     def has(self, message: int) -> bool:
         return message in self._open
 
@@ -202,6 +209,11 @@ class Mailbox:
     def revive(self, message: int, attempt: int) -> None:
         """A dead letter is tried again, with its failures forgiven."""
         self._keep(Delivery(message, attempt=attempt))
+
+    def undamp(self) -> None:
+        """All that is open begins anew, as if a person had sent it."""
+        self._let_go()
+        self._open = {m: replace(found, hops=0) for m, found in self._open.items()}
 
     def open(self) -> tuple[Delivery, ...]:
         return tuple(self._open[message] for message in sorted(self._open))

@@ -48,6 +48,7 @@ class HostApi:
             "dead": self._on(p.Nothing, self._dead),
             "dead.retry": self._on(p.Dead, self._dead_retry),
             "dead.drop": self._on(p.Dead, self._dead_drop),
+            "undamp": self._on(p.Undamp, self._undamp),
             "pause": self._on(p.Pause, self._pause),
             "unpause": self._on(p.Pause, self._unpause),
             "command": self._on(p.Command, self._command),
@@ -155,6 +156,10 @@ class HostApi:
         return {}
 
     # -- people at the controls --------------------------------------------------
+
+    async def _undamp(self, _: Peer, call: p.Undamp) -> dict[str, Any]:
+        await self._app.limits.lift([self._app.broker.agent(name) for name in call.agents])
+        return {}
 
     async def _pause(self, _: Peer, call: p.Pause) -> dict[str, Any]:
         if call.uid is not None:

@@ -124,6 +124,11 @@ class Dead(Call):
     by: Line
 
 
+class Undamp(Call):
+    agents: Annotated[tuple[Address, ...], Field(min_length=1, max_length=100)]
+    by: Line
+
+
 class Pause(Call):
     uid: Uid | None
     by: Line

@@ -16,7 +16,7 @@ from ..service.agent import Agent
 from ..service.app import App
 from ..service.post import Along, Draft
 from ..service.questions import Asking
-from ..store.rows import Unit
+from ..store.rows import NewMessage, Unit
 from . import tools as t
 
 Keep = Callable[[str], Along]
@@ -65,10 +65,8 @@ class Work:
 
     async def _send(self, agent: Agent, a: t.Send, keep: Keep) -> str:
         draft = Draft(a.to, a.body, a.in_reply_to)
-        sent = await self._app.post.from_agent(
-            agent, draft, lambda message: keep(text({"id": message.id, "thread": message.thread}))
-        )
-        return text({"id": sent.id, "thread": sent.thread})
+        sent = await self._app.post.from_agent(agent, draft, lambda m: keep(text(_sent(m))))
+        return text(_sent(sent))
 
     async def _ask(self, agent: Agent, a: t.AskOperator, keep: Keep) -> str:
         ident = next(self._app.broker.ids.question)
@@ -121,3 +119,15 @@ def _wish(
         case t.Power():
             action = "stop" if tool.name == "kill" else tool.name
             return "power", {"action": action, **arguments.model_dump()}
+
+
+def _sent(message: NewMessage) -> dict[str, Any]:
+    """The answer to `send`."""
+    answer: dict[str, Any] = {"id": message.id, "thread": message.thread}
+    if message.not_before:
+        wait = round(message.not_before - message.at)
+        answer["note"] = (
+            f"delivered in {wait} s: you answer each other for {message.hops} turns without a "
+            "person; end it if the work is done, or ask_operator"
+        )
+    return answer

@@ -14,6 +14,7 @@ from ..core.calls import CallLog
 from ..core.clock import Clock
 from ..core.delivery import Delivery
 from ..core.gate import Gate
+from ..core.limits import Allowance
 from ..core.mailbox import Mailbox
 from ..store.load import AgentState
 from .news import News
@@ -39,6 +40,7 @@ class Agent:
         )
         self.gate = Gate(fenced=stored.fenced)
         self.calls = CallLog(stored.calls)
+        self.allowance = Allowance(clock.steady())
         self.spending = _spending(stored, clock)
         self.dead = stored.dead
         self.boot = stored.boot

@@ -12,6 +12,7 @@ from .dead import DeadLetters
 from .deliveries import Deliveries
 from .exports import Exports
 from .health import Health
+from .limits import Limits
 from .metering import Metering
 from .post import Post
 from .presence import Presence
@@ -43,7 +44,8 @@ class App:
         )
         self.receiving = Receiving(broker, self.bodies, self.health)
         self.stops = Stops(broker, self.presence, self.deliveries)
-        self.post = Post(broker, self.deliveries)
+        self.limits = Limits(broker, self.deliveries, self.conditions)
+        self.post = Post(broker, self.deliveries, self.limits)
         self.reminders = Reminders(broker, self.deliveries)
         self.dead = DeadLetters(broker, self.deliveries)
         self.metering = Metering(broker, self.presence)

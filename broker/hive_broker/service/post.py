@@ -16,6 +16,7 @@ from ..store.rows import Change, NewEvent, NewMessage, Unit, Written
 from .agent import Agent
 from .broker import Broker
 from .deliveries import Deliveries
+from .limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,9 @@ class Draft:
 
 
 class Post:
-    def __init__(self, broker: Broker, deliveries: Deliveries) -> None:
+    def __init__(self, broker: Broker, deliveries: Deliveries, limits: Limits) -> None:
         self._broker = broker
+        self._limits = limits
         self._deliveries = deliveries
 
     async def from_agent(
@@ -58,6 +60,8 @@ class Post:
             )
         except Unaddressable as error:
             raise RpcError(REFUSED, str(error)) from None
+        self._limits.check_rooms(to)
+        self._limits.spend(agent, len(draft.body))
         thread = None
         if draft.in_reply_to is not None:
             thread = await self._broker.reader.concerns(draft.in_reply_to, agent.uid)
@@ -67,7 +71,8 @@ class Post:
                     f"in_reply_to: you have no message {draft.in_reply_to}; "
                     "give the id of one that you got or sent, or leave it out",
                 )
-        message = self._message(draft, (agent.uid, agent.name), to, thread)
+        sent = self._message(draft, (agent.uid, agent.name), to, thread)
+        message = self._limits.damped(agent, sent)
         beside = along(message)
         unit = Unit(
             messages=(message,),
@@ -91,6 +96,7 @@ class Post:
         if draft.to == OPERATOR:
             raise RpcError(REFUSED, "the operator cannot write to the operator; name an agent")
         to = self._recipients(draft.to, draft.body)
+        self._limits.check_rooms(to)
         if draft.in_reply_to is not None or draft.thread is not None:
             return self._broker.start(self._in_thread(draft, to, by))
         return self._send(self._message(draft, (OPERATOR, OPERATOR), to, None, by))

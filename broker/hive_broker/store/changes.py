@@ -58,6 +58,14 @@ def attach(agent: str, message: int, waking: int, call: str) -> Change:
     )
 
 
+def undamp(agent: str) -> Change:
+    return (
+        "update delivery set hops=0, not_before=case attempt when 1 then 0 else not_before end"
+        " where agent=? and state=0",
+        (agent,),
+    )
+
+
 def bury(agent: str, delivery: Delivery, cause: str, at: float) -> Change:
     return (
         "update delivery set state=?, attempt=?, counted=?, cause=?, done=?"
@@ -68,7 +76,7 @@ def bury(agent: str, delivery: Delivery, cause: str, at: float) -> Change:
 
 def unbury(agent: str, message: int) -> Change:
     return (
-        "update delivery set state=0, counted=0, not_before=0, done=null"
+        "update delivery set state=0, counted=0, not_before=0, done=null, hops=0"
         " where agent=? and message=? and state=3",
         (agent, message),
     )

@@ -1,0 +1,56 @@
+"""How much one agent may send, and how much may wait for one. Pure; steady seconds."""
+
+from __future__ import annotations
+
+MOST_WAITING = 10_000  # open deliveries of one agent
+MESSAGES, MESSAGES_PER_SECOND = 1000.0, 20.0
+BYTES, BYTES_PER_SECOND = float(32 << 20), float(256 << 10)
+
+
+class TooMuch(Exception):
+    """Not now; the words tell the sender what to do."""
+
+
+class Bucket:
+    """Holds `most`, fills at `rate` a second."""
+
+    def __init__(self, most: float, rate: float, now: float) -> None:
+        self._most, self._rate = most, rate
+        self._level, self._at = most, now
+
+    def missing(self, amount: float, now: float) -> float:
+        """Seconds until `amount` is there; 0 when it is."""
+        self._level = min(self._most, self._level + (now - self._at) * self._rate)
+        self._at = now
+        return max(0.0, amount - self._level) / self._rate
+
+    def take(self, amount: float) -> None:
+        self._level -= amount
+
+
+class Allowance:
+    """What one agent may still send."""
+
+    def __init__(self, now: float) -> None:
+        self._messages = Bucket(MESSAGES, MESSAGES_PER_SECOND, now)
+        self._bytes = Bucket(BYTES, BYTES_PER_SECOND, now)
+
+    def spend(self, size: int, now: float) -> None:
+        """One message of `size` bytes. Raises TooMuch; then nothing is spent."""
+        wait = max(self._messages.missing(1, now), self._bytes.missing(size, now))
+        if wait > 0:
+            raise TooMuch(
+                f"you send too much: wait {max(1, round(wait))} s; put several things into one "
+                "message, or what is long into a file and say where"
+            )
+        self._messages.take(1)
+        self._bytes.take(size)
+
+
+def check_room(name: str, waiting: int) -> None:
+    """Raises TooMuch when `waiting` messages are all that may wait for agent `name`."""
+    if waiting >= MOST_WAITING:
+        raise TooMuch(
+            f"{waiting} messages wait for {name} already, and that is the most: nothing was "
+            "sent; wait until some are read, or tell the operator that it does not keep up"
+        )
