@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.git_work import git
 
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.listing import Entry
 from hive_reconciler.git.store import Store, open_bare
-from hive_reconciler.git.trees import Entry, Trees
+from hive_reconciler.git.trees import Trees
 from hive_reconciler.model.proposal import Closed, Pinned, Requester, standing
 from hive_reconciler.model.tree import DIRECTORY, FILE
 from hive_wire.names import new_uid

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.git_work import git
 
+from hive_reconciler.git.listing import Entry
 from hive_reconciler.git.store import create_bare
 from hive_reconciler.git.treemerge import merge_trees
-from hive_reconciler.git.trees import EMPTY, Entry, TooMany, Trees
+from hive_reconciler.git.trees import EMPTY, TooMany, Trees
 from hive_reconciler.model.tree import FILE
 
 PATHS = [

@@ -19,8 +19,8 @@ def accept(all_: Repositories, oid: str, who: str, why: str) -> None:
             raise Refused(f"{oid[:40]!r} is not in the first-parent history of applied")
         tree = all_.store.tree_of(oid)
         hive = all_.reader.hive(tree)
-        agents = all_.reader.agents(tree, hive)
-        problems = swarm_problems(agents, agents, (), hive.policy)
+        roll = all_.reader.roll(tree, hive)
+        problems = swarm_problems({}, {}, (roll, roll), hive.policy)
         if problems:
             raise Refused(f"{oid[:12]} cannot be applied: " + "; ".join(map(str, problems)))
         try:

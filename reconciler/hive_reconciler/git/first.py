@@ -12,8 +12,9 @@ from hive_wire.spec import EngineName
 
 from ..model.tree import FILE
 from .errors import Refused
+from .listing import Entry
 from .store import Store
-from .trees import EMPTY, Entry, Trees
+from .trees import EMPTY, Trees
 
 WORKER = "worker"
 

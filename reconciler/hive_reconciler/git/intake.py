@@ -17,9 +17,9 @@ from ..model.records import MAX_DESCRIPTION, who_problem
 from ..model.tomledit import set_key
 from .decide import Decisions, policy_approver
 from .errors import Busy, Conflict, Refused
+from .listing import Entry
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
-from .trees import Entry
 
 MAX_OPEN = 50  # proposals of one requester
 MAX_REJECTED = 20  # recorded refusals of one requester in an hour
@@ -64,12 +64,12 @@ class Intake:
         """Agents: only the manager asks for changes. Raises Refused."""
         if requester.kind == "user":
             return
-        agents = self._all.reader.agents(tree, self._all.reader.hive(tree))
-        for entry in agents.values():
-            if isinstance(entry, Valid) and entry.spec.uid == requester.uid:
-                if entry.spec.role == "manager":
-                    return
-                break
+        hive = self._all.reader.hive(tree)
+        agents = self._all.reader.agents(tree, hive)
+        for name in self._all.reader.roll(tree, hive).managers:
+            manager = agents[name]
+            if isinstance(manager, Valid) and manager.spec.uid == requester.uid:
+                return
         raise Refused("only the manager may ask for changes of agents; write to it")
 
     def propose(self, wish: Wish) -> Submitted:
@@ -144,9 +144,9 @@ class Intake:
         if wish.keeps_uids:
             return wish, []
         trees, base = self._all.trees, self._all.store.tree_of(wish.base)
-        old = trees.entries(trees.subtree(base, "agents"))
         tree = wish.tree
-        for name, entry in trees.entries(trees.subtree(tree, "agents")).items():
+        old, new = trees.differing(trees.subtree(base, "agents"), trees.subtree(tree, "agents"))
+        for name, entry in new.items():
             if name in old or not entry.is_tree:
                 continue
             path = f"agents/{name}/agent.toml"
@@ -171,10 +171,8 @@ class Intake:
         """Everything is durable before the tag, which makes it a proposal."""
         store, trees = self._all.store, self._all.trees
         n = self._all.ledger.next_number()
-        trees.persist(wish.tree)
         commit = wish.commit
-        if commit is not None:
-            trees.persist(commit)
+        trees.persist(wish.tree, *([] if commit is None else [commit]))
         if commit is None or store.tree_of(commit) != wish.tree:
             what = f"Ask for {wish.kind}" if commit is None else "Set the uid"
             parent = wish.base if commit is None else commit

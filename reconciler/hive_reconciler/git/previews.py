@@ -98,15 +98,14 @@ class Previews:
         except ReadFailed as error:
             after = before
             problems.append(Problem("hive.toml", error.message))
-        agents_before, agents_after = (
-            self._reader.agents(old, before),
-            self._reader.agents(new, after),
-        )
+        agents_before = self._reader.agents(old, before)
+        agents_after = self._reader.agents(new, after)
         touched = {name for change in changes if (name := agent_of(change.path)) is not None}
         if before.defaults != after.defaults:
             touched = agents_before.keys() | agents_after.keys()
-        problems += swarm_problems(agents_before, agents_after, touched, before.policy)
         was, will = _only(agents_before, touched), _only(agents_after, touched)
+        rolls = self._reader.roll(old, before), self._reader.roll(new, after)
+        problems += swarm_problems(was, will, rolls, before.policy)
         return Step(
             old,
             new,

@@ -14,9 +14,10 @@ from hive_wire.parse import SpecError, SpecProblem, parse_agent, parse_hive
 from hive_wire.spec import AgentSpec
 
 from ..model.desired import Desired, Entry, Invalid, Unreadable, Valid
+from ..model.swarm import Roll
 from ..model.version import VERSION
 from .errors import ReadFailed
-from .trees import Trees
+from .trees import EMPTY, Trees
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -33,6 +34,19 @@ class _Shared:
     digest: str
 
 
+@dataclass(frozen=True)
+class _Whole:
+    """All agents of one directory."""
+
+    folder: str  # the OID of agents/
+    agents: Mapping[str, Entry]
+    roll: Roll
+    fresh: tuple[str, ...]  # what was looked at this time; the rest is known to be readable
+
+
+NOTHING = _Whole(EMPTY, {}, Roll(), ())
+
+
 class Reader:
     """Reads trees to values. Used in the git thread only."""
 
@@ -40,8 +54,10 @@ class Reader:
         self._trees = trees
         self._nix = runtime_reads_nix
         self._hive: dict[str, HiveToml] = {}
-        self._agents: dict[str, dict[str, tuple[str, Entry]]] = {}
-        self._whole: dict[tuple[str, str], Mapping[str, Entry]] = {}
+        self._read: dict[
+            tuple[str, str], _Whole
+        ] = {}  # by the OID of agents/ and the shared digest
+        self._last: dict[str, _Whole] = {}  # by the shared digest
 
     def hive(self, tree: str) -> HiveToml:
         """hive.toml of a tree. Raises ReadFailed: without it nothing can be concluded."""
@@ -64,22 +80,11 @@ class Reader:
 
     def agents(self, tree: str, hive: HiveToml) -> Mapping[str, Entry]:
         """Every directory under agents/ with what it says."""
-        shared = self._shared(tree, hive)
-        folder = self._trees.subtree(tree, "agents")
-        whole = self._whole.get((folder, shared.digest))
-        if whole is not None:
-            return whole
-        known = self._agents.get(shared.digest, {})
-        found: dict[str, tuple[str, Entry]] = {}
-        for name, item in self._trees.entries(folder).items():
-            if not item.is_tree:
-                continue
-            before = known.get(name)
-            if before is not None and before[0] == item.oid:
-                found[name] = before
-            else:
-                found[name] = (item.oid, self._entry(name, item.oid, shared))
-        return self._remember(folder, shared.digest, found)
+        return self._whole(tree, hive).agents
+
+    def roll(self, tree: str, hive: HiveToml) -> Roll:
+        """Who is manager and who bears which uid."""
+        return self._whole(tree, hive).roll
 
     def agent(self, tree: str, name: str) -> Entry | None:
         """One agent of a tree, or None. Raises ReadFailed."""
@@ -87,21 +92,38 @@ class Reader:
         if found is None or not found.is_tree:
             return None
         shared = self._shared(tree, self.hive(tree))
-        before = self._agents.get(shared.digest, {}).get(name)
-        if before is not None and before[0] == found.oid:
-            return before[1]
-        return self._entry(name, found.oid, shared)
+        last = self._last.get(shared.digest)
+        known = None if last is None else last.agents.get(name)
+        return self._reread(name, found.oid, known, shared)
 
-    def _remember(
-        self, folder: str, digest: str, found: dict[str, tuple[str, Entry]]
-    ) -> Mapping[str, Entry]:
-        """Keep what was read; an entry that could not be read is tried again."""
-        whole = {name: entry for name, (_, entry) in found.items()}
-        good = {n: e for n, e in found.items() if not isinstance(e[1], Unreadable)}
-        _keep(self._agents, digest, good)
-        if len(good) == len(found):
-            _keep(self._whole, (folder, digest), whole)
+    def _whole(self, tree: str, hive: HiveToml) -> _Whole:
+        """Only what differs from what was read last, or at some time before, is read."""
+        shared = self._shared(tree, hive)
+        folder = self._trees.subtree(tree, "agents")
+        whole = self._read.get((folder, shared.digest))
+        if whole is None:
+            whole = self._from(self._last.get(shared.digest, NOTHING), folder, shared)
+        if not any(isinstance(whole.agents[name], Unreadable) for name in whole.fresh):
+            _keep(self._read, (folder, shared.digest), whole)
+            _keep(self._last, shared.digest, whole)
         return whole
+
+    def _from(self, last: _Whole, folder: str, shared: _Shared) -> _Whole:
+        gone, come = self._trees.differing(last.folder, folder)
+        agents = dict(last.agents)
+        for name in gone:
+            agents.pop(name, None)
+        for name, item in come.items():
+            if item.is_tree:
+                agents[name] = self._reread(name, item.oid, last.agents.get(name), shared)
+        roll = last.roll.changed(last.agents, agents, gone.keys() | come.keys())
+        fresh = tuple(name for name in come if name in agents)
+        return _Whole(folder, agents, roll, fresh)
+
+    def _reread(self, name: str, oid: str, known: Entry | None, shared: _Shared) -> Entry:
+        if isinstance(known, Valid | Invalid) and known.tree == oid:
+            return known
+        return self._entry(name, oid, shared)
 
     def _shared(self, tree: str, hive: HiveToml) -> _Shared:
         parts: list[Any] = [VERSION, hive.defaults]

@@ -26,8 +26,9 @@ from .first import template as packaged
 from .importing import Imported
 from .inbox import Head, description_of
 from .intake import Intake, Submitted, Wish
+from .listing import Entry
 from .repositories import Repositories
-from .trees import EMPTY, Entry, TooMany
+from .trees import EMPTY, TooMany
 
 PowerAction = Literal["start", "stop", "restart"]
 

@@ -6,7 +6,8 @@ import pygit2
 from pygit2.enums import FileMode
 
 from ..model.tree import DIRECTORY
-from .trees import EMPTY, Entry, Trees, tree_oid
+from .listing import Entry
+from .trees import EMPTY, Trees, tree_oid
 
 
 def merge_trees(trees: Trees, base: str, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
@@ -30,8 +31,10 @@ class _Merge:
             return ours
         if ours == base:
             return theirs
-        b, o, t = self._trees.entries(base), self._trees.entries(ours), self._trees.entries(theirs)
-        merged = dict(o)
+        self._trees.differing(base, ours)  # makes reading ours cheap
+        b, t = self._trees.differing(base, theirs)
+        o = self._trees.entries(ours)
+        changes: dict[str, Entry | None] = {}
         for name in {name for name, _ in b.items() ^ t.items()}:  # what they changed
             was, mine, other = b.get(name), o.get(name), t.get(name)
             if other == mine:
@@ -47,11 +50,8 @@ class _Merge:
                 if result is None:
                     self.conflicts.append(path)
                     result = mine
-            if result is None:
-                merged.pop(name, None)
-            else:
-                merged[name] = result
-        return self._trees.write(merged) if merged else EMPTY
+            changes[name] = result
+        return self._trees.patch(ours, changes)
 
     def _file(
         self, path: str, was: Entry | None, mine: Entry | None, other: Entry | None

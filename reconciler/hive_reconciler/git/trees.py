@@ -10,22 +10,23 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from pathlib import Path
 
 import pygit2
 from pygit2.enums import ObjectType
 
-from ..model.tree import DIRECTORY, SUBMODULE, Blob, FileChange
+from ..model.tree import DIRECTORY, Blob, FileChange
 from .errors import ReadFailed
+from .listing import BadTree, Entries, Entry, Listing
+from .loose import write_objects
 
-_ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
 _REFERRED = re.compile(rb"^(?:tree|parent) ([0-9a-f]{40})$", re.MULTILINE)
 _KINDS = {
     int(ObjectType.COMMIT): b"commit",
     int(ObjectType.TREE): b"tree",
     int(ObjectType.BLOB): b"blob",
 }
-_CACHE = 4096
+_CACHED = 8 << 20  # bytes of trees
 Raw = tuple[int, bytes]  # an object's type and content
 EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
@@ -34,27 +35,15 @@ class TooMany(Exception):
     """A comparison would go over more paths than allowed."""
 
 
-class Entry(NamedTuple):
-    """One line of a tree. A tuple: thousands of them are compared at every step."""
-
-    mode: int
-    oid: str
-
-    @property
-    def is_tree(self) -> bool:
-        return self.mode == DIRECTORY
-
-
-Entries = Mapping[str, Entry]
-
-
 class Trees:
     """The trees and blobs of one repository. Used in the git thread only."""
 
     def __init__(self, repo: pygit2.Repository) -> None:
         self.repo = repo
-        self._cache: dict[str, dict[str, Entry]] = {}
+        self._cache: dict[str, Listing] = {}
+        self._cached = 0  # bytes
         self._scratch: dict[str, Raw] | None = None
+        self._persisted: set[str] = set()  # of the scratch
 
     # -- scratch -----------------------------------------------------------------
 
@@ -63,48 +52,65 @@ class Trees:
         """Objects written inside stay in memory, beside `objects`, until `persist`."""
         assert self._scratch is None, "scratches do not nest"
         self._scratch = dict(objects or {})
+        self._persisted.clear()
         try:
             yield
         finally:
             self._scratch = None
 
-    def persist(self, oid: str) -> None:
-        """Put a scratch object, and the scratch objects it refers to, into the repository."""
-        scratch = self._scratch or {}
-        done: set[str] = set()
-        todo = [(oid, False)]
+    def persist(self, *oids: str) -> None:
+        """Put scratch objects, and those they refer to, into the repository, durably."""
+        scratch, done = self._scratch or {}, self._persisted
+        found: list[tuple[str, bytes]] = []
+        todo = [(oid, False) for oid in oids]
         while todo:
             oid, below_done = todo.pop()
-            raw = scratch.get(oid)
-            if raw is None or oid in done:
+            if oid not in scratch or oid in done:
                 continue
             if below_done:  # what an object names is there before it: presence means complete
-                self.repo.odb.write(*raw)
                 done.add(oid)
+                if pygit2.Oid(hex=oid) not in self.repo:
+                    found.append((oid, _framed(*scratch[oid])))
             else:
                 todo.append((oid, True))
-                todo += ((below, False) for below in referred(raw) if below in scratch)
+                todo += ((below, False) for below in _named(scratch[oid], scratch))
+        if found:
+            write_objects(Path(self.repo.path, "objects"), found)
 
     # -- reading ---------------------------------------------------------------
 
     def entries(self, tree: str) -> Entries:
         """What a tree lists, by name. Raises ReadFailed."""
+        try:
+            return self._listing(tree).entries
+        except BadTree as error:
+            raise ReadFailed(f"tree {tree} cannot be read: {error}") from None
+
+    def differing(self, old: str, new: str) -> tuple[Entries, Entries]:
+        """Of both trees the entries among which are all that differ; cheap for large trees that
+        share most, and so is reading `new` afterwards. Raises ReadFailed."""
+        try:
+            return self._listing(old).differing(self._listing(new))
+        except BadTree as error:
+            raise ReadFailed(f"tree {old} or {new} cannot be read: {error}") from None
+
+    def _listing(self, tree: str) -> Listing:
         if tree == EMPTY:
-            return {}
+            return Listing(b"")
         known = self._cache.get(tree)
-        if known is not None:
-            return known
-        kind, raw = self._read(tree)
-        if kind != ObjectType.TREE:
-            raise ReadFailed(f"{tree} is no tree")
-        found = {
-            name.decode(errors="surrogateescape"): Entry(int(mode, 8), oid.hex())
-            for mode, name, oid in _ENTRY.findall(raw)
-        }
-        if len(self._cache) >= _CACHE:
-            self._cache.clear()
-        self._cache[tree] = found
-        return found
+        if known is None:
+            kind, raw = self.raw(tree)
+            if kind != ObjectType.TREE:
+                raise ReadFailed(f"{tree} is no tree")
+            known = Listing(raw)
+            self._keep(tree, known)
+        return known
+
+    def _keep(self, tree: str, listing: Listing) -> None:
+        self._cached += len(listing.raw)
+        while self._cached > _CACHED and self._cache:
+            self._cached -= len(self._cache.pop(next(iter(self._cache))).raw)
+        self._cache[tree] = listing
 
     def entry(self, tree: str, path: str) -> Entry | None:
         """The entry at `path`, or None."""
@@ -123,7 +129,7 @@ class Trees:
 
     def blob(self, oid: str) -> bytes:
         """Raises ReadFailed."""
-        kind, data = self._read(oid)
+        kind, data = self.raw(oid)
         if kind != ObjectType.BLOB:
             raise ReadFailed(f"{oid} is no file")
         return data
@@ -141,7 +147,8 @@ class Trees:
         except (KeyError, pygit2.GitError) as error:
             raise ReadFailed(f"object {oid} cannot be read: {error}") from None
 
-    def _read(self, oid: str) -> Raw:
+    def raw(self, oid: str) -> Raw:
+        """An object's type and content. Raises ReadFailed."""
         if self._scratch is not None and oid in self._scratch:
             return self._scratch[oid]
         try:
@@ -164,7 +171,7 @@ class Trees:
             opened += 1
             if opened > limit:
                 raise TooMany
-            before, after = self.entries(left), self.entries(right)
+            before, after = self.differing(left, right)
             for name in {name for name, _ in before.items() ^ after.items()}:
                 a, b = before.get(name), after.get(name)
                 path = prefix + name
@@ -187,7 +194,7 @@ class Trees:
     def _side(self, entry: Entry | None, max_bytes: int) -> Blob | None:
         if entry is None:
             return None
-        if entry.mode & 0o170000 == SUBMODULE:  # a submodule: its commit is not here
+        if entry.is_submodule:  # its commit is not here
             return Blob(entry.mode, entry.oid, 0, None)
         size = self.size(entry.oid)
         data = self.blob(entry.oid) if size <= max_bytes else None
@@ -197,61 +204,71 @@ class Trees:
 
     def write(self, entries: Entries) -> str:
         """Write a tree; the OID."""
-        raw = b"".join(
-            b"%o %s\0%s" % (entry.mode, name, bytes.fromhex(entry.oid))
-            for name, entry in sorted(
-                ((n.encode(errors="surrogateescape"), e) for n, e in entries.items()),
-                key=lambda item: item[0] + b"/" if item[1].is_tree else item[0],
-            )
-        )
-        return self._write(ObjectType.TREE, raw)
+        return self._write_listing(Listing.of(entries))
+
+    def patch(self, tree: str, changes: Mapping[str, Entry | None]) -> str:
+        """Write a tree with entries set, or removed where the value is None; the OID."""
+        try:
+            return self._write_listing(self._listing(tree).patched(changes))
+        except BadTree as error:
+            raise ReadFailed(f"tree {tree} cannot be read: {error}") from None
+
+    def _write_listing(self, listing: Listing) -> str:
+        if not listing.raw:
+            return EMPTY
+        oid = self._write(ObjectType.TREE, listing.raw)
+        if oid not in self._cache:
+            self._keep(oid, listing)
+        return oid
 
     def write_blob(self, data: bytes) -> str:
         """Write a file's content; the OID."""
         return self._write(ObjectType.BLOB, data)
 
-    def _write(self, kind: ObjectType, data: bytes) -> str:
-        if self._scratch is None:
-            return str(self.repo.odb.write(kind, data))
-        oid = object_id(kind, data)
-        self._scratch[oid] = (int(kind), data)
-        return oid
-
     def put(self, tree: str, path: str, entry: Entry | None) -> str:
         """`tree` with `entry` at `path` (None removes it); empty directories vanish."""
         name, _, rest = path.partition("/")
-        entries = dict(self.entries(tree))
         if not rest:
-            here = entry
-        else:
-            below = self.put(tree_oid(entries.get(name)), rest, entry)
-            here = None if below == EMPTY else Entry(DIRECTORY, below)
-        if here is None:
-            entries.pop(name, None)
-        else:
-            entries[name] = here
-        return self.write(entries) if entries else EMPTY
+            return self.patch(tree, {name: entry})
+        below = self.put(tree_oid(self.entries(tree).get(name)), rest, entry)
+        return self.patch(tree, {name: None if below == EMPTY else Entry(DIRECTORY, below)})
+
+    def _write(self, kind: ObjectType, data: bytes) -> str:
+        if self._scratch is not None:
+            oid = object_id(kind, data)
+            self._scratch[oid] = (int(kind), data)
+            return oid
+        return str(self.repo.odb.write(kind, data))
 
 
 def object_id(kind: int, data: bytes) -> str:
     """The OID of an object."""
-    header = b"%s %d\0" % (_KINDS[kind], len(data))
-    return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
+    return hashlib.sha1(_framed(kind, data), usedforsecurity=False).hexdigest()
+
+
+def _framed(kind: int, data: bytes) -> bytes:
+    """What an object's OID is the hash of."""
+    return b"%s %d\0%s" % (_KINDS[kind], len(data), data)
 
 
 def referred(raw: Raw) -> list[str]:
     """The OIDs that an object names: of a commit its tree and parents, of a tree its entries."""
     kind, data = raw
     if kind == ObjectType.TREE:
-        return [
-            oid.hex()
-            for mode, _, oid in _ENTRY.findall(data)
-            if int(mode, 8) & 0o170000 != SUBMODULE
-        ]
+        return [entry.oid for entry in Listing(data).entries.values() if not entry.is_submodule]
     if kind == ObjectType.COMMIT:
         head = data.split(b"\n\n", 1)[0]
         return [match.decode() for match in _REFERRED.findall(head)]
     return []
+
+
+def _named(raw: Raw, scratch: Mapping[str, Raw]) -> list[str]:
+    """Which scratch objects `raw` names. In a large tree they are searched for: that is faster
+    than to read all its lines."""
+    kind, data = raw
+    if kind == ObjectType.TREE and len(data) > 500 * len(scratch):
+        return [oid for oid in scratch if bytes.fromhex(oid) in data]
+    return [oid for oid in referred(raw) if oid in scratch]
 
 
 def tree_oid(entry: Entry | None) -> str:

@@ -10,9 +10,10 @@ from ..model.tree import DIRECTORY
 from .decide import Decisions, policy_approver
 from .errors import NotFound, Refused
 from .intake import Intake, Submitted, Wish
+from .listing import Entry
 from .repositories import Repositories
 from .treemerge import merge_trees
-from .trees import EMPTY, Entry
+from .trees import EMPTY
 
 AUTO_REVERT = Requester.user("policy")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from hive_wire.hivetoml import Policy
 from hive_wire.spec import AgentSpec, parse_size
@@ -11,17 +12,53 @@ from .checks import Problem
 from .desired import Entry, Invalid, Unreadable, Valid
 
 
+@dataclass(frozen=True)
+class Roll:
+    """Who is manager and who bears which uid, among all agents."""
+
+    managers: frozenset[str] = frozenset()
+    bearers: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by uid
+    shared: frozenset[str] = frozenset()  # uids that several agents bear
+
+    def changed(
+        self, before: Mapping[str, Entry], after: Mapping[str, Entry], names: Iterable[str]
+    ) -> Roll:
+        """The roll of `after`, which differs from `before`, whose roll this is, in `names` only."""
+        managers, bearers, shared = set(self.managers), dict(self.bearers), set(self.shared)
+        uids = set()
+        for name in names:
+            managers.discard(name)
+            old, new = before.get(name), after.get(name)
+            if isinstance(old, Valid) and old.spec.uid is not None:
+                bearers[old.spec.uid] = bearers.get(old.spec.uid, frozenset()) - {name}
+                uids.add(old.spec.uid)
+            if isinstance(new, Valid) and new.spec.uid is not None:
+                uids.add(new.spec.uid)
+            if isinstance(new, Valid) and new.spec.role == "manager":
+                managers.add(name)
+        for name in names:
+            new = after.get(name)
+            if isinstance(new, Valid) and new.spec.uid is not None:
+                bearers[new.spec.uid] = bearers.get(new.spec.uid, frozenset()) | {name}
+        for uid in uids:
+            if not bearers.get(uid):
+                bearers.pop(uid, None)
+            (shared.add if len(bearers.get(uid, ())) > 1 else shared.discard)(uid)
+        return Roll(frozenset(managers), bearers, frozenset(shared))
+
+
 def swarm_problems(
-    before: Mapping[str, Entry], after: Mapping[str, Entry], touched: Iterable[str], policy: Policy
+    before: Mapping[str, Entry],
+    after: Mapping[str, Entry],
+    rolls: tuple[Roll, Roll],
+    policy: Policy,
 ) -> list[Problem]:
-    """Contradictions of the merged tree. `touched` are the agents whose settings may differ."""
+    """Contradictions of the merged tree. `before` and `after` have the agents whose settings may
+    differ, `rolls` all of them."""
     found: list[Problem] = []
-    for name in sorted(touched):
-        entry = after.get(name)
-        if entry is None:
-            continue
+    for name, entry in sorted(after.items()):
         found += _entry(name, before.get(name), entry, policy)
-    return found + _managers(before, after) + _uids(after)
+    return found + _managers(*rolls) + _uids(rolls[1])
 
 
 def policy_problems(name: str, spec: AgentSpec, policy: Policy) -> list[Problem]:
@@ -64,27 +101,20 @@ def _bounded(spec: AgentSpec) -> tuple[object, ...]:
     return spec.limits, spec.budget, spec.network, spec.tools
 
 
-def _managers(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> list[Problem]:
-    managers = sorted(
-        name for name, e in after.items() if isinstance(e, Valid) and e.spec.role == "manager"
-    )
+def _managers(before: Roll, after: Roll) -> list[Problem]:
+    managers = sorted(after.managers)
     if len(managers) > 1:
         return [Problem("", f"there would be {len(managers)} managers: {', '.join(managers)}")]
-    if not managers and any(
-        isinstance(e, Valid) and e.spec.role == "manager" for e in before.values()
-    ):
+    if not managers and before.managers:
         return [Problem("", "there would be no manager left; a swarm has exactly one")]
     return []
 
 
-def _uids(after: Mapping[str, Entry]) -> list[Problem]:
-    bearers: dict[str, str] = {}
+def _uids(after: Roll) -> list[Problem]:
     found = []
-    for name, entry in sorted(after.items()):
-        if not isinstance(entry, Valid) or entry.spec.uid is None:
-            continue
-        first = bearers.setdefault(entry.spec.uid, name)
-        if first != name:
+    for uid in after.shared:
+        first, *others = sorted(after.bearers[uid])
+        for name in others:
             path = f"agents/{name}/agent.toml"
             found.append(Problem(path, f"has the uid of {first}; the reconciler sets uids"))
-    return found
+    return sorted(found, key=str)

@@ -1,0 +1,173 @@
+"""One git tree as bytes and as values. Large ones that share most of it are compared and edited
+by the bytes that differ: what is not touched costs next to nothing, in a swarm of any size."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import NamedTuple
+
+from ..model.tree import DIRECTORY, SUBMODULE
+
+_ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0/]+)\0(.{20})", re.DOTALL)
+_WHOLE = re.compile(rb"[0-7]{5,6} [^\0/]+\0.{20}", re.DOTALL)
+_SMALL = 2048  # bytes: such a tree is parsed as fast as it is compared
+
+
+class BadTree(ValueError):
+    """The bytes are no tree."""
+
+
+class Entry(NamedTuple):
+    """One line of a tree. A tuple: thousands of them are compared at every step."""
+
+    mode: int
+    oid: str
+
+    @property
+    def is_tree(self) -> bool:
+        return self.mode == DIRECTORY
+
+    @property
+    def is_submodule(self) -> bool:
+        """Its commit is in another repository."""
+        return self.mode & 0o170000 == SUBMODULE
+
+
+Entries = Mapping[str, Entry]
+
+
+class Listing:
+    """A tree. Immutable; `entries` is made at the first need."""
+
+    __slots__ = ("_entries", "_starts", "raw")
+
+    def __init__(self, raw: bytes, entries: dict[str, Entry] | None = None) -> None:
+        self.raw = raw
+        self._entries = entries
+        self._starts: list[int] | None = None
+
+    @classmethod
+    def of(cls, entries: Entries) -> Listing:
+        lines = sorted((_key(name, entry), _line(name, entry)) for name, entry in entries.items())
+        return cls(b"".join(line for _, line in lines), dict(entries))
+
+    @property
+    def entries(self) -> Entries:
+        """By name. Raises BadTree."""
+        if self._entries is None:
+            self._entries = _parse(self.raw)
+        return self._entries
+
+    def differing(self, new: Listing) -> tuple[Entries, Entries]:
+        """Entries of both, without a beginning and an end that they share: all that differ are
+        among them. Afterwards `new.entries` costs little. Raises BadTree."""
+        if min(len(self.raw), len(new.raw)) < _SMALL:
+            return self.entries, new.entries
+        length, other = len(self.raw), len(new.raw)
+        starts = self._boundaries()
+        start = starts[bisect_right(starts, _shared(self.raw, new.raw)) - 1]
+        shared_end = _shared_end(self.raw, new.raw, min(length, other) - start)
+        end = starts[bisect_left(starts, length - shared_end)]
+        try:
+            before = _parse(self.raw[start:end])
+            after = _parse(new.raw[start : other - (length - end)])
+        except BadTree:  # the ends look alike and are not
+            return self.entries, new.entries
+        if new._entries is None:
+            entries = dict(self.entries)
+            for name in before:
+                del entries[name]
+            entries.update(after)
+            if len(entries) != len(self.entries) - len(before) + len(after):
+                raise BadTree("it lists a name twice")
+            new._entries = entries
+        return before, after
+
+    def patched(self, changes: Mapping[str, Entry | None]) -> Listing:
+        """With entries set, or removed where the value is None. Raises BadTree."""
+        entries = dict(self.entries)
+        edits: list[tuple[int, bytes, int, bytes]] = []  # from, sort key, to, what stands there
+        for name, entry in changes.items():
+            was = entries.pop(name, None)
+            if was is not None:
+                key = _key(name, was)
+                number = self._find(key)
+                edits.append((self._boundaries()[number], key, self._boundaries()[number + 1], b""))
+            if entry is not None:
+                entries[name] = entry
+                at = self._boundaries()[self._find(_key(name, entry))]
+                edits.append((at, _key(name, entry), at, _line(name, entry)))
+        parts, position = [], 0
+        for start, _, end, text in sorted(edits):
+            parts += [self.raw[position:start], text]
+            position = max(position, end)
+        return Listing(b"".join([*parts, self.raw[position:]]), entries)
+
+    def _boundaries(self) -> list[int]:
+        """Where entries start, and the end of the last. Raises BadTree."""
+        if self._starts is None:
+            self._starts = [0, *accumulate(map(len, _WHOLE.findall(self.raw)))]
+            if self._starts[-1] != len(self.raw):
+                raise BadTree("it has bytes that are no entry")
+        return self._starts
+
+    def _find(self, key: bytes) -> int:
+        """The number of the first entry that does not sort before `key`."""
+        starts = self._boundaries()
+        return bisect_left(range(len(starts) - 1), key, key=lambda n: self._key_at(starts[n]))
+
+    def _key_at(self, start: int) -> bytes:
+        space, end = self.raw.index(b" ", start), self.raw.index(b"\0", start)
+        name = self.raw[space + 1 : end]
+        return name + b"/" if int(self.raw[start:space], 8) == DIRECTORY else name
+
+
+def _parse(raw: bytes) -> dict[str, Entry]:
+    found = _ENTRY.findall(raw)
+    if sum(len(mode) + len(name) for mode, name, _ in found) + 22 * len(found) != len(raw):
+        raise BadTree("it has bytes that are no entry")
+    entries = {
+        name.decode(errors="surrogateescape"): Entry(int(mode, 8), oid.hex())
+        for mode, name, oid in found
+    }
+    if len(entries) != len(found):
+        raise BadTree("it lists a name twice")
+    return entries
+
+
+def _key(name: str, entry: Entry) -> bytes:
+    """What git sorts entries by."""
+    data = name.encode(errors="surrogateescape")
+    return data + b"/" if entry.is_tree else data
+
+
+def _line(name: str, entry: Entry) -> bytes:
+    data = name.encode(errors="surrogateescape")
+    return b"%o %s\0%s" % (entry.mode, data, bytes.fromhex(entry.oid))
+
+
+def _shared(one: bytes, other: bytes) -> int:
+    """The length of the beginning that both have. Slices compare faster than any loop."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _shared_end(one: bytes, other: bytes, most: int) -> int:
+    """The length of the end that both have, `most` bytes at the most."""
+    low, high, a, b = 0, most, len(one), len(other)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[a - middle : a - low] == other[b - middle : b - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
