@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from support.git_work import ENVIRONMENT, Clone, Write, git, spec_of
 from support.hostile_commits import CORPUS, blob, tree_with
+from support.proc import descendants
 
 from hive_reconciler.git import importing
 from hive_reconciler.git.errors import Refused
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.jailer import NOBODY
 from hive_reconciler.model.proposal import Requester
 from hive_wire.paths import Layout
 
@@ -198,7 +200,7 @@ async def test_index_pack_runs_as_nobody(
 ) -> None:
     """Also where the directories above the root are closed to everybody else."""
     tmp_path.chmod(0o700)
-    seen: list[str] = []
+    seen: list[int] = []
     oid = clone.change("agents/scout/prompt.md", "x\n")
     pack = clone.pack(oid, (await hive.tip(),))
 
@@ -212,19 +214,10 @@ async def test_index_pack_runs_as_nobody(
         return oid
 
     assert (await hive.submit_commit(manager, scout, oid, "x", fetch)).state == "open"
-    assert set(seen) == {str(importing.NOBODY)}
+    assert set(seen) == {NOBODY}
     assert (await spec_of(hive, "scout")).prompt != "x\n"
 
 
-def uids_of(word: str) -> list[str]:
-    """The uids of children of this process that run a command with `word`."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (folder / "status").read_text()
-            command = (folder / "cmdline").read_bytes().decode()
-        except (OSError, UnicodeDecodeError):
-            continue
-        if f"PPid:\t{os.getpid()}\n" in status and word in command and "jail" not in command:
-            found.append(status.split("Uid:\t")[1].split("\t")[0])
-    return found
+def uids_of(word: str) -> list[int]:
+    """The uids of descendants of this process that run a command with `word`."""
+    return [process.uid for process in descendants(os.getpid()) if word in process.command]

@@ -15,6 +15,8 @@ class Process:
     environment: bytes
     groups: str  # /proc/PID/cgroup
     inner_pid: int  # in its own pid namespace
+    parent: int
+    uid: int
 
     def names(self, *words: str) -> bool:
         return all(word in self.command for word in words)
@@ -30,6 +32,19 @@ def processes() -> Iterator[Process]:
                 groups = (entry / "cgroup").read_text()
             except OSError:
                 continue
-            (inner,) = (x.split()[-1] for x in status.splitlines() if x.startswith("NSpid:"))
+            lines = dict(line.split(":", 1) for line in status.splitlines())
+            inner = int(lines["NSpid"].split()[-1])
+            parent, uid = int(lines["PPid"]), int(lines["Uid"].split()[0])
             words = tuple(os.fsdecode(command).rstrip("\0").split("\0"))
-            yield Process(int(entry.name), words, environment, groups, int(inner))
+            yield Process(int(entry.name), words, environment, groups, inner, parent, uid)
+
+
+def descendants(pid: int) -> list[Process]:
+    """Children of a process, theirs, and so on."""
+    everybody = list(processes())
+    found: list[Process] = []
+    parents = {pid}
+    while new := [p for p in everybody if p.parent in parents and p not in found]:
+        found += new
+        parents |= {process.pid for process in new}
+    return found

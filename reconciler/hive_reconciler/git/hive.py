@@ -21,9 +21,10 @@ from .acceptance import accept
 from .decide import Decisions
 from .errors import HiveError, Refused
 from .first import FirstCommit
-from .importing import Fetch, Imported, Quarantine, collect
+from .importing import Fetch, Imported, collect, receive
 from .inbox import Head, fetch_from, new_heads
 from .intake import Submitted
+from .jailer import Jail
 from .repositories import Repositories, open_repositories
 from .retired import Retired, RetiredAgents
 from .submit import NewAgent, PowerAction, Submissions
@@ -49,6 +50,7 @@ class Hive:
         self._views = Views(repositories, self._decisions)
         self._retired = RetiredAgents(repositories)
         self._imports = asyncio.Semaphore(IMPORTS)
+        self._jail = Jail()
         self._unrecorded: set[tuple[str, str]] = set()
         self._watch: Watch | None = None
 
@@ -74,6 +76,7 @@ class Hive:
         """Stop watching, finish what runs."""
         if self._watch is not None:
             await asyncio.to_thread(self._watch.stop)
+        await self._jail.close()
         await asyncio.to_thread(self._thread.close)
 
     @property
@@ -262,15 +265,20 @@ class Hive:
     # -- inside --------------------------------------------------------------------
 
     async def _import(self, commit: str, tip: str, fetch: Fetch) -> Imported:
-        layout = self._all.layout
-        async with self._imports, Quarantine(layout.reconciler, layout.hive_git) as quarantine:
-            oid = await quarantine.receive(commit, (tip,), fetch)
-            return await self._thread.run(collect, quarantine.path, self._all.store.repo, oid, tip)
+        async with self._imports:
+            oid, objects = await receive(
+                self._jail, self._all.layout.reconciler, commit, (tip,), fetch
+            )
+            return await self._thread.run(
+                collect, self._all.trees, self._all.store.repo, objects, oid, tip
+            )
 
     async def _import_head(self, head: Head) -> Submitted:
         tip = await self._thread.run(self._all.history.verified_tip)
         layout = self._all.layout
-        fetch = fetch_from(layout.inbox_git, head.gid, layout.hive_git / "objects", head.commit)
+        fetch = fetch_from(
+            self._jail, layout.inbox_git, head.gid, layout.hive_git / "objects", head.commit
+        )
         try:
             imported = await self._import(head.commit, tip, fetch)
         except Refused as error:

@@ -1,40 +1,41 @@
-"""Bringing a commit in from somebody not trusted: pack → quarantine → values in memory.
+"""Bringing a commit in from somebody not trusted: pack → jail → values in memory → checks.
 
-`git index-pack --strict` runs as nobody in a quarantine whose only alternate is hive.git. What
-it accepted is counted, measured and read; hive.git itself sees nothing of it before the
-checks have passed.
+Nothing but `git index-pack` and `git cat-file` in the jail parses a pack. What comes back are
+plain objects, hashed, counted and followed here; hive.git sees nothing of them before the checks
+have passed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
 from pygit2.enums import ObjectType
 
-from . import jail
-from .errors import Refused
-from .store import create_bare, open_bare
-from .trees import Raw, referred
+from .errors import ReadFailed, Refused
+from .jail import DONE, FRAME, LETTERS, REFUSED
+from .jailer import MAX_CONTENT, MAX_OBJECTS, Jail, Stream
+from .listing import Entry
+from .trees import EMPTY, Raw, Trees, object_id, referred, tree_oid
 
 MAX_PACK = 16 << 20  # bytes
-MAX_OBJECTS = 5000
-MAX_CONTENT = 64 << 20  # bytes of all objects, unpacked
 MAX_COMMITS = 200
 SECONDS = 60.0  # from the first byte to the last
-NOBODY = 65534
-_CPU, _MEMORY = 20, 512 << 20  # seconds, bytes
 _OID = re.compile(r"[0-9a-f]{40}")
 _NAMED = re.compile(r"[0-9a-f]{7,40}")
-
+_KINDS = {
+    LETTERS[b"commit"]: ObjectType.COMMIT,
+    LETTERS[b"tree"]: ObjectType.TREE,
+    LETTERS[b"blob"]: ObjectType.BLOB,
+}
 
 Write = Callable[[bytes], Awaitable[None]]
 # Brings a commit: called with what hive.git has and a function that takes the bytes of a pack
@@ -52,139 +53,169 @@ class Imported:
     objects: Mapping[str, Raw]  # all that is reachable from it and not in hive.git
 
 
-class Quarantine:
-    """A bare repository for one pack. Use it as an async context manager."""
-
-    def __init__(self, parent: Path, hive_git: Path) -> None:
-        self._parent = parent
-        self._objects = hive_git / "objects"
-        self.path = Path()
-
-    async def __aenter__(self) -> Quarantine:
-        self.path = await asyncio.to_thread(self._make)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(shutil.rmtree, self.path, True)
-
-    async def receive(self, named: str, have: tuple[str, ...], fetch: Fetch) -> str:
-        """Index what `fetch` writes; the OID that it names. Raises Refused, and what it raises."""
-        if not _NAMED.fullmatch(named):
-            raise Refused(f"{named[:60]!r} is no commit id: 7 to 40 of 0-9 and a-f")
-        child = await self._start()
-        assert child.stdin is not None
-        assert child.stderr is not None
-        said = asyncio.create_task(child.stderr.read(4096))
-        try:
-            async with asyncio.timeout(SECONDS):
-                oid = await fetch(have, _writer(child.stdin))
-                child.stdin.close()
-                status = await child.wait()
-        except TimeoutError:
-            raise Refused(f"the commit did not arrive within {SECONDS:g} s") from None
-        finally:
-            await _end(child)
-            errors = (await said).decode(errors="replace")
-        if status:
-            raise Refused(f"the commit cannot be taken: {_last_line(errors, status)}")
-        if not _OID.fullmatch(oid) or not oid.startswith(named):
-            raise Refused(f"another commit came than {named}")
-        return oid
-
-    async def _start(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *jailed(self.path, self._objects),
-            *(
-                git_program(),
-                "-c",
-                "core.bigFileThreshold=1m",
-                "-c",
-                "core.packedGitWindowSize=16m",
-            ),
-            *("-c", "pack.threads=1", "index-pack", "--stdin", "--strict"),
-            f"--max-input-size={MAX_PACK}",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-
-    def _make(self) -> Path:
-        self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(dir=self._parent, prefix="pack-"))
-        create_bare(path, {}, 0o755).free()
-        if os.geteuid() == 0:  # the child writes there, and nowhere else
-            os.chown(path / "objects/pack", NOBODY, NOBODY)
-        return path
-
-
-def git_program() -> str:
-    """The path of git. Raises Refused."""
-    found = shutil.which("git")
-    if found is None:
-        raise Refused("git is not installed on this host; commits cannot be taken")
-    return found
-
-
-def jailed(directory: Path, objects: Path, gid: int = NOBODY) -> tuple[str, ...]:
-    """The front of a command line that runs git over `directory` as nobody, with limits."""
-    limits = (str(_CPU), str(_MEMORY), str(4 * MAX_PACK))
-    who = (str(NOBODY), str(gid))
-    return (sys.executable, "-IS", jail.__file__, *who, str(directory), str(objects), *limits)
-
-
-def collect(quarantine: Path, hive: pygit2.Repository, oid: str, tip: str) -> Imported:
-    """Read what the pack brought, within bounds. In the git thread. Raises Refused."""
-    (quarantine / "objects/info/alternates").write_text(f"{hive.path}objects\n")
-    repo = open_bare(quarantine)
+async def receive(
+    jail: Jail, folder: Path, named: str, have: tuple[str, ...], fetch: Fetch
+) -> tuple[str, list[Raw]]:
+    """The OID that `named` abbreviates, and the objects of the pack that `fetch` writes. Without
+    root the pack lies in `folder` meanwhile. Raises Refused, and what `fetch` raises."""
+    if not _NAMED.fullmatch(named):
+        raise Refused(f"{named[:60]!r} is no commit id: 7 to 40 of 0-9 and a-f")
     try:
-        objects = _reachable(repo, hive, oid)
-        base = repo.merge_base(pygit2.Oid(hex=tip), pygit2.Oid(hex=oid))
+        async with (
+            _quarantine(folder) as directory,
+            asyncio.timeout(SECONDS),
+            jail.job("take", directory) as stream,
+        ):
+            oid = await fetch(have, _writer(stream.writer))
+            with contextlib.suppress(OSError):
+                stream.writer.write_eof()
+            objects = await _objects(stream)
+    except TimeoutError:
+        raise Refused(f"the commit did not arrive within {SECONDS:g} s") from None
+    if not _OID.fullmatch(oid) or not oid.startswith(named):
+        raise Refused(f"another commit came than {named}")
+    return oid, objects
+
+
+def collect(
+    trees: Trees, repo: pygit2.Repository, brought: Sequence[Raw], oid: str, tip: str
+) -> Imported:
+    """What of `brought` the commit needs and hive.git lacks. In the git thread. Raises Refused."""
+    objects = {object_id(kind, data): (kind, data) for kind, data in brought}
+    with trees.scratch(objects):
+        reach = _Reach(trees, repo, objects)
+        try:
+            reach.follow(oid)
+            starts = [pygit2.Oid(hex=known) for known in sorted(reach.known)]
+            base = repo.merge_base_many([pygit2.Oid(hex=tip), *starts]) if starts else None
+        except (ReadFailed, KeyError, ValueError, pygit2.GitError) as error:
+            raise Refused(f"commit {oid[:12]} is not complete: {error}") from None
         if base is None:
             raise Refused(f"commit {oid[:12]} shares no history with applied")
-        tree = str(repo[oid].peel(pygit2.Tree).id)
-        return Imported(oid, tree, str(base), objects)
-    except (KeyError, ValueError, pygit2.GitError) as error:
-        raise Refused(f"commit {oid[:12]} is not complete: {error}") from None
-    finally:
-        repo.free()
+        return Imported(oid, reach.tree_of(oid), str(base), reach.found)
 
 
-def _reachable(repo: pygit2.Repository, hive: pygit2.Repository, oid: str) -> dict[str, Raw]:
-    """Objects that hive.git lacks, by OID. What a pack brings beside them is left behind."""
-    if _kind(repo, oid) != ObjectType.COMMIT:
-        raise Refused(f"{oid[:12]} is no commit")
-    found: dict[str, Raw] = {}
-    content = commits = 0
-    todo = [oid]
-    while todo:
-        oid = todo.pop()
-        known = pygit2.Oid(hex=oid)
-        if oid in found or known in hive:
-            continue
-        content += repo.odb.read_header(known)[1]
-        if content > MAX_CONTENT or len(found) >= MAX_OBJECTS:
-            raise Refused(
-                f"the commit brings too much: {MAX_OBJECTS} objects and {MAX_CONTENT >> 20} MiB "
-                "are the most"
-            )
-        kind, data = repo.odb.read(known)
-        commits += int(kind) == ObjectType.COMMIT
-        if commits > MAX_COMMITS:
-            raise Refused(f"more than {MAX_COMMITS} commits are not in applied; squash them")
-        found[oid] = (int(kind), data)
-        todo += referred(found[oid])
-    return found
+class _Reach:
+    """Follows a commit to all that hive.git lacks. What is in hive.git is complete there, and so
+    is what a tree shares with that of its commit's parent, which is followed, too."""
+
+    def __init__(self, trees: Trees, repo: pygit2.Repository, objects: Mapping[str, Raw]) -> None:
+        self._trees = trees
+        self._repo = repo
+        self._objects = objects
+        self.found: dict[str, Raw] = {}
+        self.known: set[str] = set()  # commits of hive.git where the new ones begin
+
+    def follow(self, oid: str) -> None:
+        """Raises Refused, ReadFailed."""
+        if self._kind(oid) != ObjectType.COMMIT:
+            raise Refused(f"there is no commit {oid[:12]} in what was sent")
+        commits, todo = 0, [oid]
+        while todo:
+            oid = todo.pop()
+            if oid in self.found or oid in self.known:
+                continue
+            if self._has(oid):
+                self.known.add(oid)
+                continue
+            commits += 1
+            if commits > MAX_COMMITS:
+                raise Refused(f"more than {MAX_COMMITS} commits are not in applied; squash them")
+            self._take(oid, ObjectType.COMMIT)
+            parents = self._parents(oid)
+            before = self.tree_of(parents[0]) if parents else EMPTY
+            self._follow_tree(before, self.tree_of(oid))
+            todo += parents
+
+    def tree_of(self, commit: str) -> str:
+        """Raises ReadFailed."""
+        return self._referred(commit)[0]
+
+    def _parents(self, commit: str) -> list[str]:
+        return self._referred(commit)[1:]
+
+    def _referred(self, commit: str) -> list[str]:
+        kind, data = self._trees.raw(commit)
+        names = referred((kind, data))
+        if kind != ObjectType.COMMIT or not names:
+            raise ReadFailed(f"{commit} is no commit")
+        return names
+
+    def _follow_tree(self, before: str, tree: str) -> None:
+        todo = [(before, tree)]
+        while todo:
+            before, tree = todo.pop()
+            if tree == EMPTY or tree in self.found or self._has(tree):
+                continue
+            self._take(tree, ObjectType.TREE)
+            old, new = self._trees.differing(before, tree)
+            for name, entry in new.items():
+                if entry.is_tree:
+                    todo.append((tree_oid(old.get(name)), entry.oid))
+                elif entry != old.get(name) and not entry.is_submodule:
+                    self._need_file(entry)
+
+    def _need_file(self, entry: Entry) -> None:
+        if entry.oid not in self.found and not self._has(entry.oid):
+            self._take(entry.oid, ObjectType.BLOB)
+
+    def _take(self, oid: str, kind: ObjectType) -> None:
+        raw = self._objects.get(oid)
+        if raw is None or raw[0] != kind:
+            raise ReadFailed(f"object {oid} is missing")
+        self.found[oid] = raw
+
+    def _kind(self, oid: str) -> int | None:
+        if oid in self._objects:
+            return self._objects[oid][0]
+        return int(self._repo.odb.read_header(pygit2.Oid(hex=oid))[0]) if self._has(oid) else None
+
+    def _has(self, oid: str) -> bool:
+        return pygit2.Oid(hex=oid) in self._repo
 
 
-def _kind(repo: pygit2.Repository, oid: str) -> int:
+@contextlib.asynccontextmanager
+async def _quarantine(folder: Path) -> AsyncIterator[Path | None]:
+    """A directory for one pack; root's jail has a tmpfs of its own instead."""
+    if os.geteuid() == 0:
+        yield None
+        return
+    path = await asyncio.to_thread(_make_quarantine, folder)
     try:
-        return int(repo.odb.read_header(pygit2.Oid(hex=oid))[0])
-    except (KeyError, pygit2.GitError):
-        raise Refused(f"there is no commit {oid[:12]} in what was sent") from None
+        yield path
+    finally:
+        await asyncio.to_thread(shutil.rmtree, path, True)
+
+
+def _make_quarantine(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=folder, prefix="pack-"))
+
+
+async def _objects(stream: Stream) -> list[Raw]:
+    """The frames that the jail sends. Raises Refused."""
+    found: list[Raw] = []
+    content = 0
+    try:
+        while True:
+            letter, size = FRAME.unpack(await stream.reader.readexactly(FRAME.size))
+            content += size
+            if content > MAX_CONTENT or len(found) > MAX_OBJECTS:
+                raise Refused("the commit cannot be taken: it brings too much")
+            data = await stream.reader.readexactly(size)
+            if letter == DONE:
+                return found
+            if letter == REFUSED:
+                said = re.sub(r"[^ -~]", "?", data.decode(errors="replace"))[:300]
+                raise Refused(f"the commit cannot be taken: {said}")
+            found.append((int(_KINDS[letter]), data))
+    except (asyncio.IncompleteReadError, OSError, KeyError):
+        text = "the commit cannot be taken: it does not fit the limits of time and memory"
+        raise Refused(text) from None
 
 
 def _writer(stdin: asyncio.StreamWriter) -> Write:
-    """Refuses more than MAX_PACK; a child that has ended is told by its exit status."""
+    """Refuses more than MAX_PACK; what is wrong with a pack is told by the jail's last frame."""
     written = 0
 
     async def write(data: bytes) -> None:
@@ -192,24 +223,8 @@ def _writer(stdin: asyncio.StreamWriter) -> Write:
         written += len(data)
         if written > MAX_PACK:
             raise Refused(f"the commit brings more than {MAX_PACK >> 20} MiB; make it smaller")
-        try:
+        with contextlib.suppress(OSError):
             stdin.write(data)
             await stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
-            pass
 
     return write
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    if child.returncode is None:
-        child.kill()
-        await child.wait()
-
-
-def _last_line(errors: str, status: int) -> str:
-    lines = [line for line in errors.splitlines() if line.strip()]
-    if status < 0:
-        return "it does not fit the limits of time and memory"
-    text = "; ".join(lines[-2:]) or f"git index-pack ended with {status}"
-    return re.sub(r"[^ -~]", "?", text)[:300]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import pwd
 from dataclasses import dataclass
@@ -13,7 +11,8 @@ from ..model.checks import printable
 from ..model.proposal import Requester
 from ..model.records import MAX_DESCRIPTION, who_problem
 from .errors import Refused
-from .importing import Fetch, Write, git_program, jailed
+from .importing import Fetch, Write
+from .jailer import Jail
 from .repositories import Repositories
 from .store import Store, open_bare
 
@@ -53,30 +52,19 @@ def description_of(data: bytes) -> str:
     return message.decode(errors="replace").strip()[:MAX_DESCRIPTION]
 
 
-def fetch_from(inbox: Path, gid: int, hive_objects: Path, commit: str) -> Fetch:
+def fetch_from(jail: Jail, inbox: Path, gid: int, hive_objects: Path, commit: str) -> Fetch:
     """Packs one head of the inbox, as nobody of the inbox's group; its hooks never run."""
 
     async def fetch(have: tuple[str, ...], write: Write) -> str:
-        child = await asyncio.create_subprocess_exec(
-            *jailed(inbox, hive_objects, gid),
-            *(git_program(), "pack-objects", "-q", "--revs", "--stdout"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            child.stdin.write("\n".join([commit, *(f"^{oid}" for oid in have), ""]).encode())
-            child.stdin.close()
-            while data := await child.stdout.read(_CHUNK):
+        async with jail.job("pack", inbox, hive_objects, gid) as stream:
+            stream.writer.write("\n".join([commit, *(f"^{oid}" for oid in have), ""]).encode())
+            stream.writer.write_eof()
+            empty = True
+            while data := await stream.reader.read(_CHUNK):
+                empty = False
                 await write(data)
-            if await child.wait():
-                raise Refused(f"{commit[:12]} cannot be read from inbox.git")
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
+        if empty:
+            raise Refused(f"{commit[:12]} cannot be read from inbox.git")
         return commit
 
     return fetch

@@ -1,76 +1,137 @@
-"""Run as a script: become nobody, with limits and two directories, and turn into a program.
+"""Run as a script with a socket as standard input: the resident process that confines git.
 
-    jail.py UID GID DIRECTORY OBJECTS CPU_SECONDS MEMORY_BYTES FILE_BYTES /PATH/TO/PROGRAM [ARGUMENT]...
+Every request is one packet of JSON, `{"job": "take"|"pack", "git", "uid", "gid", "directory",
+"objects", "cpu", "memory", "file", "bytes", "count"}`, and one descriptor of a stream socket. A
+child forked for it alone becomes nobody, with limits, serves that stream and ends; it ends, too,
+when the stream's other end closes. As root it has mount, network and ipc namespaces, and finds
+`directory` (null: an empty tmpfs) at /tmp/q and `objects`, read-only, at /tmp/objects, whatever
+the modes of the directories above them. Without root it keeps its user and both paths.
 
-The program finds the git repository DIRECTORY as its working directory. As root it runs as
-UID and GID in mount, network and ipc namespaces of its own, with DIRECTORY at /tmp/q and
-OBJECTS, the alternate, read-only at /tmp/objects, whatever the modes of the directories above
-them. Without root it keeps its user and both paths. Standard library only.
+- `take`: a pack comes in until the end of input; its objects go out as frames: one letter (c t b:
+  commit, tree, blob), the length (4 bytes, big-endian), the content. The last frame is `.`, or `!`
+  with the reason for a refusal.
+- `pack`: revisions come in, the pack of `git pack-objects` goes out.
+
+Standard library only, and nothing is imported after the start: nobody cannot read every Python.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
 import sys
+from collections.abc import Iterator
+from subprocess import DEVNULL, PIPE
+from typing import Any, BinaryIO
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWNET = 0x00020000, 0x08000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
-MS_REC, MS_PRIVATE = 16384, 1 << 18
+MS_REC, MS_PRIVATE, MS_SLAVE = 16384, 1 << 18, 1 << 19
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
-SIGKILL = 9
+NO_SUID = MS_NOSUID | MS_NODEV | MS_NOEXEC
+FRAME = struct.Struct(">cI")
+DONE, REFUSED = b".", b"!"
+LETTERS = {b"commit": b"c", b"tree": b"t", b"blob": b"b"}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(arguments: list[str]) -> None:
-    uid, gid, directory, objects, cpu, memory, size, *program = arguments
-    _call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+def main() -> None:
+    control = socket.socket(fileno=0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children leave no zombies
     if os.geteuid() == 0:
-        directory, objects = _namespaces(directory, objects)
+        _call("unshare", CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET)
+        _mount("none", "/", None, MS_REC | MS_SLAVE, None)  # what the host unmounts goes here, too
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 1)
+        if not data:
+            return
+        if os.fork() == 0:
+            control.close()
+            _serve(json.loads(data), descriptors[0])
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _serve(request: dict[str, Any], stream: int) -> None:
+    """In the child. Never returns."""
+    try:
+        environment = _confine(request)
+        if request["job"] == "pack":
+            _pack(request, stream, environment)
+        else:
+            _take(request, stream, environment)
+    except OSError as error:  # also a stream whose other end is gone
+        print(f"jail: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(0)
+
+
+# -- confinement -------------------------------------------------------------------
+
+
+def _confine(request: dict[str, Any]) -> dict[str, str]:
+    """Become nobody, with limits, in the directory. The environment for git."""
+    _call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    directory, objects = request["directory"], request["objects"]
+    if os.geteuid() == 0:
+        directory, objects = _namespace(request, directory, objects)
         os.setgroups([])
-        os.setgid(int(gid))
-        os.setuid(int(uid))
+        os.setgid(request["gid"])
+        os.setuid(request["uid"])
+        _call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # setuid cleared it
     os.chdir(directory)
     for limit, value in (
-        (resource.RLIMIT_CPU, int(cpu)),
-        (resource.RLIMIT_AS, int(memory)),
-        (resource.RLIMIT_FSIZE, int(size)),
+        (resource.RLIMIT_CPU, request["cpu"]),
+        (resource.RLIMIT_AS, request["memory"]),
+        (resource.RLIMIT_FSIZE, request["file"]),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 64),
     ):
         resource.setrlimit(limit, (value, value))
     _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    environment = {
+    return {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": "/nonexistent",
         "LC_ALL": "C",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_DIR": directory,
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
+        **({"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects} if objects else {}),
     }
-    # From here on nothing may be imported: nobody cannot read every Python.
-    os.execve(program[0], program, environment)  # noqa: S606
 
 
-def _namespaces(directory: str, objects: str) -> tuple[str, str]:
+def _namespace(
+    request: dict[str, Any], directory: str | None, objects: str | None
+) -> tuple[str, str | None]:
     """Bind both directories where nobody can reach them, by descriptor: names may be hidden."""
-    _call("unshare", CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET)
+    _call("unshare", CLONE_NEWNS)
     _mount("none", "/", None, MS_REC | MS_PRIVATE, None)
-    held = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (directory, objects)]
-    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    _mount("jail", "/tmp", "tmpfs", flags, "mode=755,size=64k")
-    for descriptor, path, read_only in zip(
-        held, ("/tmp/q", "/tmp/objects"), (False, True), strict=True
+    held = [
+        None if path is None else os.open(path, os.O_PATH | os.O_DIRECTORY)
+        for path in (directory, objects)
+    ]
+    _mount("jail", "/tmp", "tmpfs", NO_SUID, "mode=755,size=64k")
+    for descriptor, path, flags in zip(
+        held, ("/tmp/q", "/tmp/objects"), (NO_SUID, NO_SUID | MS_RDONLY), strict=True
     ):
         os.mkdir(path)
-        _mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND, None)
-        extra = MS_RDONLY if read_only else 0
-        _mount("none", path, None, MS_REMOUNT | MS_BIND | flags | extra, None)
-        os.close(descriptor)
-    return "/tmp/q", "/tmp/objects"
+        if descriptor is not None:
+            _mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND, None)
+            _mount("none", path, None, MS_REMOUNT | MS_BIND | flags, None)
+            os.close(descriptor)
+    if directory is None:
+        options = f"mode=700,uid={request['uid']},gid={request['gid']},size={request['file']}"
+        _mount("jail", "/tmp/q", "tmpfs", NO_SUID, options)
+    return "/tmp/q", None if objects is None else "/tmp/objects"
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None) -> None:
@@ -87,8 +148,116 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str | N
 def _call(name: str, *arguments: object) -> None:
     if getattr(_libc, name)(*arguments) != 0:
         code = ctypes.get_errno()
-        sys.exit(f"{name} is not possible here: {os.strerror(code)}")
+        raise OSError(code, f"{name} is not possible here: {os.strerror(code)}")
+
+
+# -- jobs ----------------------------------------------------------------------------
+
+
+def _pack(request: dict[str, Any], stream: int, environment: dict[str, str]) -> None:
+    silence = os.open(os.devnull, os.O_RDWR)
+    for source, target in ((stream, 0), (stream, 1), (silence, 2)):
+        os.dup2(source, target)
+    command = [request["git"], "pack-objects", "-q", "--revs", "--stdout"]
+    os.execve(command[0], command, environment)  # noqa: S606
+
+
+def _take(request: dict[str, Any], stream: int, environment: dict[str, str]) -> None:
+    for folder in ("objects", "objects/pack", "refs"):
+        os.mkdir(folder)
+    with open("HEAD", "w") as head:
+        head.write("ref: refs/heads/none\n")
+    git = request["git"]
+    with subprocess.Popen(  # it starts while the pack still comes
+        [git, "cat-file", "--batch"], stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment
+    ) as reader:
+        try:
+            wrong = _index(git, stream, environment)
+            out = os.fdopen(stream, "wb", closefd=False)
+            if wrong is None:
+                wrong = _write_objects(reader, out, request["bytes"], request["count"])
+            _write(out, REFUSED if wrong else DONE, (wrong or "").encode(errors="replace"))
+            out.flush()
+        finally:
+            reader.kill()
+
+
+def _index(git: str, stream: int, environment: dict[str, str]) -> str | None:
+    """Index the pack that comes; what is wrong with it. Raises OSError when nobody listens."""
+    options = ("core.bigFileThreshold=1m", "core.packedGitWindowSize=16m", "pack.threads=1")
+    settings = [word for option in (*options, "core.fsync=none") for word in ("-c", option)]
+    command = [git, *settings, "index-pack", "--stdin", "--fsck-objects"]
+    with subprocess.Popen(
+        command, stdin=stream, stdout=DEVNULL, stderr=PIPE, env=environment
+    ) as child:
+        assert child.stderr is not None
+        said = _listen(child.stderr.fileno(), stream)
+        if said is None:
+            child.kill()
+            raise BrokenPipeError("the other end is gone")
+    if child.returncode == 0:
+        return None
+    while os.read(stream, 1 << 16):  # an answer before the end of input could get lost
+        pass
+    if child.returncode < 0:
+        return "it does not fit the limits of time and memory"
+    lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+    return "; ".join(lines[-2:]) or f"git index-pack ended with {child.returncode}"
+
+
+def _listen(errors: int, stream: int) -> bytes | None:
+    """The last words of a child, once it has ended; None when the stream's other end is gone."""
+    poll = select.poll()
+    poll.register(errors, select.POLLIN)
+    poll.register(stream, 0)  # tells a hang-up, not the end of input
+    said = b""
+    while True:
+        if any(descriptor == stream for descriptor, _ in poll.poll()):
+            return None
+        data = os.read(errors, 4096)
+        if not data:
+            return said
+        said = (said + data)[-4096:]
+
+
+def _write_objects(
+    reader: subprocess.Popen[bytes], out: BinaryIO, room: int, count: int
+) -> str | None:
+    """Every object of the pack, as frames; what is wrong with them. Tags are left out."""
+    assert reader.stdin is not None
+    assert reader.stdout is not None
+    too_much = f"it brings too much: {count} objects and {room >> 20} MiB are the most"
+    for number, oid in enumerate(_names()):
+        reader.stdin.write(oid.hex().encode() + b"\n")
+        reader.stdin.flush()
+        words = reader.stdout.readline().split()
+        if len(words) != 3:
+            return "it does not fit the limits of time and memory"
+        size = int(words[2])
+        room -= size
+        if room < 0 or number >= count:
+            return too_much
+        data = reader.stdout.read(size + 1)[:-1]
+        if words[1] in LETTERS:
+            _write(out, LETTERS[words[1]], data)
+    return None
+
+
+def _names() -> Iterator[bytes]:
+    """The OIDs of the pack, from its index: magic, version, 256 counts, then the OIDs."""
+    for name in os.listdir("objects/pack"):
+        if name.endswith(".idx"):
+            with open(f"objects/pack/{name}", "rb") as file:
+                file.seek(8 + 255 * 4)
+                (number,) = struct.unpack(">I", file.read(4))
+                for _ in range(number):
+                    yield file.read(20)
+
+
+def _write(out: BinaryIO, letter: bytes, data: bytes) -> None:
+    out.write(FRAME.pack(letter, len(data)))
+    out.write(data)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

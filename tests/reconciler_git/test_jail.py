@@ -1,0 +1,119 @@
+"""The resident process that confines git: it outlives no one, and nothing in it does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from support.git_work import Clone, Write
+from support.proc import Process, descendants
+
+from hive_reconciler.git import importing, jailer
+from hive_reconciler.git.errors import Refused
+from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.jailer import Jail
+from hive_reconciler.model.proposal import Requester
+
+
+@pytest.fixture
+async def jail() -> AsyncIterator[Jail]:
+    made = Jail()
+    yield made
+    await made.close()
+
+
+async def commands(word: str, pid: int | None = None) -> list[Process]:
+    found = await asyncio.to_thread(descendants, os.getpid() if pid is None else pid)
+    return [process for process in found if word in " ".join(process.command)]
+
+
+async def resident() -> Process:
+    (found,) = [p for p in await commands("jail.py") if p.parent == os.getpid()]
+    return found
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+async def packing() -> bool:
+    return bool(await commands("index-pack"))
+
+
+async def idle() -> bool:
+    return not await packing()
+
+
+async def submitted(hive: Hive, manager: Requester, clone: Clone, text: str) -> str:
+    oid = clone.change(f"agents/{manager.name}/prompt.md", text)
+    done = await hive.submit_commit(manager, manager.name, oid, "x", clone.fetch(oid))
+    return done.state
+
+
+async def test_one_process_serves_many_and_leaves_no_children(
+    hive: Hive, manager: Requester, clone: Clone
+) -> None:
+    assert not await commands("jail.py")
+    for text in ("One.\n", "Two.\n"):
+        assert await submitted(hive, manager, clone, text) == "open"
+    pid = (await resident()).pid
+
+    async def alone() -> bool:
+        return not await commands("", pid)
+
+    await until(alone)
+
+
+async def test_a_killed_jail_is_started_again(hive: Hive, manager: Requester, clone: Clone) -> None:
+    assert await submitted(hive, manager, clone, "One.\n") == "open"
+    os.kill((await resident()).pid, signal.SIGKILL)
+    assert await submitted(hive, manager, clone, "Two.\n") == "open"
+
+
+async def test_a_jail_killed_in_an_import_refuses_it(
+    hive: Hive, manager: Requester, clone: Clone
+) -> None:
+    async def fetch(have: tuple[str, ...], write: Write) -> str:
+        await write(b"PACK")
+        await until(packing)
+        for process in await commands("jail.py"):
+            os.kill(process.pid, signal.SIGKILL)
+        return "a" * 40
+
+    with pytest.raises(Refused, match="cannot be taken"):
+        await hive.submit_commit(manager, manager.name, "a" * 40, "x", fetch)
+    await until(idle)
+
+
+async def test_a_job_ends_with_its_stream(jail: Jail, tmp_path: Path) -> None:
+    async with importing._quarantine(tmp_path) as directory:
+        async with jail.job("take", directory) as stream:
+            stream.writer.write(b"PACK")
+            await until(packing)
+        await until(idle)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("memory", 2 << 20), ("file", 100)])
+async def test_limits_hold(
+    hive: Hive,
+    manager: Requester,
+    clone: Clone,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
+) -> None:
+    monkeypatch.setitem(jailer.LIMITS, limit, value)
+    with pytest.raises(Refused, match="cannot be taken"):
+        await submitted(hive, manager, clone, "One.\n" * 1000)
+
+
+async def test_the_jail_ends_with_hive(hive: Hive, manager: Requester, clone: Clone) -> None:
+    assert await submitted(hive, manager, clone, "One.\n") == "open"
+    await hive.close()
+    assert not await commands("jail.py")
