@@ -15,6 +15,7 @@ from .agentfile import AgentFile, BadAgentFile
 from .calls import CallBook
 from .engine.keeper import SessionLost, ShuttingDown
 from .engine.launch import Launch, launch
+from .engine.policy import Policy
 from .engine.process import EngineGone
 from .engine.resident import Ending, ResidentEngine, Turn
 from .settings import Settings
@@ -25,6 +26,14 @@ from .verdict import Verdict, failed
 log = logging.getLogger(__name__)
 
 NOT_WHILE_RUNNING = "a turn runs; wait for its end, or cancel it"
+
+HELP = """\
+/cancel ends the running turn. Its message counts as done.
+/compact [hint] shortens the conversation; the hint says what to keep.
+/clear begins a new session with nothing; /state stays.
+/new-session begins a new session with the notes in /state/notes.md.
+/model [name] takes another model until the next restart; without a name, that of agent.toml.
+/help says this. Anything else is a message to the agent."""
 
 Grant = dict[str, Any]
 
@@ -113,6 +122,8 @@ class Conductor:
             return await self._cancel()
         if command == "model":
             return self._ask_for_model(argument)
+        if command == "help":
+            return HELP
         if command not in ("clear", "new-session", "compact"):
             raise RpcError(REFUSED, f"there is no command {command[:40]!r}")
         if self.turn is not None:
@@ -121,10 +132,14 @@ class Conductor:
             try:
                 if command == "compact":
                     return await self._engine.compact(self._launch(), argument)
-                await self._engine.new_session(self._file.current().engine)
+                anew = command == "new-session"
+                await self._engine.new_session(self._file.current().engine, with_notes=anew)
             except (EngineGone, SessionLost, ShuttingDown, BadAgentFile) as error:
                 raise RpcError(UNAVAILABLE, f"{command}: {error}") from None
-        return "a new session begins with the next turn; /state is as it was"
+        begins = "a new session begins with the next turn"
+        if command == "new-session":
+            return f"{begins} and the notes in /state/notes.md"
+        return f"{begins}; /state is as it was"
 
     # -- inside ----------------------------------------------------------------
 
@@ -153,6 +168,7 @@ class Conductor:
             self.turn = turn = grant["turn"]
             try:
                 verdict = await self._verdict(turn, grant, resumed=resumed)
+                verdict = verdict.with_owed(*await asyncio.to_thread(self._spool.owed))
                 event = verdict.as_turn_end(turn, self._engine.session)
                 if turn in self._dropped:
                     await asyncio.to_thread(self._spool.drop_running)
@@ -166,6 +182,18 @@ class Conductor:
             self._uplink.badge(states.after(verdict, self._file.problem))
             if not dropped:
                 await self._uplink.end(event)
+            if verdict.outcome == "ok":
+                await self._keep_fit(verdict)
+
+    async def _keep_fit(self, verdict: Verdict) -> None:
+        try:
+            start, policy = self._launch(), self._policy()
+            if self._engine.is_unfit(start, policy):
+                self._uplink.badge(states.thinking("takes notes and shortens its conversation"))
+            await self._engine.keep_fit(start, policy)
+        except (BadAgentFile, EngineGone, SessionLost) as error:
+            log.warning("the conversation could not be kept short: %s", error)
+        self._uplink.badge(states.after(verdict, self._file.problem))
 
     async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:
         resumed = resumed and await asyncio.to_thread(self._spool.running) == turn
@@ -183,11 +211,15 @@ class Conductor:
         self._book = CallBook(turn, self._spool, calls)
         ident = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hive:{start.uid}:{turn}"))
         return await self._engine.play(
-            start, Turn(turn, prompt, ident), self._book, resumed=resumed
+            start, Turn(turn, prompt, ident), self._book, self._policy(), resumed=resumed
         )
 
     def _launch(self) -> Launch:
         return launch(self._file.current(), self._settings, self._model)
+
+    def _policy(self) -> Policy:
+        agent = self._file.current()
+        return Policy(agent.compact_at, agent.when_cold)
 
     async def _cancel(self) -> str:
         turn = self.turn

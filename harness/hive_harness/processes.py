@@ -69,6 +69,15 @@ def _table() -> dict[int, _Process]:
     return table
 
 
+def resident_mib(pid: int) -> int:
+    """MiB of memory that a process holds; 0 when it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
 def _below(table: dict[int, _Process], roots: Iterable[int]) -> set[int]:
     """All live processes below `roots`, without them. A zombie is not alive."""
     children: dict[int, list[int]] = {}

@@ -28,6 +28,8 @@ class Settings:
     applied: Path
     hive: Path  # the manager's clone
     engine_path: Path
+    engine_mib: int  # an engine that holds more memory is started anew between turns
+    engine_turns: int  # so is one that played as many turns
     idle_stop: float  # an engine without a turn is stopped after this
     stall_after: float  # an engine that says nothing for this long hangs
     ask_within: float  # a permission that nobody gives within this is denied
@@ -71,6 +73,8 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     path("--applied", type=Path, default=CONTAINER_APPLIED, help="the manager's view of hive.git")
     path("--hive", type=Path, default=CLONE, help="the manager's clone")
     path("--engine-path", type=Path, default=Path("/opt/claude/claude"), help="the claude binary")
+    path("--engine-mib", type=int, default=700, metavar="MIB")
+    path("--engine-turns", type=int, default=300, metavar="TURNS")
     path("--idle-stop", type=float, default=600.0, metavar="SECONDS")
     path("--stall-after", type=float, default=330.0, metavar="SECONDS")
     path("--ask-within", type=float, default=900.0, metavar="SECONDS")

@@ -10,9 +10,11 @@ import fcntl
 import json
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from .verdict import Usage
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,12 @@ class Session:
 
     id: str
     engine: str
+    turns: int = 0  # that ended in it
+    context: int = 0  # tokens that the model last read and wrote
+    window: int = 0  # tokens that the model can take; 0 is unknown
+    base: int = 0  # tokens when it was last shortened
+    at: float = 0.0  # unix seconds of its last turn's end
+    notes: bool = False  # its first prompt carries the agent's notes
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Spool:
         self._running = directory / "running.json"
         self._calls = directory / "calls.jsonl"
         self._session = directory / "session.json"
+        self._owed = directory / "owed.json"
         self._lock: int | None = None
 
     def open(self) -> None:
@@ -66,13 +75,30 @@ class Spool:
 
     def session(self) -> Session | None:
         raw = _load(self._session)
-        match raw:
-            case {"id": str(ident), "engine": str(engine)}:
-                return Session(ident, engine)
-        return None
+        try:
+            return Session(**raw) if _is_session(raw) else None
+        except TypeError:
+            return None
 
     def save_session(self, session: Session) -> None:
-        _replace(self._session, {"id": session.id, "engine": session.engine})
+        _replace(self._session, asdict(session))
+
+    # -- what upkeep cost --------------------------------------------------------
+
+    def owe(self, cost: float, usage: Usage) -> None:
+        """Add what was used outside of turns; the next turn's end claims it."""
+        owed, used = self.owed()
+        total = {key: value + getattr(used, key) for key, value in asdict(usage).items()}
+        _replace(self._owed, {"cost_usd": owed + cost, "usage": total})
+
+    def owed(self) -> tuple[float, Usage]:
+        """USD and tokens."""
+        match _load(self._owed):
+            case {"cost_usd": int() | float() as cost, "usage": dict(usage)} if cost >= 0:
+                counts = {k: v for k, v in usage.items() if isinstance(v, int) and v >= 0}
+                known = {k: counts.get(k, 0) for k in Usage.__dataclass_fields__}
+                return float(cost), Usage(**known)
+        return 0.0, Usage()
 
     # -- the running turn ------------------------------------------------------
 
@@ -118,6 +144,7 @@ class Spool:
     def end(self, event: dict[str, Any]) -> None:
         """The terminal event of a turn, on disk when this returns."""
         _replace(self._ended / f"{event['turn']}.json", event, durable=True)
+        self._owed.unlink(missing_ok=True)
         self._running.unlink(missing_ok=True)
 
     def ended(self) -> list[dict[str, Any]]:
@@ -128,6 +155,14 @@ class Spool:
 
     def confirm(self, turn: str) -> None:
         (self._ended / f"{turn}.json").unlink(missing_ok=True)
+
+
+def _is_session(raw: dict[str, Any]) -> bool:
+    """Whether each known key has the type that it must have. The agent can write here."""
+    wanted: dict[str, Any] = {"id": str, "engine": str, "notes": bool, "at": (int, float)}
+    return {"id", "engine"} <= raw.keys() and all(
+        isinstance(value, wanted.get(key, int)) for key, value in raw.items()
+    )
 
 
 def _number(call: str) -> int:

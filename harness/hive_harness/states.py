@@ -23,7 +23,9 @@ STARTING = Badge("starting")
 IDLE = Badge("idle")
 
 _AFTER = {"auth": "needs-login", "rate_limit": "rate-limited"}
-_BROKEN = frozenset({"engine_missing", "engine_crash", "billing", "stalled"})
+_BROKEN = frozenset(
+    {"engine_missing", "engine_crash", "billing", "stalled", "overloaded", "server_error"}
+)
 
 
 def thinking(problem: str = "") -> Badge:

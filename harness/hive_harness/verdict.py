@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-COUNTED = frozenset({"model_error", "prompt_too_long", "refused", "max_turns", "invalid_request"})
+COUNTED = frozenset(
+    {"model_error", "prompt_too_long", "refused", "max_turns", "invalid_request", "loop"}
+)
 MAX_DETAIL = 2000
 
 _BY_STATUS = {401: "auth", 403: "auth", 402: "billing", 429: "rate_limit", 529: "overloaded"}
@@ -46,6 +48,11 @@ class Verdict:
     @property
     def counted(self) -> bool:
         return self.outcome == "failed" and self.cause in COUNTED
+
+    def with_owed(self, cost_usd: float, usage: Usage) -> Verdict:
+        """The verdict that claims also what was used outside of turns."""
+        total = {key: value + getattr(usage, key) for key, value in vars(self.usage).items()}
+        return replace(self, usage=Usage(**total), cost_usd=self.cost_usd + cost_usd)
 
     def as_turn_end(self, turn: str, session: str | None) -> dict[str, Any]:
         """The `TurnEnd` of docs/protocol.md."""

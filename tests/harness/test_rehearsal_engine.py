@@ -432,7 +432,8 @@ async def test_an_engine_that_says_nothing_is_restarted_and_at_last_given_up(
         broker.tools["send"] = lambda _: "x"
         stopper = tmp_path / "engine"
         stopper.write_text(
-            '#!/bin/sh\nread line; echo \'{"type":"control_response","response":'
+            '#!/bin/sh\n[ "$1" != --version ] || exec echo "2.1.330 (Claude Code)"\n'
+            'read line; echo \'{"type":"control_response","response":'
             '{"request_id":"hive-1","subtype":"success"}}\'; exec sleep 1000\n'
         )
         stopper.chmod(0o755)

@@ -123,7 +123,7 @@ def test_tools_that_run_are_known() -> None:
 def test_hopeless_retries_are_recognised() -> None:
     watch = TurnWatch()
     watch.feed({"type": "system", "subtype": "api_retry", "error": "authentication_failed"})
-    assert watch.login_needed
+    assert watch.give_up is not None
     watch.feed({**ERROR, "terminal_reason": "aborted_streaming"})
     assert watch.verdict is not None
     assert watch.verdict.cause == "auth"
@@ -134,4 +134,4 @@ def test_states_people_see() -> None:
     assert states.after(Verdict("ok"), "agent.json is broken").detail == "agent.json is broken"
     assert states.after(failed("auth", "401")).state == "needs-login"
     assert states.after(failed("engine_missing", "x")).state == "failed"
-    assert states.after(failed("server_error", "x")).state == "idle"
+    assert states.after(failed("server_error", "x")).state == "failed"

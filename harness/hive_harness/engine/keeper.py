@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..calls import CallBook
-from ..processes import Children
+from ..processes import Children, resident_mib
 from ..relay import McpRelay
 from ..settings import Settings
 from .launch import Launch
 from .process import EngineGone, EngineProcess, Event, Hooks, Refused
 from .sessions import Sessions
+from .version import TESTED, Versions
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class EngineKeeper:
         self.sessions = sessions
         self.process: EngineProcess | None = None
         self._failed_resumes = 0
+        self._versions = Versions(children)
+        self.version = TESTED  # of the CLI, once one was started
         self.continues = False  # the process was told to go on with the turn that was cut
         self.busy = False
         self.closing = False
@@ -82,6 +85,19 @@ class EngineKeeper:
         if not self.busy:
             self.rest()
         return process, True
+
+    async def trim(self) -> bool:
+        """Between turns: stop a process that grew, or that played many turns. True if so."""
+        async with self._lock:
+            if self.process is None or self.process.pid is None or self.busy:
+                return False
+            mib = await asyncio.to_thread(resident_mib, self.process.pid)
+            limits = self._settings
+            if mib <= limits.engine_mib and self.process.turns < limits.engine_turns:
+                return False
+            log.info("the engine is renewed: %d MiB, %d turns", mib, self.process.turns)
+            await self._stop(GRACE)
+            return True
 
     async def down(self) -> None:
         """Stop the process, if there is one."""
@@ -112,6 +128,8 @@ class EngineKeeper:
     # -- inside ----------------------------------------------------------------
 
     async def _start(self, launch: Launch, continued: str) -> EngineProcess:
+        if launch.engine == "claude":
+            self.version = await self._versions.of(launch.argv[0], dict(launch.env))
         session = await asyncio.to_thread(self.sessions.of, launch.engine)
         resume = await asyncio.to_thread(self.sessions.exists, session)
         self.continues = bool(continued) and await asyncio.to_thread(
@@ -131,7 +149,7 @@ class EngineKeeper:
             if self._failed_resumes < RESUMES:
                 raise
             log.warning("the session cannot be resumed, a new one begins: %s", error)
-            await asyncio.to_thread(self.sessions.renew, launch.engine)
+            await asyncio.to_thread(self.sessions.renew, launch.engine, notes=True)
             raise SessionLost(str(error)) from None
         finally:
             if not process.gave_up:

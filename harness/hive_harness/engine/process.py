@@ -58,6 +58,8 @@ class EngineProcess:
         self._pipes: Pipes | None = None
         self._put_down = False
         self.ended = asyncio.Event()
+        self.turns = 0  # that it played
+        self.cost = 0.0  # USD that it reported last
 
     @property
     def pid(self) -> int | None:

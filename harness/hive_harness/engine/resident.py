@@ -16,8 +16,12 @@ from ..settings import Settings
 from ..verdict import Verdict, failed
 from .keeper import Ears, EngineKeeper, SessionLost, ShuttingDown
 from .launch import Launch
+from .notes import Notes
+from .policy import Policy
 from .process import EngineGone, EngineMissing, EngineProcess, Event
 from .sessions import Sessions
+from .upkeep import Upkeep
+from .userline import user_line
 from .watch import TurnWatch
 
 STEP = 5.0  # seconds that each step of ending a turn gets
@@ -54,6 +58,7 @@ class ResidentEngine:
         self._on_row = on_row
         ears = Ears(self._heard, lambda line: on_row(stderr(line)), lambda: self._book, permit)
         self._keeper = EngineKeeper(settings, sessions, children, ears)
+        self._upkeep = Upkeep(self._keeper, self._beside_turns, Notes(settings.state))
         self._watch: TurnWatch | None = None
         self._book: CallBook | None = None
         self._free = asyncio.Event()
@@ -63,7 +68,6 @@ class ResidentEngine:
         self._wish: tuple[str, Ending] = ("", "stopped")  # a turn that is to end, and how
         self._playing = ""  # the turn's id
         self._began = 0.0
-        self._cost = 0.0  # USD that the present process reported
 
     @property
     def session(self) -> str | None:
@@ -83,16 +87,48 @@ class ResidentEngine:
         self._decided.set()
         await self._keeper.close()
 
-    async def new_session(self, engine: str) -> None:
+    async def new_session(self, engine: str, *, with_notes: bool) -> None:
         """Forget the conversation. Only between turns."""
-        await self._keeper.down()
-        await asyncio.to_thread(self._keeper.sessions.renew, engine)
+        await self._upkeep.begin_anew(engine, with_notes=with_notes)
 
-    async def play(self, launch: Launch, turn: Turn, book: CallBook, *, resumed: bool) -> Verdict:
+    def is_unfit(self, launch: Launch, policy: Policy) -> bool:
+        """Whether `keep_fit` will take a while."""
+        return self._upkeep.is_due(launch, policy)
+
+    async def keep_fit(self, launch: Launch, policy: Policy) -> None:
+        """After a turn: shorten a long conversation, renew a process that grew.
+
+        Raises EngineGone, SessionLost, ShuttingDown.
+        """
+        await self._upkeep.after(launch, policy)
+        if await self._keeper.trim():
+            await self._keeper.up(launch)
+
+    async def compact(self, launch: Launch, hint: str) -> str:
+        """Let the engine shorten its conversation; what to tell a person. Only between turns.
+
+        Raises EngineGone, SessionLost, ShuttingDown.
+        """
+        return await self._upkeep.compact(launch, hint)
+
+    async def play(
+        self, launch: Launch, turn: Turn, book: CallBook, policy: Policy, *, resumed: bool
+    ) -> Verdict:
         """Play a turn to its verdict. Raises ShuttingDown.
 
         `resumed`: the turn began in an earlier boot and goes on where it was cut.
         """
+        if not resumed:
+            await self._upkeep.before(launch, policy)
+        verdict = await self._play(launch, turn, book, resumed=resumed)
+        session = self._keeper.sessions.current
+        if verdict.cause == "prompt_too_long" and session is not None and session.turns:
+            # The engine had tried to shorten it. The next attempt begins with the notes.
+            await self._upkeep.begin_anew(launch.engine, with_notes=True)
+            verdict = replace(verdict, discarded=True)
+        return verdict
+
+    async def _play(self, launch: Launch, turn: Turn, book: CallBook, *, resumed: bool) -> Verdict:
         self._playing, self._began, self._book = turn.id, now(), book
         cause, why, begun = "engine_crash", "", resumed
         try:
@@ -101,7 +137,8 @@ class ResidentEngine:
                     return self._judged(None)
                 watch = None
                 try:
-                    watch = await self._say(launch, turn.prompt, turn.user_uuid, begun)
+                    prompt = await self._upkeep.first_prompt(turn.prompt)
+                    watch = await self._say(launch, prompt, turn.user_uuid, begun)
                     verdict = watch.verdict
                 except EngineMissing as error:
                     return failed("engine_missing", str(error))
@@ -111,6 +148,8 @@ class ResidentEngine:
                     continue
                 except EngineGone as error:
                     verdict, why = None, str(error)
+                if watch is not None and watch.result is not None:
+                    await self._upkeep.noted(watch)
                 if verdict is not None or self._ending:
                     return self._judged(verdict)
                 silent = watch is not None and not watch.acted
@@ -144,18 +183,10 @@ class ResidentEngine:
         alive = self._keeper.process.pid if self._keeper.process is not None else None
         return await self._children.kill_strays(alive, self._began, STEP)
 
-    async def compact(self, launch: Launch, hint: str) -> str:
-        """Let the engine shorten its conversation; what it said to that. Only between turns.
-
-        Raises EngineGone, SessionLost, ShuttingDown.
-        """
-        ident = str(uuid.uuid4())
-        watch = await self._say(launch, f"/compact {hint}".strip(), ident, begun=False)
-        if watch.result is None:
-            raise EngineGone("the engine ended before it answered")
-        return str(watch.result.get("result") or "the conversation was compacted")
-
     # -- inside ----------------------------------------------------------------
+
+    async def _beside_turns(self, launch: Launch, text: str) -> TurnWatch:
+        return await self._say(launch, text, str(uuid.uuid4()), begun=False)
 
     @property
     def _ending(self) -> Ending | None:
@@ -175,12 +206,10 @@ class ResidentEngine:
         self._free.clear()
         try:
             process, new = await self._keeper.up(launch, ident if begun else "")
-            watch.cost_before = 0.0 if new else self._cost
-            line: Event = {"type": "user", "uuid": ident, "session_id": ""}
-            line["parent_tool_use_id"] = None
-            # What others wrote is taken as written: no slash command, no file mention.
-            line["client_composed"] = not text.startswith("/")
-            process.write({**line, "message": {"role": "user", "content": text}})
+            watch.cost_before = process.cost
+            self._keeper.continues = self._keeper.continues and new
+            process.turns += 1
+            process.write(user_line(text, ident, self._keeper.version))
             await self._listen(process, watch)
         finally:
             self._watch = None
@@ -223,11 +252,11 @@ class ResidentEngine:
         if watch is None:
             return
         self._last_heard = asyncio.get_running_loop().time()
-        knew_of_login = watch.login_needed
+        gave_up = watch.give_up
         watch.feed(event)
         if watch.progressed and self._book is not None:
             self._book.progressed()
-        if watch.login_needed and not knew_of_login and self._keeper.process is not None:
+        if watch.give_up is not gave_up and self._keeper.process is not None:
             self._keeper.spawn(self._interrupt(self._keeper.process))  # more tries are in vain
         if watch.result is event:
             self._note_result(event)
@@ -236,8 +265,8 @@ class ResidentEngine:
 
     def _note_result(self, result: Event) -> None:
         total, session = result.get("total_cost_usd"), result.get("session_id")
-        if isinstance(total, int | float):
-            self._cost = float(total)
+        if isinstance(total, int | float) and self._keeper.process is not None:
+            self._keeper.process.cost = float(total)
         if isinstance(session, str) and session != self.session:
             self._keeper.spawn(asyncio.to_thread(self._keeper.sessions.moved, session))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from ..spool import Session, Spool
@@ -12,7 +13,7 @@ class Sessions:
     """The agent's session, kept in the spool. Methods that write are meant for a thread."""
 
     def __init__(self, spool: Spool, claude_config: Path) -> None:
-        self._spool = spool
+        self.spool = spool
         self._projects = claude_config / "projects"
         self.current = spool.session()
 
@@ -22,14 +23,26 @@ class Sessions:
             return self.renew(engine)
         return self.current
 
-    def renew(self, engine: str) -> Session:
-        """A new session: what was said before is left behind."""
-        return self._store(Session(str(uuid.uuid4()), engine))
+    def renew(self, engine: str, *, notes: bool = False) -> Session:
+        """A new session: what was said before is left behind, but for the agent's notes."""
+        return self._store(Session(str(uuid.uuid4()), engine, notes=notes))
+
+    def turn_ended(self, context: int, window: int, at: float) -> None:
+        """`context` and `window` in tokens, 0 when they are unknown; `at` in unix seconds."""
+        if self.current is not None:
+            was = self.current
+            context, window = context or was.context, window or was.window
+            self._store(replace(was, turns=was.turns + 1, context=context, window=window, at=at))
+
+    def shortened(self, context: int) -> None:
+        """The conversation has `context` tokens now."""
+        if self.current is not None:
+            self._store(replace(self.current, context=context, base=context))
 
     def moved(self, ident: str) -> None:
         """The engine itself went on under another id."""
         if self.current is not None and self.current.id != ident:
-            self._store(Session(ident, self.current.engine))
+            self._store(replace(self.current, id=ident))
 
     def exists(self, session: Session) -> bool:
         """Whether the engine has written anything of it: else it cannot be resumed."""
@@ -45,6 +58,6 @@ class Sessions:
         return False
 
     def _store(self, session: Session) -> Session:
-        self._spool.save_session(session)
+        self.spool.save_session(session)
         self.current = session
         return session

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..verdict import Evidence, Verdict, failed, of_result
+from .repeats import MOST_REPEATS, Repeats
+
+_READ = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 class TurnWatch:
@@ -16,9 +20,13 @@ class TurnWatch:
         self._tools: set[str] = set()
         self.verdict: Verdict | None = None
         self.result: dict[str, Any] | None = None
-        self.login_needed = False
         self.acted = False  # the engine did anything for this turn
         self.progressed = False  # the engine asked the model again: it keeps earlier results
+        self.context = 0  # tokens that the model last read and wrote
+        self.window = 0  # tokens that it can take
+        self.compacted: int | None = None  # tokens that a compaction left
+        self.give_up: Verdict | None = None  # the turn is to be interrupted, and ends like this
+        self._repeats = Repeats()
 
     @property
     def tool_runs(self) -> bool:
@@ -32,11 +40,13 @@ class TurnWatch:
             case {"type": "assistant"}:
                 self._assistant(event)
             case {"type": "user"}:
-                self._tools -= _ids(event, "tool_result", "tool_use_id")
-            case {"type": "stream_event", "event": {"type": "message_start"}}:
-                self.progressed = True
+                self._user(event)
+            case {"type": "stream_event", "event": dict(streamed)}:
+                self._streamed(event, streamed)
             case {"type": "system", "subtype": "api_retry", "error": "authentication_failed"}:
-                self.login_needed = True
+                self._give_up(failed("auth", "the model's API refused the credential"))
+            case {"type": "system", "subtype": "compact_boundary", "compact_metadata": dict(how)}:
+                self.compacted = count(how.get("post_tokens"))
             case {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected"} as info}:
                 reset = info.get("resetsAt")
                 if isinstance(reset, int | float):
@@ -49,6 +59,29 @@ class TurnWatch:
             error = event.get("error")
             self._evidence.error = error if isinstance(error, str) else ""
         self._tools |= _ids(event, "tool_use", "id")
+        for block in _blocks(event, "tool_use"):
+            self._repeats.called(block)
+
+    def _user(self, event: dict[str, Any]) -> None:
+        self._tools -= _ids(event, "tool_result", "tool_use_id")
+        for block in _blocks(event, "tool_result"):
+            tool = self._repeats.answered(block)
+            if tool is not None:
+                words = f"{tool} was called {MOST_REPEATS} times with the same input and answer"
+                self._give_up(failed("loop", words))
+
+    def _give_up(self, verdict: Verdict) -> None:
+        self.give_up = self.give_up or verdict
+
+    def _streamed(self, event: dict[str, Any], streamed: dict[str, Any]) -> None:
+        self.progressed = streamed.get("type") == "message_start"
+        if event.get("parent_tool_use_id") is not None:
+            return
+        match streamed:
+            case {"type": "message_start", "message": {"usage": dict(usage)}}:
+                self.context = sum(count(usage.get(key)) for key in _READ)
+            case {"type": "message_delta", "usage": dict(usage)}:
+                self.context += count(usage.get("output_tokens"))
 
     def _result(self, event: dict[str, Any]) -> None:
         origin = event.get("origin")
@@ -57,17 +90,28 @@ class TurnWatch:
         self.progressed = True
         self.result = event
         self.verdict = of_result(event, self._evidence, self.cost_before)
-        if self.login_needed and self.verdict.cause == "stopped":
-            self.verdict = failed("auth", "the model's API refused the credential")
+        if self.give_up is not None and self.verdict.cause == "stopped":
+            spent = self.verdict
+            self.verdict = replace(self.give_up, usage=spent.usage, cost_usd=spent.cost_usd)
+        models = event.get("modelUsage")
+        windows = models.values() if isinstance(models, dict) else ()
+        self.window = max(
+            (count(m.get("contextWindow")) for m in windows if isinstance(m, dict)), default=0
+        )
 
 
-def _ids(event: dict[str, Any], block_type: str, key: str) -> set[str]:
+def count(value: Any) -> int:
+    """A number of the engine's; 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _blocks(event: dict[str, Any], block_type: str) -> list[dict[str, Any]]:
     message = event.get("message")
     content = message.get("content") if isinstance(message, dict) else None
     if not isinstance(content, list):
-        return set()
-    return {
-        str(block.get(key))
-        for block in content
-        if isinstance(block, dict) and block.get("type") == block_type
-    }
+        return []
+    return [b for b in content if isinstance(b, dict) and b.get("type") == block_type]
+
+
+def _ids(event: dict[str, Any], block_type: str, key: str) -> set[str]:
+    return {str(block.get(key)) for block in _blocks(event, block_type)}

@@ -1,0 +1,230 @@
+"""Long conversations are shortened, lost ones begin with notes; processes are renewed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.claude_harness import both_versions, claude_rig
+from support.fake_messages_api import Call, Request, Step
+
+from hive_harness.engine.notes import Notes, with_notes
+from hive_harness.engine.policy import Policy, is_better_begun_anew, is_long
+from hive_harness.engine.repeats import MOST_REPEATS, Repeats
+from hive_harness.spool import Session
+
+SMALL = "claude-haiku-4-5"  # both versions give it a window of 200,000 tokens
+LONG = Step(text="long", usage={"input_tokens": 150_000})
+
+
+def told(request: Request) -> Step:
+    """What a model says to notes, to a compaction, and to everything else."""
+    if "<summary>" in request.last:
+        return Step(text="<summary>all of it</summary>")
+    if "Your conversation is shortened now" in request.last:
+        return Step(text="remember the milk", usage={"input_tokens": 150_000})
+    return Step(text="done")
+
+
+def session(harness: Any) -> dict[str, Any]:
+    return json.loads((harness.state / ".hive" / "session.json").read_text())
+
+
+@both_versions
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+async def test_a_long_conversation_is_shortened_after_notes(tmp_path: Path, cli: Path) -> None:
+    async with claude_rig(tmp_path, cli, model=SMALL) as rig:
+        rig.api.default = told
+        rig.api.script(LONG)
+        async with rig.harness:
+            rig.broker.post("the word is xyzzy")
+            first = await rig.broker.ended()
+            rig.broker.post("y")
+            second = await rig.broker.ended(2)
+            assert first.session == second.session
+            assert (rig.harness.state / "notes.md").read_text() == "remember the milk\n"
+            last = rig.api.requests[-1]
+            assert "| y" in last.last
+            assert "all of it" in last.everything
+            assert "xyzzy" not in last.everything
+            # What notes and compaction used is claimed by the turn that followed.
+            assert second.usage.input_tokens > 150_000
+            assert second.cost_usd > 0.15
+            assert session(rig.harness)["base"] > 0
+            rig.broker.post("z")
+            third = await rig.broker.ended(3)
+            assert third.usage.input_tokens < 1000
+
+
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+async def test_when_it_cannot_be_shortened_a_new_one_begins_with_the_notes(
+    tmp_path: Path, cli: Path
+) -> None:
+    async with claude_rig(tmp_path, cli, model=SMALL) as rig:
+
+        def no_summary(request: Request) -> Step:
+            step = told(request)
+            return Step(status=400) if "summary" in (step.text or "") else step
+
+        rig.api.default = no_summary
+        rig.api.script(LONG)
+        async with rig.harness:
+            rig.broker.post("the word is xyzzy")
+            first = await rig.broker.ended()
+            rig.broker.post("y")
+            second = await rig.broker.ended(2)
+            assert first.session != second.session
+            assert "| remember the milk" in rig.api.requests[-1].last
+            assert "xyzzy" not in rig.api.requests[-1].everything
+
+
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+async def test_a_prompt_that_is_too_long_is_recovered_once(tmp_path: Path, cli: Path) -> None:
+    too_long = Step(status=400, message="prompt is too long: 250000 tokens > 200000 maximum")
+    async with claude_rig(tmp_path, cli) as rig:
+        (rig.harness.state / "notes.md").write_text("remember the milk\n")
+        rig.broker.regrant = True
+        async with rig.harness:
+            rig.broker.post("the word is xyzzy")
+            first = await rig.broker.ended()
+            rig.api.default = lambda request: (
+                Step(text="fine") if "remember the milk" in request.last else too_long
+            )
+            rig.broker.post("y")
+            failed = await rig.broker.ended(2, timeout=60)
+            assert (failed.cause, failed.counted, failed.discarded) == (
+                "prompt_too_long",
+                True,
+                True,
+            )
+            again = await rig.broker.ended(3, timeout=60)
+            assert (again.turn, again.outcome) == ("2.2", "ok")
+            assert again.session != first.session
+            assert "| remember the milk" in rig.api.requests[-1].last
+
+
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("when_cold", ["resume", "notes"])
+async def test_a_cold_and_large_conversation(tmp_path: Path, cli: Path, when_cold: str) -> None:
+    async with claude_rig(tmp_path, cli, when_cold=when_cold) as rig:
+        (rig.harness.state / "notes.md").write_text("remember the milk\n")
+        async with rig.harness:
+            rig.broker.post("the word is xyzzy")
+            await rig.broker.ended()
+        path = rig.harness.state / ".hive" / "session.json"
+        known = json.loads(path.read_text())
+        path.write_text(json.dumps({**known, "at": time.time() - 7200, "context": 60_000}))
+        async with rig.harness:
+            rig.broker.post("y")
+            await rig.broker.ended(2)
+            last = rig.api.requests[-1]
+            assert ("xyzzy" in last.everything) == (when_cold == "resume")
+            assert ("remember the milk" in last.last) == (when_cold == "notes")
+
+
+@both_versions
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("flags", [("--engine-turns", "1"), ("--engine-mib", "20")])
+async def test_a_process_that_grew_or_played_enough_is_renewed(
+    tmp_path: Path, cli: Path, flags: tuple[str, str]
+) -> None:
+    async with claude_rig(tmp_path, cli, *flags) as rig, rig.harness:
+        pids = set()
+        for n in range(2):
+            command = Call("Bash", {"command": "echo $PPID > pid"})
+            rig.api.script(Step(calls=(command,)))
+            rig.broker.post(f"word{n}")
+            ended = await rig.broker.ended(n + 1)
+            assert ended.outcome == "ok"
+            assert ended.cost_usd > 0
+            pids.add((rig.harness.state / "pid").read_text())
+        assert len(pids) == 2
+        assert "word0" in rig.api.requests[-1].everything
+        ends = rig.broker.ends
+        assert ends[0].cost_usd == pytest.approx(ends[1].cost_usd)
+
+
+@both_versions
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+async def test_a_turn_that_goes_in_circles_is_ended(tmp_path: Path, cli: Path) -> None:
+    async with claude_rig(tmp_path, cli) as rig:
+        rig.api.default = Step(calls=(Call("Bash", {"command": "echo same"}),))
+        async with rig.harness:
+            rig.broker.post("x")
+            end = await rig.broker.ended(timeout=60)
+            assert (end.outcome, end.cause, end.counted) == ("failed", "loop", True)
+            assert "Bash was called 20 times" in end.detail
+            assert end.cost_usd > 0
+            assert MOST_REPEATS <= len(rig.api.requests) <= MOST_REPEATS + 2
+
+
+# -- the pure parts ------------------------------------------------------------------
+
+POLICY = Policy(0.7, "notes")
+
+
+def test_when_a_conversation_is_long() -> None:
+    assert is_long(Session("s", "claude", context=140, window=200), POLICY)
+    assert not is_long(Session("s", "claude", context=139, window=200), POLICY)
+    assert not is_long(Session("s", "claude", context=10**6), POLICY)  # an unknown window
+    assert not is_long(Session("s", "claude", context=150, window=200, base=100), POLICY)
+    assert is_long(Session("s", "claude", context=200, window=200, base=100), POLICY)
+
+
+def test_when_notes_are_better() -> None:
+    cold = Session("s", "claude", context=60_000, at=0.0)
+    assert is_better_begun_anew(cold, POLICY, 3600)
+    assert not is_better_begun_anew(cold, POLICY, 3599)
+    assert not is_better_begun_anew(cold, Policy(0.7, "resume"), 3600)
+    assert not is_better_begun_anew(Session("s", "claude", context=50_000), POLICY, 3600)
+
+
+@given(st.text())
+def test_notes_cannot_break_out_of_their_quotation(notes: str) -> None:
+    *lines, prompt = with_notes("PROMPT", notes).split("\n")
+    assert prompt == "PROMPT"
+    if notes:
+        head, *quoted, empty = lines
+        assert (head[:6], empty) == ("[hive]", "")
+        assert all(line.startswith("| ") for line in quoted)
+
+
+@pytest.mark.parametrize("make", ["pipe", "directory", "missing", "link"])
+def test_what_is_no_file_of_notes_is_none(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "notes.md"
+    makers: dict[str, Callable[[], object]] = {
+        "pipe": lambda: os.mkfifo(path),
+        "directory": path.mkdir,
+        "missing": lambda: None,
+        "link": lambda: path.symlink_to("nowhere"),
+    }
+    makers[make]()
+    assert Notes(tmp_path).read() == ""
+
+
+def repeated(answers: list[str], tool: str = "Bash") -> list[str | None]:
+    repeats = Repeats()
+    found = []
+    for n, answer in enumerate(answers):
+        repeats.called({"id": str(n), "name": tool, "input": {"a": 1}})
+        found.append(repeats.answered({"tool_use_id": str(n), "content": answer}))
+    return found
+
+
+def test_only_equal_answers_to_equal_calls_count() -> None:
+    assert repeated(["x"] * MOST_REPEATS) == [None] * (MOST_REPEATS - 1) + ["Bash"]
+    assert set(repeated([str(n) for n in range(50)])) == {None}
+    assert set(repeated((["x"] * (MOST_REPEATS - 1) + ["y"]) * 3)) == {None}
