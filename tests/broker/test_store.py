@@ -15,7 +15,7 @@ import pytest
 
 from hive_broker.store import changes
 from hive_broker.store.ballast import Ballast
-from hive_broker.store.database import DatabaseRefused, open_for_writing
+from hive_broker.store.database import APPLICATION_ID, DatabaseRefused, open_for_writing
 from hive_broker.store.highwater import HighWater
 from hive_broker.store.migrations import MIGRATIONS
 from hive_broker.store.reader import PAGE_BYTES, Reader, Span
@@ -24,6 +24,7 @@ from hive_broker.store.writer import Writer
 from hive_wire.jsonrpc import RpcError
 
 A, B = "a" * 12, "b" * 12
+V1 = Path(__file__).with_name("schema_v1.sql")
 
 
 def message(ident: int, *to: str, key: str | None = None, body: str = "hello") -> NewMessage:
@@ -127,6 +128,34 @@ def test_an_older_one_is_brought_up_to_date_and_a_copy_kept(tmp_path):
     copy.close()
     with pytest.raises(DatabaseRefused, match="newer"):
         open_for_writing(path)
+
+
+def test_an_older_one_ends_with_the_shape_of_a_new_one(tmp_path):
+    old = sqlite3.connect(tmp_path / "old.db")
+    old.executescript(
+        f"{V1.read_text()}; pragma application_id={APPLICATION_ID}; pragma user_version=1"
+    )
+    old.close()
+    assert shape(tmp_path / "old.db") == shape(tmp_path / "new.db")
+
+
+def shape(path: Path) -> dict[str, Any]:
+    """Columns and indexes of each table, whatever way they came to be."""
+    db = open_for_writing(path)
+    try:
+        tables = [row[0] for row in db.execute("select name from sqlite_master where type='table'")]
+        return {
+            table: (
+                sorted(row[1:] for row in db.execute(f"pragma table_info({table})")),
+                sorted(
+                    (row[1], *(c[2] for c in db.execute(f"pragma index_info({row[1]})")))
+                    for row in db.execute(f"pragma index_list({table})")
+                ),
+            )
+            for table in tables
+        }
+    finally:
+        db.close()
 
 
 # -- writing -----------------------------------------------------------------------

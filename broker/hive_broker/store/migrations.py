@@ -16,5 +16,21 @@ MIGRATIONS: tuple[str, ...] = (
     create table mark(lived real primary key, message integer not null, event integer not null)
       without rowid;
     """,  # noqa: S608 - a constant
+    # 3 → 4: deliveries lie in the order of messages, so that a commit writes few pages.
+    """
+    create table sorted(
+      agent text not null, message integer not null,
+      state integer not null default 0, attempt integer not null default 1,
+      counted integer not null default 0, not_before real not null default 0,
+      attached_to integer, given text, cause text, done real, hops integer not null default 0,
+      primary key(message, agent)
+    ) without rowid;
+    insert into sorted select agent, message, state, attempt, counted, not_before, attached_to,
+      given, cause, done, hops from delivery order by message, agent;
+    drop table delivery;
+    alter table sorted rename to delivery;
+    create index delivery_open on delivery(agent, message) where state = 0;
+    create index delivery_dead on delivery(agent, message) where state = 3;
+    """,
 )
 """MIGRATIONS[n - 1] leads from version n to n + 1."""

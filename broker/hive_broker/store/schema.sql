@@ -1,4 +1,4 @@
--- The broker's database, version 3. Times are unix seconds; uid 'operator' and 'system' are senders.
+-- The broker's database, version 4. Times are unix seconds; uid 'operator' and 'system' are senders.
 create table meta(k text primary key, v) without rowid;
 
 create table agent(
@@ -26,7 +26,7 @@ create table delivery(
   attempt integer not null default 1, counted integer not null default 0,
   not_before real not null default 0, attached_to integer, given text,
   cause text, done real, hops integer not null default 0,          -- core/damping.py
-  primary key(agent, message)
+  primary key(message, agent)                                      -- new rows go to one end
 ) without rowid;
 create index delivery_open on delivery(agent, message) where state = 0;
 create index delivery_dead on delivery(agent, message) where state = 3;
