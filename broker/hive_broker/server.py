@@ -38,6 +38,7 @@ async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[A
             api = HostApi(app, doors.settle).handlers()
             server = await listen(layout.broker_sock, lambda: _peer(api, peers), mode=0o660)
             app.health.begin()
+            await app.retention.begin()
             yield app
         finally:
             app.health.close()

@@ -134,6 +134,11 @@ class Peer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def drop(self) -> None:
+        """Close at once; what is queued is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
     async def drained(self) -> None:
         """Returns when the other end has read enough for more to be sent."""
         while not self.closed.is_set():

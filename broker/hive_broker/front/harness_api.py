@@ -11,6 +11,7 @@ import orjson
 from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, UNAVAILABLE, Handlers, Params, Peer, RpcError
 from hive_wire.protocol import Hello, StreamRow, TurnEnd
 
+from ..core.folding import Row
 from ..service.agent import Agent, Shown
 from ..service.app import App
 from ..service.questions import PermissionAsking
@@ -82,7 +83,9 @@ class HarnessApi:
                 if agent.boot == boot:
                     agent.acked = last
 
-            events = tuple(_event(agent, row) for row in sorted(fresh, key=lambda row: row.n))
+            found = [_row(row) for row in sorted(fresh, key=lambda row: row.n)]
+            folded = agent.folder.fold(found, self._app.broker.clock.steady())
+            events = tuple(NewEvent(agent.uid, r.kind, r.data, r.at, r.turn) for r in folded)
             unit = Unit(events=events, changes=(changes.set_acked(agent.uid, boot, last),))
             try:
                 await self._app.broker.writer.submit(unit, then)
@@ -139,10 +142,10 @@ class HarnessApi:
             self._app.turns.lost(agent, peer)
 
 
-def _event(agent: Agent, row: StreamRow) -> NewEvent:
+def _row(row: StreamRow) -> Row:
     if row.kind not in OWN_KINDS:
         kinds = ", ".join(sorted(OWN_KINDS))
         raise RpcError(INVALID_PARAMS, f"{row.kind!r} is no kind of row; kinds are: {kinds}")
     size = len(orjson.dumps(row.data))
     data = row.data if size <= ROW_BYTES else {"cut": size}
-    return NewEvent(agent.uid, row.kind, data, row.at, row.turn)
+    return Row(row.kind, data, row.turn, row.at)

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from hive_wire.jsonrpc import UNAVAILABLE, Handlers, Params, Peer, RpcError
+from hive_wire.jsonrpc import INVALID_PARAMS, UNAVAILABLE, Handlers, Params, Peer, RpcError
 from hive_wire.protocol import Registry
 
 from ..service.app import App
 from ..service.post import Draft
 from ..store.reader import Span
+from ..store.search import Wanted, search
 from . import params as p
 
 M = TypeVar("M", bound=BaseModel)
@@ -54,6 +55,8 @@ class HostApi:
             "command": self._on(p.Command, self._command),
             "events": self._on(p.Events, self._events),
             "subscribe": self._on(p.Subscribe, self._subscribe),
+            "search_events": self._on(p.Search, self._search),
+            "metrics": self._on(p.Nothing, self._metrics),
             "usage": self._on(p.Used, self._usage),
             "status": self._on(p.Nothing, self._status),
         }
@@ -196,6 +199,27 @@ class HostApi:
     async def _subscribe(self, peer: Peer, call: p.Subscribe) -> dict[str, Any]:
         history = self._app.broker.history
         return {"cursor": history.subscribe(peer, call.after, call.uid, call.stream)}
+
+    async def _search(self, _: Peer, call: p.Search) -> dict[str, Any]:
+        words = tuple(call.query.split())
+        if not words:
+            raise RpcError(INVALID_PARAMS, "query: say at least one word")
+        broker = self._app.broker
+        uid = None if call.agent is None else self._uid(call.agent)
+        before = call.before or broker.history.last + 1
+        wanted = Wanted(words, uid, call.kinds, before, call.limit)
+        found = await asyncio.to_thread(search, broker.path, wanted)
+        events = broker.history.page(list(found.events), newest=True)
+        cursor = found.cursor if len(events) == len(found.events) else int(events[0]["id"])
+        return {"events": events, "more": cursor > 0, "cursor": cursor or None}
+
+    def _uid(self, name_or_uid: str) -> str:
+        """Of an agent that lives or lived."""
+        known = self._app.broker.name_of
+        return name_or_uid if name_or_uid in known else self._app.broker.agent(name_or_uid).uid
+
+    async def _metrics(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
+        return {"text": self._app.metrics.text()}
 
     async def _usage(self, _: Peer, call: p.Used) -> dict[str, Any]:
         await self._app.metering.used(call.uid, call.usage, call.at)

@@ -150,6 +150,14 @@ class Events(Call):
     kinds: Annotated[tuple[Line, ...], Field(max_length=50)] | None = None
 
 
+class Search(Call):
+    agent: Address | None
+    query: Annotated[str, Field(min_length=1, max_length=200)]
+    kinds: Annotated[tuple[Line, ...], Field(min_length=1, max_length=50)] | None = None
+    before: Cursor | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
 class Subscribe(Call):
     after: Cursor | None
     uid: Uid | None = None

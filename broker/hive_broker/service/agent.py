@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
+import orjson
+
 from hive_wire.jsonrpc import UNAVAILABLE, Peer, RpcError
 from hive_wire.protocol import AgentState as StateName
 from hive_wire.protocol import RegistryAgent
@@ -13,6 +15,7 @@ from ..core.budget import Spending, price
 from ..core.calls import CallLog
 from ..core.clock import Clock
 from ..core.delivery import Delivery
+from ..core.folding import Folder
 from ..core.gate import Gate
 from ..core.limits import Allowance
 from ..core.mailbox import Mailbox
@@ -41,6 +44,7 @@ class Agent:
         self.gate = Gate(fenced=stored.fenced)
         self.calls = CallLog(stored.calls)
         self.allowance = Allowance(clock.steady())
+        self.folder = Folder(clock.steady(), lambda data: len(orjson.dumps(data)))
         self.spending = _spending(stored, clock)
         self.dead = stored.dead
         self.boot = stored.boot

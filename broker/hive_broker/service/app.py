@@ -14,6 +14,7 @@ from .exports import Exports
 from .health import Health
 from .limits import Limits
 from .metering import Metering
+from .metrics import Metrics
 from .post import Post
 from .presence import Presence
 from .questions import Questions
@@ -21,6 +22,7 @@ from .receiving import Receiving
 from .registry import Registrar
 from .reminders import Reminders
 from .requests import Requests
+from .retention import Retention
 from .stops import Stops
 from .turns import Turns
 
@@ -48,6 +50,8 @@ class App:
         self.post = Post(broker, self.deliveries, self.limits)
         self.reminders = Reminders(broker, self.deliveries)
         self.dead = DeadLetters(broker, self.deliveries)
+        self.retention = Retention(broker)
+        self.metrics = Metrics(broker, self.conditions, self.retention)
         self.metering = Metering(broker, self.presence)
         self.registrar = Registrar(broker, self.presence, self.deliveries, self.questions)
         self.exports = Exports()

@@ -18,12 +18,19 @@ from .news import News
 RECENT_BYTES = 2 << 20
 EVENT_BYTES = 1000  # what an event costs in memory beside its data
 PAGE = 500
+STALLED = 30.0  # seconds without reading, then a subscriber is dropped
 
 
 class History:
     """The newest events stay in memory; whoever is further behind reads the disk."""
 
-    def __init__(self, reader: Reader, last: int, name_of: Callable[[str | None], str]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        last: int,
+        name_of: Callable[[str | None], str],
+        stalled: float = STALLED,
+    ) -> None:
         self.last = last
         self._reader = reader
         self._name_of = name_of
@@ -32,6 +39,8 @@ class History:
         self._dropped = last  # every newer event is in `_recent`
         self._news = News()
         self._pumps: set[asyncio.Task[None]] = set()
+        self._stalled = stalled
+        self.dropped = 0  # subscribers
 
     def committed(self, events: Sequence[StoredEvent]) -> None:
         """Called with each commit's events, in their order."""
@@ -44,6 +53,10 @@ class History:
             self._dropped = event.id
         self.last = events[-1].id
         self._news.ring()
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._pumps)
 
     def as_json(self, event: StoredEvent) -> dict[str, Any]:
         return event.as_json(self._name_of(event.agent))
@@ -71,7 +84,8 @@ class History:
     # -- inside ----------------------------------------------------------------
 
     async def _pump(self, peer: Peer, cursor: int, uid: str | None, stream: bool) -> None:
-        """Pulls from its own cursor: a slow reader delays only itself and costs nothing."""
+        """Pulls from its own cursor: a slow reader delays only itself and costs little. One
+        that reads nothing at all is dropped; it comes back and goes on by id."""
         while not peer.closed.is_set():
             news, end = self._news.next, self.last
             if cursor >= end:
@@ -79,8 +93,19 @@ class History:
                 continue
             events, cursor = await self._behind(cursor, end, uid, stream)
             for chunk in self._chunks(events):
-                await peer.drained()
+                if not await self._drained(peer):
+                    return
                 peer.notify("events", {"events": chunk})
+
+    async def _drained(self, peer: Peer) -> bool:
+        try:
+            async with asyncio.timeout(self._stalled):
+                await peer.drained()
+        except TimeoutError:
+            self.dropped += 1
+            peer.drop()
+            return False
+        return True
 
     async def _behind(
         self, cursor: int, end: int, uid: str | None, stream: bool

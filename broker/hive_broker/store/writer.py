@@ -11,6 +11,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
@@ -47,6 +48,7 @@ class Counts:
     """Since the start of the process; `messages` newly stored ones."""
 
     commits: int = 0
+    seconds: float = 0.0  # of the commits, with their fsync
     messages: int = 0
     refused: int = 0
 
@@ -126,6 +128,16 @@ class Writer:
             self._idle.clear()
             self._loop.call_soon(self._kick)
         return job.future
+
+    @property
+    def pending(self) -> int:
+        """Units that are not on disk yet."""
+        return self._pending
+
+    @property
+    def last(self) -> Marks:
+        """The highest ids on disk."""
+        return self._high.marks
 
     def post(self, unit: Unit) -> None:
         """Queue `unit` without waiting; a failure is logged."""
@@ -213,6 +225,7 @@ class Writer:
         batch = [job for job in batch if job.unit.vital or not self._ballast.full]
         last_message, last_event = self._last_message, self._last_event
         sequences = dict(self._sequences)
+        began = time.perf_counter()
         try:
             self._db.execute("begin immediate")
             self._write(batch)
@@ -227,6 +240,7 @@ class Writer:
                 job.result = error
             return False
         self.counts.commits += 1
+        self.counts.seconds += time.perf_counter() - began
         self._high.raise_to(Marks(self._last_message, self._last_event))
         return True
 
@@ -265,7 +279,7 @@ class Writer:
         db.executemany(_INSERT_EVENT, rows)
         for job in fresh:
             for statement, parameters in job.unit.changes:
-                db.execute(statement, parameters)
+                db.execute(statement, parameters).fetchall()
 
     def _known(self, messages: Iterable[NewMessage]) -> dict[int, tuple[int, int]]:
         """From the ids that were not taken, because of their key, to the id and thread of

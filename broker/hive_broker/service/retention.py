@@ -1,0 +1,82 @@
+"""Deletes what is old: stream rows after 14 days, settled messages after 30."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+
+from hive_wire.jsonrpc import RpcError
+
+from ..core.retention import (
+    BETWEEN_MARKS,
+    DAY,
+    SETTLED_MESSAGES,
+    STREAM_ROWS,
+    Mark,
+    newest_before,
+)
+from ..store import old
+from ..store.rows import Change, Unit
+from .broker import Broker
+
+log = logging.getLogger(__name__)
+
+PAUSE = 0.05  # seconds between two small transactions: others go first
+
+
+class Retention:
+    """Every ten minutes of service a mark, and what went old meanwhile."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._began = broker.clock.steady()
+        self._lived = 0.0  # at `_began`
+        self._marks: list[Mark] = []
+        self.deleted = 0
+
+    async def begin(self) -> None:
+        lived, marks = await asyncio.to_thread(old.marks, self._broker.path)
+        self._lived, self._marks = lived, list(marks)
+        self._arm()
+
+    def lived(self) -> float:
+        """Seconds that brokers served this store."""
+        return self._lived + self._broker.clock.steady() - self._began
+
+    async def look(self) -> None:
+        """Make a mark, then delete what is old by the marks."""
+        last = self._broker.writer.last
+        mark = Mark(self.lived(), last.message, last.event)
+        forget = mark.lived - SETTLED_MESSAGES - DAY
+        unit = Unit(changes=old.mark(mark, forget), vital=True)
+        await self._broker.writer.submit(unit)
+        self._marks = [m for m in (*self._marks, mark) if m.lived >= forget]
+        path = self._broker.path
+        rows = newest_before(self._marks, mark.lived, STREAM_ROWS).event
+        await self._drop(old.old_rows(path, rows), old.drop_rows)
+        messages = newest_before(self._marks, mark.lived, SETTLED_MESSAGES).message
+        agents = list(self._broker.name_of)
+        await self._drop(
+            old.old_messages(path, messages), lambda ids: old.drop_messages(ids, agents)
+        )
+
+    async def _drop(
+        self, batches: Iterator[list[int]], changes: Callable[[list[int]], tuple[Change, ...]]
+    ) -> None:
+        while idents := await asyncio.to_thread(next, batches, None):
+            await self._broker.writer.submit(Unit(changes=changes(idents), vital=True))
+            self.deleted += len(idents)
+            await asyncio.sleep(PAUSE)
+
+    def _arm(self) -> None:
+        when = self._broker.clock.steady() + BETWEEN_MARKS
+        self._broker.alarms.set("retention", when, lambda: self._broker.spawn(self._run()))
+
+    async def _run(self) -> None:
+        try:
+            await self.look()
+        except RpcError as error:
+            log.warning("old rows stay for now: %s", error)
+        finally:
+            self._arm()
