@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from hive_wire.protocol import Frame, Uid, Usage
 
 
@@ -10,6 +12,7 @@ class Report(Frame):
 
     uid: Uid
     usage: Usage
+    usd: float = 0.0  # what that costs by list prices
     at: float  # unix seconds
 
 
@@ -18,6 +21,7 @@ class Kept(Frame):
 
     sent: tuple[Report, ...]
     unsent: dict[Uid, Usage]
+    unsent_usd: dict[Uid, float] = Field(default_factory=dict)
 
 
 class Ledger:
@@ -27,6 +31,7 @@ class Ledger:
     def __init__(self, kept: Kept | None = None) -> None:
         self._sent = {report.uid: report for report in kept.sent} if kept else {}
         self._unsent = dict(kept.unsent) if kept else {}
+        self._usd = dict(kept.unsent_usd) if kept else {}
 
     @classmethod
     def parse(cls, data: bytes) -> Ledger:
@@ -34,15 +39,19 @@ class Ledger:
         return cls(Kept.model_validate_json(data))
 
     def encode(self) -> bytes:
-        return Kept(sent=tuple(self._sent.values()), unsent=self._unsent).model_dump_json().encode()
+        sent = tuple(self._sent.values())
+        kept = Kept(sent=sent, unsent=self._unsent, unsent_usd=self._usd)
+        return kept.model_dump_json().encode()
 
-    def add(self, uid: str, usage: Usage) -> None:
+    def add(self, uid: str, usage: Usage, usd: float) -> None:
         self._unsent[uid] = _sum(self._unsent.get(uid, Usage()), usage)
+        self._usd[uid] = self._usd.get(uid, 0.0) + usd
 
     def seal(self, now: float) -> list[Report]:
         """Reports to send, oldest first. What they hold is final."""
         for uid in [uid for uid in self._unsent if uid not in self._sent]:
-            self._sent[uid] = Report(uid=uid, usage=self._unsent.pop(uid), at=now)
+            usage, usd = self._unsent.pop(uid), self._usd.pop(uid, 0.0)
+            self._sent[uid] = Report(uid=uid, usage=usage, usd=usd, at=now)
         return sorted(self._sent.values(), key=lambda report: report.at)
 
     def confirm(self, report: Report) -> None:

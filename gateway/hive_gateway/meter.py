@@ -28,6 +28,10 @@ class Meter(Protocol):
     def usage(self) -> Usage | None:
         """What the answer cost as far as it got; None when it never said."""
 
+    @property
+    def model(self) -> str:
+        """The model that answered; "" when it never said."""
+
 
 class StreamMeter:
     """Usage of a server-sent event stream: `message_start` has the input,
@@ -35,6 +39,7 @@ class StreamMeter:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self.model = ""
         self._line: list[bytes] = []
         self._held = 0
 
@@ -68,6 +73,7 @@ class StreamMeter:
         if kind == "message_start":
             message = event.get("message")
             event = message if isinstance(message, dict) else {}
+            self.model = _model(event)
         elif kind != "message_delta":
             return
         self._counts.update(_counts(event))
@@ -79,6 +85,7 @@ class JsonMeter:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._held = 0
+        self.model = ""
 
     def feed(self, data: bytes) -> None:
         self._held += len(data)
@@ -88,7 +95,8 @@ class JsonMeter:
             self._parts.clear()
 
     def usage(self) -> Usage | None:
-        counts = _counts(_object(b"".join(self._parts)))
+        answer = _object(b"".join(self._parts))
+        self.model, counts = _model(answer), _counts(answer)
         return Usage(**counts) if counts else None
 
 
@@ -105,6 +113,11 @@ def _object(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _model(holder: dict[str, Any]) -> str:
+    model = holder.get("model")
+    return model if isinstance(model, str) else ""
 
 
 def _counts(holder: dict[str, Any]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from hive_wire.protocol import Usage
 from . import answers, rules
 from .config import Config, Upstream
 from .meter import Meter, meter_for
+from .prices import usd
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Body:
 class Relay:
     """`used(uid, usage)` is told what each answer cost."""
 
-    def __init__(self, config: Config, used: Callable[[str, Usage], None]) -> None:
+    def __init__(self, config: Config, used: Callable[[str, Usage, float], None]) -> None:
         self._config = config
         self._used = used
         self._session = aiohttp.ClientSession(
@@ -124,8 +125,8 @@ class Relay:
                 request.transport.abort()
         finally:
             usage = meter.usage() if meter is not None else None
-            if usage is not None:
-                self._used(uid, usage)
+            if meter is not None and usage is not None:
+                self._used(uid, usage, usd(meter.model, usage))
         return response
 
     def _meter(

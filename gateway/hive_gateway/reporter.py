@@ -42,8 +42,8 @@ class Reporter:
         if self._ledger:
             self._unsent.set()
 
-    def add(self, uid: str, usage: Usage) -> None:
-        self._ledger.add(uid, usage)
+    def add(self, uid: str, usage: Usage, usd: float) -> None:
+        self._ledger.add(uid, usage, usd)
         self._changed.set()
         self._unsent.set()
 

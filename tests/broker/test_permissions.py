@@ -200,7 +200,9 @@ async def test_a_database_of_version_1_learns_of_permissions(tmp_path):
         db = sqlite3.connect(path)
         db.executescript(
             "alter table question drop column permission; alter table message drop column crc;"
-            " alter table delivery drop column hops; drop table mark; pragma user_version=1"
+            " alter table delivery drop column hops; drop table mark;"
+            " alter table agent drop column forgiven; alter table metered drop column usd;"
+            " pragma user_version=1"
         )
         db.close()
         await hive.start()

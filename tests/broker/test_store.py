@@ -323,7 +323,7 @@ def test_statements_name_columns_that_exist(tmp_path):
         changes.owe(A, 1), changes.detach(A, 1), changes.attach(A, 1, 2, "x"),
         changes.bury(A, delivery, "x", 1.0), changes.unbury(A, 1), changes.drop_dead(A, 1, 1.0),
         changes.start_turn(A, turn, 1.0), changes.end_turn(A, turn, end, 1.0),
-        changes.meter(A, Usage(), 1.0), changes.add_call(A, Call(1, "n", 1, "t", "d", "r")),
+        changes.meter(A, Usage(), 0.1, 1.0), changes.add_call(A, Call(1, "n", 1, "t", "d", "r")),
         changes.rename_call(Call(1, "n", 1, "t", "d", "r")), changes.repeat_calls(A, 1),
         changes.forget_calls(A, 1), changes.retire_agent(A, 1.0), changes.set_fence(A, True),
         changes.set_boot(A, "b"), changes.set_acked(A, "b", 1),

@@ -352,6 +352,45 @@ async def test_a_budget_stops_turns_and_shows_it(tmp_path):
         await scout.granted()
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_the_operator_lifts_a_budget_that_is_used_up(tmp_path, restart):
+    async with rig(tmp_path) as hive:
+        budget = {"usd_per_day": 1.0, "turns_per_hour": 100}
+        await hive.registry(agent(A, "scout", budget=budget))
+        scout = await hive.harness(A)
+        for body in ("one", "two", "three"):
+            await hive.ask("send", to="scout", body=body, by="ann")
+        turn = (await scout.granted())["turn"]
+        await hive.ask("usage", uid=A, usage={"output_tokens": 9}, usd=1.5, at=time.time())
+        await scout.end(turn, cost_usd=1.2)
+        assert (await hive.status(A))["state"] == "paused"
+        await hive.ask("unpause", uid=None, by="ann", reason="")  # of all: no budget is lifted
+        assert (await hive.status(A))["state"] == "paused"
+        await hive.ask("unpause", uid=A, by="ann", reason="it is worth it")
+        turn = (await scout.granted())["turn"]
+        if restart:
+            await hive.kill()
+            await hive.start()
+            await scout.hello(running={"turn": turn})
+        await scout.end(turn, cost_usd=0.9)
+        await scout.end((await scout.granted())["turn"], cost_usd=0.2)
+        assert (await hive.status(A))["state"] == "paused"
+
+
+async def test_a_retry_that_waits_says_until_when(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout = await hive.harness(A)
+        await hive.ask("send", to="scout", body="x", by="ann")
+        for attempt in range(3):
+            turn = (await scout.granted())["turn"]
+            await scout.ask("state", state="rate-limited", detail="no time was named")
+            await scout.end(turn, "failed", cause="rate_limit")
+            status = await hive.status(A)
+            assert status["state"] == "rate-limited"
+            assert abs(status["until"] - time.time() - 2**attempt) < 2
+
+
 async def test_a_report_of_use_counts_once_however_often_it_comes(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout", budget={"usd_per_day": 2.0, "turns_per_hour": 100}))

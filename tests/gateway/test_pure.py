@@ -14,6 +14,7 @@ from support.gateway_rig import sse
 from hive_gateway.credentials import Credential
 from hive_gateway.ledger import Ledger
 from hive_gateway.meter import MAX_LINE, JsonMeter, StreamMeter, meter_for
+from hive_gateway.prices import usd
 from hive_gateway.rules import allowed, request_headers, response_headers
 from hive_wire.protocol import Usage
 
@@ -124,7 +125,7 @@ def test_the_ledger_neither_loses_nor_doubles(steps: list[object]) -> None:
         clock += 1
         if isinstance(step, tuple):
             uid, tokens = step
-            ledger.add(uid, Usage(output_tokens=tokens))
+            ledger.add(uid, Usage(output_tokens=tokens), tokens / 2)
             total += tokens
         elif step == "restart":
             ledger = Ledger.parse(ledger.encode())
@@ -139,3 +140,24 @@ def test_the_ledger_neither_loses_nor_doubles(steps: list[object]) -> None:
             ledger.confirm(report)
     assert sum(report.usage.output_tokens for report in sent.values()) == total
     assert not ledger
+
+
+@pytest.mark.parametrize(
+    ("model", "dollars"),
+    [
+        ("claude-sonnet-5", 3 + 15 + 0.3 + 3.75),
+        ("claude-opus-4-5-20251101", 5 + 25 + 0.5 + 6.25),
+        ("claude-opus-4-1-20250805", 15 + 75 + 1.5 + 18.75),
+        ("claude-haiku-4-5", 1 + 5 + 0.1 + 1.25),
+        ("who knows", 5 + 25 + 0.5 + 6.25),
+    ],
+)
+def test_tokens_cost_what_their_model_costs(model: str, dollars: float) -> None:
+    million = 1_000_000
+    usage = Usage(
+        input_tokens=million,
+        output_tokens=million,
+        cache_read_tokens=million,
+        cache_write_tokens=million,
+    )
+    assert usd(model, usage) == pytest.approx(dollars)

@@ -53,7 +53,8 @@ async def test_a_streamed_answer_is_counted(hive: Hive) -> None:
         await post(hive, SCOUT)
         await until(lambda: bool(broker.reports))
     (report,) = broker.reports
-    assert set(report) == {"uid", "usage", "at"}
+    assert set(report) == {"uid", "usage", "usd", "at"}
+    assert report["usd"] == pytest.approx((10 + 0.7 + 6.25) * 5e-6 + 20 * 25e-6)
     assert report["uid"] == SCOUT
     assert report["usage"] == {
         "input_tokens": 10,

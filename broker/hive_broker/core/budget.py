@@ -11,8 +11,7 @@ from hive_wire.spec import Budget
 HOUR = 3600.0
 DAY = 86400.0
 
-# USD per million tokens. The gateway counts tokens, not money: this is what they cost
-# at least, so that a harness which claims nothing still meets its limit.
+# USD per million tokens, for a gateway that counted tokens and named no price.
 INPUT, OUTPUT, CACHE_READ, CACHE_WRITE = 3.0, 15.0, 0.3, 3.75
 
 

@@ -222,7 +222,7 @@ class HostApi:
         return {"text": self._app.metrics.text()}
 
     async def _usage(self, _: Peer, call: p.Used) -> dict[str, Any]:
-        await self._app.metering.used(call.uid, call.usage, call.at)
+        await self._app.metering.used(call.uid, call.usage, call.usd, call.at)
         return {}
 
     async def _status(self, _: Peer, __: p.Nothing) -> dict[str, Any]:

@@ -167,6 +167,7 @@ class Subscribe(Call):
 class Used(Call):
     uid: Uid
     usage: Usage
+    usd: Annotated[float, Field(ge=0, lt=1e9)] = 0.0
     at: float
 
 

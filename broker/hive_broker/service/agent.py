@@ -11,7 +11,7 @@ from hive_wire.jsonrpc import UNAVAILABLE, Peer, RpcError
 from hive_wire.protocol import AgentState as StateName
 from hive_wire.protocol import RegistryAgent
 
-from ..core.budget import Spending, price
+from ..core.budget import Spending
 from ..core.calls import CallLog
 from ..core.clock import Clock
 from ..core.delivery import Delivery
@@ -94,6 +94,6 @@ def _spending(stored: AgentState, clock: Clock) -> Spending:
         spending.turns.add(clock.steady_at(at), 1)
     for at, usd in stored.claimed:
         spending.claimed.add(clock.steady_at(at), usd)
-    for at, usage in stored.metered:
-        spending.metered.add(clock.steady_at(at), price(usage))
+    for at, usd in stored.metered:
+        spending.metered.add(clock.steady_at(at), usd)
     return spending

@@ -16,8 +16,8 @@ class Metering:
         self._broker = broker
         self._presence = presence
 
-    async def used(self, uid: str, usage: Usage, at: float) -> None:
-        """Store it once; `at` in unix seconds. The gateway repeats a report whose answer
+    async def used(self, uid: str, usage: Usage, usd: float, at: float) -> None:
+        """Store it once; `usd` 0 is unknown, `at` in unix seconds. The gateway repeats a report whose answer
         was lost."""
         broker = self._broker
         if await broker.reader.is_metered(uid, at):
@@ -27,7 +27,9 @@ class Metering:
             agent = broker.agents.get(uid)
             if agent is not None:
                 now = broker.clock.steady()
-                agent.spending.metered.add(min(broker.clock.steady_at(at), now), price(usage))
+                agent.spending.metered.add(
+                    min(broker.clock.steady_at(at), now), usd or price(usage)
+                )
                 self._presence.refresh(agent)
 
-        await broker.writer.submit(Unit(changes=(changes.meter(uid, usage, at),)), then)
+        await broker.writer.submit(Unit(changes=(changes.meter(uid, usage, usd, at),)), then)

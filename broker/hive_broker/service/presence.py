@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hive_wire.protocol import AgentStatus
@@ -82,4 +83,12 @@ class Presence:
         if limit is not None:
             clock = self._broker.clock
             return Shown("paused", limit.reason, round(clock.wall() + limit.until - clock.steady()))
-        return agent.reported
+        return self._waiting(agent)
+
+    def _waiting(self, agent: Agent) -> Shown:
+        """What the harness reports, with the time of the next attempt where one waits."""
+        shown, clock = agent.reported, self._broker.clock
+        again = agent.mailbox.ready_at()
+        if shown.until is not None or again is None or again <= clock.steady():
+            return shown
+        return replace(shown, until=round(clock.wall() + again - clock.steady()))

@@ -6,6 +6,7 @@ from typing import Any
 
 from hive_wire.jsonrpc import BUSY, RpcError
 
+from ..core.budget import Spending
 from ..core.gate import AWAY_IS_IDLE, Refused
 from ..store import changes
 from ..store.rows import Unit
@@ -97,15 +98,24 @@ class Stops:
         await broker.writer.submit(unit, then)
 
     async def unpause(self, uid: str | None, by: str, reason: str) -> None:
+        """Deliver again. For one agent this also lifts a budget that is used up: what it
+        used until now no longer counts."""
         scope, broker = uid or EVERYWHERE, self._broker
         data = {"by": by, "reason": reason}
+        spent = broker.agents.get(uid) if uid is not None else None
+        if spent is not None and self._presence.limit(spent) is None:
+            spent = None
 
         def then(_: object) -> None:
             broker.pauses.pop(scope, None)
+            if spent is not None:
+                spent.spending = Spending()
             self._look_again(uid)
 
+        forgiven = () if spent is None else (changes.forgive(spent.uid, broker.clock.wall()),)
         unit = Unit(
-            events=(broker.event(uid, "unpaused", data),), changes=(changes.lift_pause(scope),)
+            events=(broker.event(uid, "unpaused", data),),
+            changes=(changes.lift_pause(scope), *forgiven),
         )
         await broker.writer.submit(unit, then)
 

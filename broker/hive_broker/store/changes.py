@@ -118,12 +118,12 @@ def end_turn(agent: str, turn: Turn, end: TurnEnd, at: float) -> Change:
     )
 
 
-def meter(agent: str, usage: Usage, at: float) -> Change:
+def meter(agent: str, usage: Usage, usd: float, at: float) -> Change:
     return (
-        "insert into metered values(?,?,?,?,?,?) on conflict do nothing",
+        "insert into metered values(?,?,?,?,?,?,?) on conflict do nothing",
         (
             *(agent, at, usage.input_tokens, usage.output_tokens),
-            *(usage.cache_read_tokens, usage.cache_write_tokens),
+            *(usage.cache_read_tokens, usage.cache_write_tokens, usd),
         ),
     )
 
@@ -170,6 +170,10 @@ def retire_agent(uid: str, at: float) -> Change:
 
 def set_fence(uid: str, fenced: bool) -> Change:
     return ("update agent set fenced=? where uid=?", (int(fenced), uid))
+
+
+def forgive(uid: str, at: float) -> Change:
+    return ("update agent set forgiven=? where uid=?", (at, uid))
 
 
 def set_boot(uid: str, boot: str) -> Change:

@@ -10,7 +10,7 @@ import orjson
 
 from hive_wire.protocol import RegistryAgent, Usage
 
-from ..core.budget import DAY, HOUR
+from ..core.budget import DAY, HOUR, price
 from ..core.calls import Call
 from ..core.delivery import Delivery, Turn
 from ..core.permissions import Permission
@@ -33,7 +33,7 @@ class AgentState:
     dead: int
     starts: tuple[float, ...]  # turns begun within the hour
     claimed: tuple[tuple[float, float], ...]  # (at, USD) within the day
-    metered: tuple[tuple[float, Usage], ...]
+    metered: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,11 @@ _COUNTED = ("message", "event", "call", "question", "reminder")
 def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
     """Everything that is open of one agent. Raises LookupError for a uid never seen."""
     row = db.execute(
-        "select record, retired, fenced, boot, acked from agent where uid=?", (uid,)
+        "select record, retired, fenced, boot, acked, forgiven from agent where uid=?", (uid,)
     ).fetchone()
     if row is None:
         raise LookupError(uid)
-    record, retired, fenced, boot, acked = row
+    record, retired, fenced, boot, acked, forgiven = row
     deliveries = db.execute(
         "select message, attempt, counted, not_before, attached_to, given, hops"
         " from delivery where agent=? and state=0 order by message",
@@ -118,21 +118,21 @@ def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
             at
             for (at,) in db.execute(
                 "select started from turn where agent=? and started>? order by started",
-                (uid, now - HOUR),
+                (uid, max(now - HOUR, forgiven)),
             )
         ),
         claimed=tuple(
             db.execute(
                 "select ended, cost_usd from turn where agent=? and ended>? order by ended",
-                (uid, now - DAY),
+                (uid, max(now - DAY, forgiven)),
             )
         ),
         metered=tuple(
-            (at, _usage(counts))
-            for at, *counts in db.execute(
-                "select at, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens"
+            (at, usd or price(_usage(counts)))
+            for at, usd, *counts in db.execute(
+                "select at, usd, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens"
                 " from metered where agent=? and at>? order by at",
-                (uid, now - DAY),
+                (uid, max(now - DAY, forgiven)),
             )
         ),
     )

@@ -32,5 +32,10 @@ MIGRATIONS: tuple[str, ...] = (
     create index delivery_open on delivery(agent, message) where state = 0;
     create index delivery_dead on delivery(agent, message) where state = 3;
     """,
+    # 4 → 5: from when on an agent's use counts, and what the gateway says that it costs.
+    """
+    alter table agent add column forgiven real not null default 0;
+    alter table metered add column usd real not null default 0;
+    """,
 )
 """MIGRATIONS[n - 1] leads from version n to n + 1."""

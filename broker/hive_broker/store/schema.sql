@@ -1,9 +1,10 @@
--- The broker's database, version 4. Times are unix seconds; uid 'operator' and 'system' are senders.
+-- The broker's database, version 5. Times are unix seconds; uid 'operator' and 'system' are senders.
 create table meta(k text primary key, v) without rowid;
 
 create table agent(
   uid text primary key, name text not null, record text not null,  -- RegistryAgent as JSON
   retired real, fenced integer not null default 0,
+  forgiven real not null default 0,                                -- what it used before does not count
   boot text, acked integer not null default 0                      -- last boot, its last stream row
 ) without rowid;
 
@@ -45,7 +46,7 @@ create index turn_started on turn(agent, started);
 create table metered(                                              -- what the gateway counted
   agent text not null, at real not null, input_tokens integer not null,
   output_tokens integer not null, cache_read_tokens integer not null,
-  cache_write_tokens integer not null,
+  cache_write_tokens integer not null, usd real not null default 0,
   primary key(agent, at)                                           -- a report is known by its time
 ) without rowid;
 
