@@ -1,5 +1,7 @@
 """When an agent counts as idle although no harness says so."""
 
+from dataclasses import replace
+
 import pytest
 
 from hive_reconciler.core.drain import idle_evidence
@@ -9,8 +11,9 @@ from hive_wire.protocol import AgentStatus
 NOW = 10_000.0
 
 
-def seen(started=NOW - 300, tasks=5):
-    return Observed("h-a", "a" * 12, Phase.RUNNING, "r", "k", started, None, 1, tasks)
+def seen(started=NOW - 300, tasks=5, age=300.0):
+    found = Observed("h-a", "a" * 12, Phase.RUNNING, "r", "k", started, None, 1, tasks)
+    return replace(found, age=age)
 
 
 def status(last_seen, ready=False):
@@ -42,6 +45,8 @@ def status(last_seen, ready=False):
         ("it is connected, and quiet", status(NOW - 400, True), seen(tasks=1), 600, False),
         ("never said hello", status(None), seen(), 60, True),
         ("the last hello was of a former container", status(NOW - 400), seen(), 60, True),
+        ("the clock was set since it started", status(NOW - 400), seen(age=500.0), 60, False),
+        ("it starts tomorrow, says the clock", status(NOW), seen(NOW + 9e4, 9, None), 60, False),
         ("the broker has just come up", status(None), seen(), 3, False),
         ("it may still run a turn", status(NOW - 100), seen(tasks=9), 60, False),
         ("away for long, nothing but PID 1", status(NOW - 100), seen(tasks=1), 600, True),

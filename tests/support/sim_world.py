@@ -12,6 +12,7 @@ from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
 
 TOOLS = Toolchain("t1", ("python3",), (), ())
 HIVE = HiveToml(schema=1)
+FAULTS = ("read", "history", "observe", "wrong", "disk", "start", "stop", "slow")
 LIVE = (Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.BROKEN)
 AWAY_IS_IDLE = 60.0
 
@@ -29,11 +30,14 @@ class World:
         self.approved = set()  # (uid, revision) that some commit had
         self.wiped = frozenset()  # uids that the tip removed all at once, without a word
         self.containers = {}
+        self.began = {}  # by name, on a clock that nobody sets
         self.turns = {}  # uid → turn that physically runs
         self.ready = set()  # uids whose harness is connected
         self.away_since = {}
+        self.good = {}  # uid → the last spec of it that could be used
+        self.misread = {}  # uid → since when it is observed wrongly
         self.hurried = set()  # uids that a person wants stopped at once
-        self.faults = dict.fromkeys(("read", "history", "observe", "start", "stop", "slow"), 0.0)
+        self.faults = dict.fromkeys(FAULTS, 0.0)
         self.broker = SimBroker(self)
         self.trace = []
         self.tasks = set()
@@ -63,6 +67,12 @@ class World:
         self.say("commit", self.tip.commit, *sorted(agents))
 
     # -- containers ------------------------------------------------------------------
+
+    def seen(self):
+        now = self.clock.monotonic()
+        since = (self.began.get(name, now) for name in self.containers)
+        pairs = zip(self.containers.values(), since, strict=True)
+        return tuple(replace(o, age=now - at) for o, at in pairs)
 
     def end_turn(self, uid):
         turn = self.turns.pop(uid, None)
@@ -123,11 +133,23 @@ class SimRuntime:
 
     async def observe(self):
         self._check()
-        seen = tuple(self.world.containers.values())  # late: the world goes on meanwhile
+        seen = self.world.seen()  # late: the world goes on meanwhile
         await self.world.pause(0.2)
         if self.world.fails("observe"):
             raise RuntimeFailure("ObserveFailed", "cgroups are not readable")
-        return seen
+        return tuple(self._misread(one) for one in seen)
+
+    def _misread(self, seen):
+        """For some seconds its record cannot be read; then for a while it can."""
+        world, now = self.world, self.world.clock.monotonic()
+        if seen.phase is not Phase.RUNNING or not world.fails("wrong"):
+            return seen
+        if now - world.misread.get(seen.uid, -200.0) >= 200:
+            world.misread[seen.uid] = now
+        if now - world.misread[seen.uid] > 20:
+            return seen
+        uid = world.rng.choice((seen.uid, ""))
+        return replace(seen, uid=uid, revision=None, restart_key=None, age=None)
 
     async def start(self, container):
         self._check()
@@ -158,6 +180,7 @@ class SimRuntime:
             2,
         )
         world.say("start", container.name, container.revision)
+        world.began[container.name] = world.clock.monotonic()
         world.containers[container.name] = made
         world.spawn(self._come_up(container.name, made))
         await world.pause(3)
@@ -198,11 +221,18 @@ class SimRuntime:
         world.say("stop", name)
         if world.fails("stop"):
             raise RuntimeFailure("Failed", "it does not end")
-        world.dies(name, Phase.STOPPING, None)
+        if seen.phase is not Phase.STOPPED:
+            world.dies(name, Phase.STOPPING, None)
+        if world.rng.random() < 0.5:  # it obeys; else it needs a KILL, and who is killed sends none
+            world.spawn(self._end(name, world.containers[name]))
         await world.pause(2)
-        world.dies(name, Phase.STOPPED, None)
-        self._changed(name)
         self._check()
+        await self._end(name, world.containers[name])
+
+    async def _end(self, name, stopping):
+        if self.world.containers.get(name) is stopping:
+            self.world.dies(name, Phase.STOPPED, None)
+            self._changed(name)
 
     async def destroy(self, name):
         self._check()
@@ -222,6 +252,11 @@ class SimRuntime:
     async def close(self):
         self._changed = lambda _name: None
 
+    def given(self, desired):
+        self.reads.append((self.world.clock.monotonic(), desired))
+        valid = (e for e in desired.agents.values() if isinstance(e, Valid))
+        self.world.good.update({e.spec.uid: e for e in valid})
+
     def _recent(self):
         now = self.world.clock.monotonic()
         return [self.reads[-1][1], *(d for at, d in self.reads if now - at < 200)]
@@ -232,16 +267,16 @@ class SimRuntime:
 
     def _gone(self, desired, seen):
         """No entry, good or bad, stands for it; or it stands for another container."""
-        bad = {n for n, e in desired.agents.items() if not isinstance(e, Valid)}
-        if seen.name.removeprefix("h-") in bad:
-            return False
         entry = self._entry(desired, seen.uid)
-        return entry is None or desired.agents.get(seen.name.removeprefix("h-")) is not entry
+        named = desired.agents.get(seen.name.removeprefix("h-"))
+        if entry is not None:
+            return named is not entry
+        return named is None or isinstance(named, Valid)
 
     def _wants_down(self, desired, seen):
         if self._gone(desired, seen):
             return True
-        entry = self._entry(desired, seen.uid)
+        entry = self._entry(desired, seen.uid) or self.world.good.get(seen.uid)
         if entry is None:
             return False
         key = restart_key(seen.name.removeprefix("h-"), entry.spec, TOOLS)
@@ -261,7 +296,7 @@ class SimHive:
             raise ReadFailed("an object cannot be read")
         if self._world.faults["history"]:
             raise HistoryRewritten("f" * 40, self._world.tip.commit)
-        self._runtime.reads.append((self._world.clock.monotonic(), self._world.tip))
+        self._runtime.given(self._world.tip)
         return self._world.tip
 
     async def watch(self, on_hint):
@@ -280,6 +315,7 @@ class SimBroker:
     def __init__(self, world):
         self._world = world
         self.up = True
+        self.moved = asyncio.Event()  # it came up or went down
         self.registered = {}
         self.holds = {}  # uid → (token, when it expires)
         self.fenced = set()
@@ -287,8 +323,13 @@ class SimBroker:
         self.heard = set()  # uids that said hello since it started
         self.link = None
 
+    def rise(self):
+        self.up = True
+        self.moved.set()
+
     def fall(self):
         self.up = False
+        self.moved.set()
         self.holds.clear()
         self.heard.clear()
         for uid in tuple(self._world.ready):
@@ -391,17 +432,22 @@ class SimLink:
         self.alive = True
 
     async def run(self):
+        broker = self._world.broker
         while self.alive:
-            if self._world.broker.up and not self.is_up:
+            if broker.up and not self.is_up:
                 self.is_up = True
                 try:
                     await self._client._greet(self)
-                except RpcError:
+                except (RpcError, TimeoutError):
                     self.is_up = False
-            if not self._world.broker.up and self.is_up:
+                    await asyncio.sleep(0.4)
+                    continue
+            if not broker.up and self.is_up:
                 self.is_up = False
                 self._client._down()
-            await asyncio.sleep(0.4)
+            await broker.moved.wait()
+            await asyncio.sleep(self._world.rng.uniform(0, 0.4))
+            broker.moved.clear()
 
     def tell(self, params):
         if self.is_up and self.alive and self._events is not None:

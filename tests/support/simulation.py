@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import random
 import tempfile
@@ -28,6 +29,7 @@ from hive_wire.spec import AgentSpec
 STEPS = 12
 SETTLE = 3000.0  # virtual seconds until everything must be as it should
 NAMES = tuple("abcdefgh")
+_MKSTEMP = tempfile.mkstemp
 _MINE = Owners(*(Owner(0, 0, 0o755) for _ in range(4)))
 
 
@@ -44,9 +46,10 @@ def simulate(seed):
         stack.enter_context(mock.patch.object(files.os, "fsync", return_value=None))
         home = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
         root = stack.enter_context(home)
-        layout = Layout(Path(root) / "root", Path(root) / "run", "-sim")
+        story = _Story(Layout(Path(root) / "root", Path(root) / "run", "-sim"), rng, clock)
+        stack.enter_context(mock.patch.object(files.tempfile, "mkstemp", story.mkstemp))
         with asyncio.Runner(loop_factory=lambda: virtual) as runner:
-            return runner.run(_Story(layout, rng, clock).play())
+            return runner.run(story.play())
 
 
 def _twice(plan, rng):
@@ -73,6 +76,12 @@ class _Story:
         self.layout = layout
         self.serial = 0
         self.broken = []
+
+    def mkstemp(self, *args, **options):
+        """Every file that is kept begins with this."""
+        if self.world.fails("disk"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return _MKSTEMP(*args, **options)
 
     async def play(self):
         asyncio.get_running_loop().set_exception_handler(self._heard)
@@ -185,7 +194,9 @@ class _Story:
         self.known[name] = entry
         spec = entry.spec
         stopped = "running" if spec.state == "stopped" else "stopped"
-        match self.rng.randrange(7):
+        match self.rng.randrange(8):
+            case 7:
+                self._rename(agents, name)
             case 0 if len(agents) > 1:
                 del agents[name]
             case 1:
@@ -201,6 +212,11 @@ class _Story:
             case _:
                 update = {"restarts": spec.restarts + 1}
                 agents[name] = self._entry(spec.model_copy(update=update))
+
+    def _rename(self, agents, name):
+        free = sorted(set(NAMES) - agents.keys())
+        if free:
+            agents[self.rng.choice(free)] = agents.pop(name)
 
     def _burst(self):
         for _ in range(self.rng.randrange(3, 9)):
@@ -242,7 +258,7 @@ class _Story:
         if self.world.broker.up:
             self.world.broker.fall()
         else:
-            self.world.broker.up = True
+            self.world.broker.rise()
 
     def _clock(self):
         self.clock.jump += self.rng.choice((-86400.0, -30.0, 30.0, 86400.0))
@@ -251,7 +267,8 @@ class _Story:
         uids = sorted(o.uid for o in self.world.containers.values())
         uid = self.rng.choice((None, *uids))
         on = suspending.Suspension("ann", "why not", self.clock.time())
-        await self.core.keeper.suspend(uid, self.rng.choice((on, None)))
+        with contextlib.suppress(OSError):  # it says so, and nothing changed
+            await self.core.keeper.suspend(uid, self.rng.choice((on, None)))
         self.core.wake()
 
     def _now(self):
@@ -269,7 +286,8 @@ class _Story:
             world.wiped = frozenset()
             world.commit(self.before)
         world.faults.update(dict.fromkeys(world.faults, 0.0))
-        world.broker.up = True
+        world.broker.rise()
+        await self.core.keeper.open()
         for key in tuple(self.core.keeper._suspensions.found):
             await self.core.keeper.suspend(None if key == "*" else key, None)
         self.core.wake()

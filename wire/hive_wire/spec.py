@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -233,6 +234,7 @@ class AgentSpec(Part):
     network: Annotated[Network, Field(json_schema_extra=_takes[Takes.RESTART])] = Network()
 
 
+@cache
 def takes(field: str) -> Takes:
     """When a change of `field` (top-level key of agent.toml) takes effect."""
     extra = AgentSpec.model_fields[field].json_schema_extra

@@ -155,6 +155,7 @@ class HostApi:
     # -- looking ---------------------------------------------------------------------
 
     async def _status(self, _peer: Peer, _params: Nothing) -> Any:
+        await self._reconciler.ask_broker()
         return status(self._reconciler)
 
     async def _reconcile(self, _peer: Peer, params: Reconcile) -> Any:

@@ -21,7 +21,8 @@ from hive_wire.protocol import AgentStatus, Registry
 
 log = logging.getLogger(__name__)
 
-WAKING = frozenset({"ready", "offline", "turn.started", "turn.ended", "paused", "unpaused"})
+WAKING = frozenset({"ready", "offline"})  # what a round looks at
+TELLING = WAKING | {"turn.ended"}  # what who drains an agent waits for
 EXPORT_TIMEOUT = 90.0  # seconds; the harness has its own, shorter one
 MAX_EXPORT = 64 << 20
 
@@ -162,25 +163,29 @@ class Broker:
             self._told = known
         await peer.request("subscribe", {"after": None, "stream": False}, timeout=30)
         self._up_at, self.down_since = time.monotonic(), None
-        self._wake(None)
+        self._wake()
 
     def _down(self) -> None:
         self._told = None
         if self._up_at is not None:
             self._up_at, self.down_since = None, time.time()
-            self._wake(None)
+            self._wake()
 
     def _events(self, _peer: Peer, params: Params) -> None:
         for event in params.get("events", ()):
+            if event.get("kind") in TELLING:
+                self._tell(event.get("agent"))
             if event.get("kind") in WAKING:
-                self._wake(event.get("agent"))
+                self._on_event()
 
-    def _wake(self, uid: str | None) -> None:
-        for name, waiting in self._changes.items():
-            if uid is None or uid == name:
-                for event in waiting:
-                    event.set()
+    def _wake(self) -> None:
+        for uid in self._changes:
+            self._tell(uid)
         self._on_event()
+
+    def _tell(self, uid: str | None) -> None:
+        for event in self._changes.get(uid or "", ()):
+            event.set()
 
     def _chunk(self, _peer: Peer, params: Params) -> None:
         queue = self._exports.get(str(params.get("stream")))

@@ -21,6 +21,7 @@ ASK_AGAIN = 2.0  # while nothing will tell us
 HARNESS_AWAY = 60.0
 BROKER_SETTLED = 10.0  # after this, a harness that can connect has done so
 INTERRUPT_WAIT = 5.0
+CLOCK_TOLERANCE = 1.0  # seconds by which a clock may be slewed meanwhile
 
 Say = Callable[[str, str], None]
 See = Callable[[], Observed | None]
@@ -141,6 +142,13 @@ def idle_evidence(
     if broker_up_for < BROKER_SETTLED or seen.started is None:
         return False
     last = status.last_seen if status is not None else None
-    if last is None or last < seen.started:
+    if last is None or (last < seen.started and not _clock_was_set(seen, now)):
         return True
     return now - last >= HARNESS_AWAY and seen.tasks == 1
+
+
+def _clock_was_set(seen: Observed, now: float) -> bool:
+    """Whether its start and `now` are times of one clock: else before and after mean nothing."""
+    if seen.started is None or seen.age is None:
+        return seen.started is None or seen.started > now
+    return abs(now - seen.age - seen.started) > CLOCK_TOLERANCE

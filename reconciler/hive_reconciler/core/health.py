@@ -13,7 +13,9 @@ from ..model.memory import AgentMemory
 from ..model.plan import Action, Blocked
 from ..runtime.base import Observed, Phase
 
-_FINAL = frozenset({"InvalidSpec", "Unreadable", "NoUid", "EngineMissing", "Quarantined"})
+_FINAL = frozenset(
+    {"InvalidSpec", "Unreadable", "NoUid", "EngineMissing", "Quarantined", "NameTaken"}
+)
 MESSAGE_MAX = 4000
 
 

@@ -25,6 +25,7 @@ class Keeper:
         self._memory = MemoryFile(layout.reconciler / MEMORY)
         self._suspensions = Suspensions(layout.reconciler / SUSPENDED)
         self._ports = Ports(layout)
+        self._ported: object = None  # whose ports the picture has
         self._opened = False
 
     async def open(self) -> None:
@@ -33,7 +34,7 @@ class Keeper:
             return
         kept = await asyncio.to_thread(self._memory.load)
         await asyncio.to_thread(self._suspensions.load)
-        self._picture.memory.update(kept.agents)
+        self._picture.memory = {**self._picture.memory, **kept.agents}
         self._picture.may_destroy = kept.may_destroy
         self._picture.suspensions = self._suspensions.words()
         self._opened = True
@@ -42,10 +43,13 @@ class Keeper:
         """Store memory and ports. What cannot be stored is only forgotten at a restart."""
         picture = self._picture
         kept = Kept(dict(picture.memory), picture.may_destroy)
-        agents = {uid: (name, valid.spec.role) for uid, (name, valid) in picture.usable().items()}
+        agents = picture.usable()
         try:
             await asyncio.to_thread(self._memory.save, kept)
-            picture.ports = await asyncio.to_thread(self._ports.of, agents)
+            if agents is not self._ported:
+                roles = {uid: (name, valid.spec.role) for uid, (name, valid) in agents.items()}
+                picture.ports = await asyncio.to_thread(self._ports.of, roles)
+                self._ported = agents
         except OSError as error:
             log.warning("memory and ports are not stored: %s", error)
 
@@ -54,7 +58,8 @@ class Keeper:
         picture = self._picture
         usable = picture.usable().keys()
         kept = usable | {o.uid for o in picture.observed} | unsettled
-        picture.memory = {uid: m for uid, m in picture.memory.items() if uid in kept}
+        if not picture.memory.keys() <= kept:
+            picture.memory = {uid: m for uid, m in picture.memory.items() if uid in kept}
         picture.may_destroy = (picture.may_destroy & kept) - usable
 
     async def suspend(self, uid: str | None, suspension: Suspension | None) -> bool:

@@ -15,7 +15,7 @@ from hive_wire.paths import Layout
 from ..git.errors import HistoryRewritten, HiveError, UnrecordedCommit
 from ..git.hive import Hive
 from ..model.desired import Valid
-from ..model.memory import Failure, Memory
+from ..model.memory import Failure
 from ..model.plan import Kind, Plan
 from ..runtime.base import Observed, Phase, Runtime, RuntimeFailure
 from ..runtime.toolchain import NoTool
@@ -29,7 +29,6 @@ from .keeping import Keeper
 from .operations import NOW_GRACE, Operation, Operations, Wanted
 from .outcomes import Crash, Outcomes
 from .picture import FRESH, Picture
-from .registry import registry
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +72,8 @@ class Reconciler:
         self._settled: set[str] = set()  # whose operations ended since the last observation
         self._now: dict[str, str] = {}  # uid → who wants it without waiting
         self._lifted = False
+        self._inputs: tuple[object, ...] = ()  # what the last round saw
+        self._is_calm = False  # and that nothing follows from it by itself
         self._swept = -SWEEP
 
     # -- running ---------------------------------------------------------------------
@@ -105,7 +106,12 @@ class Reconciler:
         picture = self.picture
         async with self._round_lock:
             await self.keeper.open()
+            picture.rounds += 1
             fresh = await self._look()
+            if fresh and self._nothing_new():
+                picture.at = time.time()
+                return picture.plan
+            self._is_calm = False
             if fresh:
                 self._remember()
                 await self.keeper.keep()
@@ -113,10 +119,28 @@ class Reconciler:
                 if picture.suspended is None:
                     await self._steer(picture.plan)
                 await self._tell()
+                self._is_calm = self._nothing_due()
                 picture.at = time.time()
-            picture.rounds += 1
             self.changed()
             return picture.plan if fresh else None
+
+    def _nothing_new(self) -> bool:
+        """Whether this round looked at what the last one saw, and time alone changes nothing."""
+        before, self._inputs = self._inputs, self.picture.inputs()
+        return self._is_calm and self.outcomes.is_done and before == self._inputs
+
+    def _nothing_due(self) -> bool:
+        picture = self.picture
+        return (
+            not self._operations.under_way
+            and not self._settled
+            and not self._now
+            and self._lifted
+            and picture.plan is not None
+            and not picture.plan.actions
+            and all(b.until is None for b in picture.plan.blocked)
+            and not any(m.crashes or m.retry_at for m in picture.memory.values())
+        )
 
     async def _tidy(self) -> None:
         """Watch the refs, anew after a watch broke; end proposals that are too old."""
@@ -130,11 +154,16 @@ class Reconciler:
     async def observe(self) -> None:
         """Look at the containers now. Raises RuntimeFailure, TimeoutError."""
         async with asyncio.timeout(OBSERVE_DEADLINE):
-            self.picture.observed = await self.runtime.observe()
+            self.picture.see(await self.runtime.observe())
+
+    async def ask_broker(self) -> None:
+        """What the broker knows of each agent now."""
+        self.picture.statuses = await self.broker.agents()
 
     def at_once(self, uid: str, by: str) -> None:
         """The next stop or restart of this agent waits for no turn."""
         self._now[uid] = by
+        self._is_calm = False
 
     async def shutdown(self, by: str) -> list[str]:
         """Stop every container within seconds; nothing is started again by this process."""
@@ -153,6 +182,7 @@ class Reconciler:
     async def _look(self) -> bool:
         """Read and observe. False when either failed: then nothing is concluded."""
         picture = self.picture
+        self._is_calm = self._is_calm and not self._settled
         self._settled.clear()
         try:
             picture.toolchain = await asyncio.to_thread(self._find_toolchain)
@@ -171,7 +201,7 @@ class Reconciler:
             picture.stalled = ("Deadline", "git or the runtime did not answer in time")
         else:
             picture.stalled = None
-        picture.statuses = await self.broker.agents()
+        await self.ask_broker()
         return picture.stalled is None
 
     def _remember(self) -> None:
@@ -212,7 +242,7 @@ class Reconciler:
         """Registry, fences of a former process, and what requesters wait for."""
         picture = self.picture
         assert picture.desired is not None
-        known = registry(picture.desired, Memory(picture.memory), picture.observed)
+        known = picture.registry()
         # Broker and gateway bind when they are told, so the directories come first.
         await asyncio.to_thread(self._operations.make_rooms, [a.uid for a in known.agents])
         try:

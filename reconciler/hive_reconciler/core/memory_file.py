@@ -34,6 +34,7 @@ class MemoryFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._written = b""
+        self._dumped: dict[str, tuple[AgentMemory, str]] = {}  # what did not change since
 
     def load(self) -> Kept:
         """What can be used of the file. An agent whose entry is bad is met as for the first time."""
@@ -50,15 +51,20 @@ class MemoryFile:
 
     def save(self, kept: Kept) -> None:
         """Write it if it changed. Raises OSError."""
-        data = _dump(kept)
+        data = self._dump(kept)
         if data != self._written:
             write_atomically(self._path, data)
             self._written = data
 
-
-def _dump(kept: Kept) -> bytes:
-    agents = {uid: _ONE.dump_python(_lasting(m), mode="json") for uid, m in kept.agents.items()}
-    return json.dumps({"agents": agents, "may_destroy": sorted(kept.may_destroy)}).encode()
+    def _dump(self, kept: Kept) -> bytes:
+        for uid, memory in kept.agents.items():
+            known = self._dumped.get(uid)
+            if known is None or known[0] is not memory:
+                text = f"{json.dumps(uid)}:{_ONE.dump_json(_lasting(memory)).decode()}"
+                self._dumped[uid] = (memory, text)
+        self._dumped = {uid: self._dumped[uid] for uid in kept.agents}
+        agents = ",".join(text for _, text in self._dumped.values())
+        return f'{{"agents":{{{agents}}},"may_destroy":{json.dumps(sorted(kept.may_destroy))}}}'.encode()
 
 
 def _lasting(memory: AgentMemory) -> AgentMemory:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 START_DEADLINE = 300.0  # seconds
 BUILD_DEADLINE = 2100.0  # of a start that builds a system first
 STOP_DEADLINE = 120.0
+OBSERVE_DEADLINE = 30.0
 STOP_GRACE = 10.0
 NOW_GRACE = 3.0
 PARALLEL = 4
@@ -40,6 +41,7 @@ class Operation:
     reason: str = "Waiting"
     message: str = "waits for its turn"
     waits: bool = True
+    clears: str = ""  # a container that it removes under another name
     task: asyncio.Task[None] | None = None
 
 
@@ -85,7 +87,7 @@ class Operations:
         """Begin, unless something is under way for this agent or its container's name."""
         if action.uid in self.under_way:
             return False
-        if any(o.action.container == action.container for o in self.under_way.values()):
+        if any(action.container in (o.action.container, o.clears) for o in self.under_way.values()):
             return False
         operation = Operation(action, now_by)
         self.under_way[action.uid] = operation
@@ -150,7 +152,8 @@ class Operations:
                 await drain.now(operation.now_by)
             else:
                 await drain.wait()
-            await self._take_down(operation)
+            if not await self._take_down(operation):
+                return
             if kind is Kind.DESTROY:
                 await self._runtime.destroy(operation.action.container)
             elif kind is Kind.RESTART:
@@ -158,18 +161,44 @@ class Operations:
         finally:
             await drain.end()
 
-    async def _take_down(self, operation: Operation) -> None:
-        uid = operation.action.uid
+    async def _take_down(self, operation: Operation) -> bool:
+        """False when a fresh look shows that it needs no restart: then nothing is done."""
+        action = operation.action
         async with self._slots:
+            async with asyncio.timeout(OBSERVE_DEADLINE):
+                observed = await self._runtime.observe()
+            mine = [o for o in observed if o.uid == action.uid or _is_lost(o, action)]
+            if action.kind is Kind.RESTART and self._is_fine(action.uid, mine):
+                return False
             self._begin(operation, "Stopping", "its container is being stopped")
-            self._world.stopping(uid)
+            self._world.stopping(action.uid)
             grace = STOP_GRACE if operation.now_by is None else NOW_GRACE
-            for seen in await self._runtime.observe():
-                if seen.uid == uid and seen.phase is not Phase.STOPPED:
+            for seen in mine:
+                if seen.phase is not Phase.STOPPED:
                     async with asyncio.timeout(STOP_DEADLINE):
                         await self._runtime.stop(seen.name, grace)
-                if seen.uid == uid and seen.name != operation.action.container:
-                    await self._runtime.destroy(seen.name)  # it has another name now
+                if seen.name != action.container:
+                    await self._clear(operation, seen.name)
+        return True
+
+    async def _clear(self, operation: Operation, name: str) -> None:
+        """Remove what is left under a former name, unless another agent is about to have it."""
+        if any(o.action.container == name for o in self.under_way.values()):
+            return
+        operation.clears = name
+        async with asyncio.timeout(OBSERVE_DEADLINE):
+            observed = await self._runtime.observe()
+        if any(o.name == name and o.uid == operation.action.uid for o in observed):
+            await self._runtime.destroy(name)
+        operation.clears = ""
+
+    def _is_fine(self, uid: str, observed: list[Observed]) -> bool:
+        wanted = self._world.wanted(uid)
+        return wanted is not None and any(
+            o.phase is Phase.RUNNING
+            and (o.name, o.restart_key) == (wanted.container.name, wanted.container.restart_key)
+            for o in observed
+        )
 
     async def _bring_up(self, operation: Operation) -> None:
         async with self._slots:
@@ -227,3 +256,8 @@ class Operations:
         if (operation.reason, operation.message) != (reason, message):
             operation.reason, operation.message = reason, message
             self._world.changed()
+
+
+def _is_lost(seen: Observed, action: Action) -> bool:
+    """The container that the action is about, if its record is lost and tells nothing."""
+    return not seen.uid and seen.name == action.container

@@ -79,6 +79,11 @@ class Outcomes:
         """Proposals may have changed: read them at the next round."""
         self._look = True
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is to be said that the present standing could bring about."""
+        return self._loaded and not self._look and not self._undeployed and not self._crashes
+
     def crashed(self, crash: Crash) -> None:
         self._crashes.append(crash)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hive_wire.jsonrpc import UNAVAILABLE, RpcError
-from hive_wire.protocol import AgentStatus
+from hive_wire.names import container_name
+from hive_wire.protocol import AgentStatus, Registry
 
 from ..model.conditions import Condition, evolve
 from ..model.desired import Desired, Valid
@@ -18,7 +19,7 @@ from . import health, planner, recall
 from .containers import Toolchain
 from .operations import Operation
 from .outcomes import Standing
-from .registry import usable
+from .registry import leaving, registry, usable
 
 FRESH = AgentMemory()
 
@@ -41,14 +42,68 @@ class Picture:
     suspended: str | None = None
     at: float = 0.0  # unix seconds of the last whole round
     rounds: int = 0
+    _by_uid: dict[str, Observed] = field(default_factory=dict)
+    _usable: tuple[object, object, Mapping[str, tuple[str, Valid]]] = (None, None, {})
+    _registry: tuple[object, object, Registry] = (None, None, Registry(agents=()))
 
-    def usable(self) -> dict[str, tuple[str, Valid]]:
+    def usable(self) -> Mapping[str, tuple[str, Valid]]:
         """(name, spec) by uid of every agent whose spec can be used, now or from before."""
-        return {} if self.desired is None else usable(self.desired, Memory(self.memory))
+        if self.desired is None:
+            return {}
+        agents, memory, found = self._usable
+        if agents is not self.desired.agents or memory is not self.memory:
+            found = usable(self.desired, Memory(self.memory))
+            self._usable = (self.desired.agents, self.memory, found)
+        return found
+
+    def registry(self) -> Registry:
+        """What broker and gateway are told; the same object until something in it changes."""
+        assert self.desired is not None
+        agents = self.usable()
+        gone = leaving(Memory(self.memory), self.observed, agents)
+        before, left, found = self._registry
+        if before is not agents or left != gone:
+            found = registry(agents, gone)
+            self._registry = (agents, gone, found)
+        return found
+
+    def inputs(self) -> tuple[object, ...]:
+        """What a plan and its telling are made of, but for memory and clock; to be compared."""
+        desired = self.desired
+        assert desired is not None
+        ready = None if self.statuses is None else {u for u, s in self.statuses.items() if s.ready}
+        return (
+            *(desired.commit, id(desired.agents), desired.hive, desired.allow_prune),
+            *(self.toolchain, self.suspensions, self.suspended, self.may_destroy, ready),
+            [one.standing for one in self.observed],
+        )
+
+    def see(self, observed: tuple[Observed, ...]) -> None:
+        """Take over an observation; a container whose record is lost is whose it was."""
+        known = {one.uid for one in observed}
+        if "" in known:
+            owners = self._owners()
+            observed = tuple(
+                replace(one, uid=owners[one.name])
+                if not one.uid and owners.get(one.name, "") not in known
+                else one
+                for one in observed
+            )
+        self.observed = observed
+        self._by_uid = planner.by_uid(observed)
+
+    def _owners(self) -> dict[str, str]:
+        """Uids by container: as last seen, else of the only agent that is known by that name."""
+        remembered = {uid: (m.name, m.good) for uid, m in self.memory.items() if m.good is not None}
+        found: dict[str, str] = {}
+        for uid, (name, valid) in {**remembered, **self.usable()}.items():
+            container = container_name(name, valid.spec.role)
+            found[container] = "" if container in found else uid
+        return found | {one.name: one.uid for one in self.observed if one.uid}
 
     def seen(self, uid: str) -> Observed | None:
         """Its container; the live one, where a rename left another behind."""
-        return planner.by_uid(self.observed).get(uid)
+        return self._by_uid.get(uid)
 
     def uid_of(self, name: str) -> str | None:
         return next((uid for uid, (known, _) in self.usable().items() if known == name), None)
@@ -66,13 +121,15 @@ class Picture:
         return planner.plan(desired, self.observed, memory, self.toolchain, time.time())
 
     def recalled(self, desired: Desired) -> dict[str, AgentMemory]:
-        """The memory, with what `desired` makes of it."""
-        memory = dict(self.memory)
+        """The memory, with what `desired` makes of it; the same object when that is nothing."""
+        news: dict[str, AgentMemory] = {}
         for name, entry in desired.agents.items():
             if isinstance(entry, Valid) and entry.spec.uid is not None:
-                before = memory.get(entry.spec.uid, FRESH)
-                memory[entry.spec.uid] = recall.wanted(before, name, entry)
-        return memory
+                before = self.memory.get(entry.spec.uid, FRESH)
+                after = recall.wanted(before, name, entry)
+                if after is not before:
+                    news[entry.spec.uid] = after
+        return {**self.memory, **news} if news else self.memory
 
     def judge(self, under_way: Mapping[str, Operation], broker_down_since: float | None) -> None:
         """Conditions of every agent, from all that is known."""
@@ -81,19 +138,19 @@ class Picture:
         uids = {name: uid for uid, (name, _) in self.usable().items()}
         now = time.time()
         found: dict[str, tuple[Condition, ...]] = {}
+        actions = {a.uid: a for a in self.plan.changes} if self.plan is not None else {}
+        blocked = {b.agent: b for b in reversed(self.plan.blocked)} if self.plan else {}
         for name, entry in self.desired.agents.items():
             uid = uids.get(name, "")
             operation = under_way.get(uid)
-            changes = self.plan.changes if self.plan is not None else ()
-            blocked = self.plan.blocked if self.plan is not None else ()
             facts = health.Facts(
                 entry=entry,
                 memory=self.memory.get(uid, FRESH),
                 seen=self.seen(uid),
                 broker=(self.statuses or {}).get(uid),
                 broker_down_since=broker_down_since,
-                action=next((a for a in changes if a.uid == uid), None),
-                blocked=next((b for b in blocked if b.agent == name), None),
+                action=actions.get(uid),
+                blocked=blocked.get(name),
                 doing=(operation.reason, operation.message) if operation else None,
                 swarm_stalled=self.stalled,
                 suspended=self._suspended(uid),

@@ -12,7 +12,7 @@ from ..model.memory import AgentMemory, Memory
 from ..model.plan import Action, Blocked, Kind, Plan
 from ..runtime.base import Observed, Phase
 from .containers import Toolchain, restart_key
-from .recall import waits
+from .recall import LOST_GRACE, waits
 
 PRUNE_FLOOR = 2  # deletions that never need a word
 PRUNE_SHARE = 0.2
@@ -30,6 +30,7 @@ class _Agent:
     valid: Valid
     memory: AgentMemory
     seen: Observed | None
+    name_held: bool = False  # by a live container of another uid
 
     @property
     def container(self) -> str:
@@ -52,6 +53,7 @@ def plan(
     if refusal is not None:
         blocked.append(refusal)
     steps = [_destroy(o, memory, now) for o in gone if o.uid in allowed]
+    steps += [_unknown(o) for o in observed if not o.uid and o.phase in _LIVE]
     agents.sort(key=lambda a: (a.valid.spec.role != "manager", a.name))
     steps += [_step(agent, toolchain, now) for agent in agents]
     for step in (_unless_suspended(step, memory) for step in steps):
@@ -82,6 +84,7 @@ def _agents(
 ) -> Iterable[_Agent]:
     """Every agent whose spec can be used, now or from before. Tells of the others in `blocked`."""
     seen = by_uid(observed)
+    holders = {o.name: o.uid for o in observed if o.phase in _LIVE}
     uid_of = {m.name: uid for uid, m in memory.agents.items() if m.good is not None}
     for name, entry in sorted(desired.agents.items()):
         if isinstance(entry, Valid):
@@ -92,7 +95,8 @@ def _agents(
                 )
                 continue
             remembered = memory.agents.get(uid, _FRESH)
-            yield _Agent(name, uid, entry, remembered, seen.get(uid))
+            holder = holders.get(container_name(name, entry.spec.role), uid)
+            yield _Agent(name, uid, entry, remembered, seen.get(uid), holder != uid)
             continue
         uid = uid_of.get(name, "")
         if isinstance(entry, Invalid):
@@ -112,6 +116,8 @@ def _gone(
     kept_uids = {agent.uid for agent in agents}
     bad = [name for name, entry in desired.agents.items() if not isinstance(entry, Valid)]
     kept_names = {container_name(name, role) for name in bad for role in ("agent", "manager")}
+    nobody = {o.name for o in observed if not o.uid and o.phase in _LIVE}
+    kept_names |= nobody
     return [o for o in observed if o.uid not in kept_uids and o.name not in kept_names]
 
 
@@ -135,6 +141,14 @@ def _guard(
     return uids & memory.may_destroy, Blocked("", "", "PruneGuard", message)
 
 
+def _unknown(seen: Observed) -> Blocked:
+    message = (
+        f"{seen.name} runs and nothing tells whose it is (its record is lost): it is left alone; "
+        "stop it by hand or by hive down"
+    )
+    return Blocked(seen.name.removeprefix("h-"), "", "RecordLost", message)
+
+
 def _destroy(seen: Observed, memory: Memory, now: float) -> Action | Blocked | None:
     name = seen.name.removeprefix("h-")
     if cooling := _cooling(name, seen.uid, memory.agents.get(seen.uid, _FRESH), now):
@@ -154,7 +168,9 @@ def _step(agent: _Agent, toolchain: Toolchain, now: float) -> Action | Blocked |
         reason = "half of it lives: its supervisor is gone and processes are left"
         kind = Kind.STOP if hindrance is not None else Kind.RESTART
         return _action(agent, kind, reason, drift=True)
-    if agent.seen.phase is not Phase.RUNNING:
+    if agent.seen.phase is Phase.STOPPING:
+        return _action(agent, Kind.RESTART, "its stop was begun and not finished", drift=True)
+    if agent.seen.phase is Phase.STARTING:
         return None  # on its way; its end wakes the loop
     return _running(agent, agent.seen, toolchain, now)
 
@@ -163,6 +179,10 @@ def _running(
     agent: _Agent, seen: Observed, toolchain: Toolchain, now: float
 ) -> Action | Blocked | None:
     valid = agent.valid
+    if seen.restart_key is None and waits(agent.memory.lost_since + LOST_GRACE, now):
+        message = "its record cannot be read: nothing tells what it runs; soon it is restarted"
+        until = agent.memory.lost_since + LOST_GRACE
+        return Blocked(agent.name, agent.uid, "RecordLost", message, until)
     same_key = seen.restart_key == restart_key(agent.name, valid.spec, toolchain)
     if seen.revision == valid.revision and same_key:
         if agent.memory.ran is not None:
@@ -196,6 +216,12 @@ def _stop(agent: _Agent) -> Action:
 def _hindrance(agent: _Agent, toolchain: Toolchain, now: float) -> Blocked | None:
     """Why a usable spec is not started now."""
     memory = agent.memory
+    if agent.name_held:
+        message = (
+            f"{agent.container} still runs an agent that had this name before; "
+            "this one starts when that one has ended its turn and is gone"
+        )
+        return Blocked(agent.name, agent.uid, "NameTaken", message)
     if problem := toolchain.problem_of(agent.valid.spec):
         return Blocked(agent.name, agent.uid, "EngineMissing", problem)
     if memory.quarantined:
@@ -225,6 +251,8 @@ def _difference(agent: _Agent, seen: Observed) -> str:
     valid, before = agent.valid, agent.memory.ran
     if seen.name != agent.container:
         return f"it runs as {seen.name} and is {agent.container} now"
+    if seen.revision is None:
+        return "nothing tells what it runs: its record is lost"
     if seen.revision == valid.revision:
         return "it runs with another toolchain than this host has"
     if before is not None and before.revision == seen.revision:

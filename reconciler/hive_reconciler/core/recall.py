@@ -13,6 +13,7 @@ FIRST_CRASH_RETRY, LAST_CRASH_RETRY = 2.0, 300.0  # seconds, times three
 CRASH_WINDOW = 600.0
 QUARANTINE_AFTER = 5
 HEALTHY_AFTER = 600.0
+LOST_GRACE = 60.0  # what cannot be told now is mostly told a moment later
 
 LONGEST_WAIT = LAST_RETRY * 1.25
 
@@ -29,7 +30,8 @@ def wanted(memory: AgentMemory, name: str, entry: Valid) -> AgentMemory:
     before = memory.good
     if before is not None and before.spec.state != entry.spec.state:
         memory = replace(memory, start_asked=entry.spec.state == "running")
-    memory = replace(memory, name=name, good=entry)
+    if memory.good is not entry or memory.name != name:
+        memory = replace(memory, name=name, good=entry)
     if memory.failure is not None and memory.failure.revision != entry.revision:
         memory = replace(memory, failure=None, failures=0, retry_at=0.0)
     if memory.crashed_revision not in (None, entry.revision):
@@ -60,8 +62,12 @@ def succeeded(memory: AgentMemory) -> AgentMemory:
 
 def seen(memory: AgentMemory, observed: Observed | None, now: float) -> AgentMemory:
     """What observation says: it runs, it runs long enough to be well, or it crashed."""
+    is_lost = observed is not None and observed.phase is Phase.RUNNING and not observed.restart_key
+    if is_lost != bool(memory.lost_since):
+        memory = replace(memory, lost_since=now if is_lost else 0.0)
     if observed is not None and observed.phase is Phase.RUNNING:
-        memory = replace(memory, expected=True)
+        if not memory.expected:
+            memory = replace(memory, expected=True)
         since = observed.started if observed.started is not None else now
         if memory.crashes and now - max(since, memory.crashes[-1]) >= HEALTHY_AFTER:
             memory = _forgive(memory)

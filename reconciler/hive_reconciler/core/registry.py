@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from hive_wire.names import is_name, is_uid
 from hive_wire.protocol import Registry, RegistryAgent
+from hive_wire.spec import AgentSpec
 
 from ..model.desired import Desired, Valid
 from ..model.memory import Memory
@@ -27,36 +29,49 @@ def usable(desired: Desired, memory: Memory) -> dict[str, tuple[str, Valid]]:
 
 
 def leaving(
-    desired: Desired, memory: Memory, observed: Iterable[Observed]
+    memory: Memory,
+    observed: Iterable[Observed],
+    agents: Mapping[str, tuple[str, Valid]],
 ) -> dict[str, tuple[str, Valid]]:
-    """Retired agents whose containers still live: until they are gone, the broker can tell
-    whether a turn of theirs runs. One whose name is used again is not among them."""
-    agents = usable(desired, memory)
+    """Agents beside the usable `agents` whose containers still live: until they are gone, the
+    broker can tell whether a turn of theirs runs."""
     found: dict[str, tuple[str, Valid]] = {}
     for seen in observed:
         remembered = memory.agents.get(seen.uid)
-        if seen.uid in agents or seen.phase is Phase.STOPPED or remembered is None:
+        if seen.uid in agents or seen.phase is Phase.STOPPED or not is_uid(seen.uid):
             continue
-        if remembered.good is not None and remembered.name not in desired.agents:
+        if remembered is not None and remembered.good is not None:
             found[seen.uid] = (remembered.name, remembered.good)
+        elif is_name(name := seen.name.removeprefix("h-")):
+            found[seen.uid] = (name, _stranger(seen))
     return found
 
 
-def registry(desired: Desired, memory: Memory, observed: Iterable[Observed] = ()) -> Registry:
-    agents = {**leaving(desired, memory, observed), **usable(desired, memory)}
-    return Registry(
-        agents=tuple(
-            RegistryAgent(
-                uid=uid,
-                name=name,
-                role=valid.spec.role,
-                state=valid.spec.state,
-                engine=valid.spec.engine,
-                description=valid.spec.description,
-                may_send_to=valid.spec.may_send_to,
-                budget=valid.spec.budget,
-                network=valid.spec.network.mode,
-            )
-            for uid, (name, valid) in sorted(agents.items(), key=lambda i: i[1][0])
-        )
+def _stranger(seen: Observed) -> Valid:
+    """One of whom nothing is remembered: what its last turn needs, and no more."""
+    spec = AgentSpec(uid=seen.uid, state="stopped", may_send_to=())
+    return Valid(spec, "", seen.revision or "", "")
+
+
+def registry(
+    agents: Mapping[str, tuple[str, Valid]], leaving: Mapping[str, tuple[str, Valid]]
+) -> Registry:
+    """Who had a name keeps it until its container is gone; who has it now waits that long."""
+    by_name = {name: (name, valid) for name, valid in (*agents.values(), *leaving.values())}
+    named = sorted(by_name.values(), key=lambda agent: agent[0])
+    return Registry(agents=tuple(_agent(name, valid.spec) for name, valid in named))
+
+
+def _agent(name: str, spec: AgentSpec) -> RegistryAgent:
+    assert spec.uid is not None
+    return RegistryAgent(
+        uid=spec.uid,
+        name=name,
+        role=spec.role,
+        state=spec.state,
+        engine=spec.engine,
+        description=spec.description,
+        may_send_to=spec.may_send_to,
+        budget=spec.budget,
+        network=spec.network.mode,
     )

@@ -46,5 +46,6 @@ def evolve(old: Iterable[Condition], new: Iterable[Condition], now: float) -> tu
 
 
 def _dated(old: Condition | None, new: Condition, now: float) -> Condition:
-    same = old is not None and (old.status, old.reason) == (new.status, new.reason)
-    return replace(new, since=old.since if same and old else now)
+    if old is None or (old.status, old.reason) != (new.status, new.reason):
+        return replace(new, since=now)
+    return old if old.message == new.message else replace(new, since=old.since)

@@ -34,6 +34,7 @@ class AgentMemory:
     crash_retry_at: float = 0.0
     crashed_revision: str | None = None
     quarantined: bool = False
+    lost_since: float = 0.0  # nothing tells what its container runs; 0: something does
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,15 @@ class Observed:
     tasks: int | None
     unenforced: tuple[str, ...] = ()  # limits that no controller holds
     oom_killed: bool = False
+    age: float | None = None  # seconds since the start, by a clock that nobody sets
+
+    @property
+    def standing(self) -> tuple[object, ...]:
+        """All of it but what it uses at the moment."""
+        return (
+            *(self.name, self.uid, self.phase, self.revision, self.restart_key, self.started),
+            *(self.exit_status, self.unenforced, self.oom_killed),
+        )
 
 
 class RuntimeFailure(Exception):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from .base import Observed, Phase, RuntimeFailure
 from .cgroups import Group, Groups
 from .processes import variable
@@ -39,7 +41,14 @@ def _one(entry: Entry, group: Group) -> Observed:
         tasks=group.tasks() if running else None,
         unenforced=record.unenforced if record is not None else (),
         oom_killed=end is not None and by_itself and end.oom,
+        age=_age(record) if running and record is not None else None,
     )
+
+
+def _age(record: Record) -> float | None:
+    if not record.started_since_boot:
+        return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - record.started_since_boot
 
 
 def _phase(entry: Entry, group: Group, living: Living, *, locked: bool) -> Phase:

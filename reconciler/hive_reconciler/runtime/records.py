@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +46,7 @@ class Record(_Model):
     restart_key: str
     token: str
     started: float  # unix seconds
+    started_since_boot: float = 0.0  # seconds; 0 where it was not noted
     memory: int
     cpus: float
     tasks: int
@@ -63,6 +65,7 @@ class Record(_Model):
             restart_key=container.restart_key,
             token=secrets.token_hex(16),
             started=started,
+            started_since_boot=time.clock_gettime(time.CLOCK_BOOTTIME),
             memory=container.memory,
             cpus=container.cpus,
             tasks=container.tasks,
