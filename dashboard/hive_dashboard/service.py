@@ -21,6 +21,7 @@ from .live.backends import Backend
 from .live.hub import Hub
 from .live.mirror import BROKER_PARTS, HOST_PARTS, Mirror, Snapshot
 from .live.sse import Streams
+from .live.tools import Tools
 from .pages.rows import row
 from .settings import Settings
 from .web import forms, views
@@ -81,8 +82,14 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
     def changed(snapshot: Snapshot) -> None:
         hub.changed(snapshot.version)
 
-    def render(event: Event) -> Json:
-        return tree(row(event))
+    tools = Tools()
+
+    def render(event: Event, rich: bool) -> Json:
+        return tree(row(event, rich=rich, tools=tools.of(event)))
+
+    def heard(events: list[Event]) -> None:
+        tools.add(events)
+        mirror.heard(events)
 
     def host_changed(_peer: Peer, params: Params) -> None:
         parts = {"agents": ("status",), "proposals": ("open", "closed")}
@@ -98,7 +105,7 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
 
     layout = settings.layout
     mirror = Mirror(changed)
-    hub = Hub(mirror.heard)
+    hub = Hub(heard)
     host = Backend(
         "reconciler", layout.host_sock, {"changed": host_changed}, greet_host, mirror.turned
     )

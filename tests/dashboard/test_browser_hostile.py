@@ -80,7 +80,13 @@ async def test_what_agents_write_never_runs(world: World) -> None:
             assert await page.locator("iframe,base,main img,main script,main style").count() == 0
             assert await page.locator("[onmouseover],[onerror],[onload]").count() == 0
             links = await page.evaluate("[...document.links].map(a => a.getAttribute('href'))")
-            assert all(re.match(r"[/#?]", href) for href in links)
+            assert all(re.match(r"[/#?]|https://evil\.example", href) for href in links)
+            strange = page.locator("a[href^=http]")
+            for i in range(await strange.count()):  # only words that say where they lead
+                link = strange.nth(i)
+                assert await link.get_attribute("rel") == "noopener noreferrer nofollow"
+                said = await link.evaluate("a => a.nextElementSibling.textContent")
+                assert said == " (evil.example)"
             actions = await page.evaluate("[...document.forms].map(f => f.getAttribute('action'))")
             assert all(action.startswith("/") for action in actions)
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (

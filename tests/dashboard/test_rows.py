@@ -89,7 +89,7 @@ def test_no_data_breaks_the_log(kind: str, data: dict[str, Any]) -> None:
                 "duration_ms": 61000,
                 "usage": {"input_tokens": 5},
             },
-            ["turn 1.2 failed", "rate_limit", "1:01", "5 tokens", "$0.50"],
+            ["turn 1.2 failed", "rate_limit", "1:01", "5 tok", "$0.50"],
         ),
         ("gap", {"lost": 3}, ["3 rows are lost"]),
         ("something.new", {"a": 1}, ["something.new", "▸ data"]),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hive_wire.jsonrpc import CONFLICT, NOT_FOUND, Handlers, Params, Peer, RpcError, listen
+from hive_wire.jsonrpc import CONFLICT, NOT_FOUND, REFUSED, Handlers, Params, Peer, RpcError, listen
 from hive_wire.paths import Layout
 
 Json = dict[str, Any]
@@ -193,6 +193,10 @@ class FakeBroker(FakeServer):
                 "status": lambda _p, _q: {"epoch": self.epoch},
                 "subscribe": self._subscribe,
                 "events": lambda _p, q: self._events(q),
+                "search_events": lambda _p, q: self._search(q),
+                "login.start": lambda _p, _q: {"url": "https://claude.example/login?x=1"},
+                "login.code": lambda _p, q: self._log_in(q),
+                "login.cancel": lambda _p, _q: {},
                 "agents": lambda _p, _q: {"agents": list(self.states.values())},
                 "questions": lambda _p, q: self._questions(q),
                 "messages": lambda _p, q: self._messages(q),
@@ -316,6 +320,20 @@ class FakeBroker(FakeServer):
         ]
         rows = rows[: q["limit"]] if "after" in q else rows[-q["limit"] :]
         return {"events": rows, "cursor": rows[-1]["id"] if rows else 0}
+
+    def _search(self, q: Params) -> Json:
+        before = q.get("before", 1 << 60)
+        rows = [
+            e
+            for e in self.events
+            if e["agent"] == q["agent"] and q["query"] in str(e["data"]) and e["id"] < before
+        ]
+        return {"events": rows[-q["limit"] :], "more": len(rows) > q["limit"]}
+
+    def _log_in(self, q: Params) -> Json:
+        if q["code"] != "right":
+            raise RpcError(REFUSED, "the code is not the one")
+        return {"text": "logged in as ana@example.org"}
 
     def _messages(self, q: Params) -> Json:
         peer = q.get("peer")

@@ -17,6 +17,7 @@ from .wishes import (
     Command,
     Dead,
     Deny,
+    LoginCode,
     Nothing,
     Power,
     Prompt,
@@ -91,6 +92,11 @@ ACTIONS = (
     ),
     Action("/a/{name}/pause", Nothing, talk.pause_one, "pause", "Start no new turns of an agent"),
     Action("/a/{name}/unpause", Nothing, talk.unpause_one, "pause", "Let an agent go on"),
+    Action(
+        "/a/{name}/login/start", Nothing, talk.login_start, "login", "Begin an agent's own login"
+    ),
+    Action("/a/{name}/login/code", LoginCode, talk.login_code, "login", "End it with the code"),
+    Action("/a/{name}/login/cancel", Nothing, talk.login_cancel, "login", "Leave an agent's login"),
     Action("/questions/{n}/answer", Answer, talk.answer, "answer-{n}", "Answer a question"),
     Action(
         "/questions/{n}/hold",

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..text import one_line
 from .job import Failed, Job
-from .wishes import Answer, Command, Dead, Prompt, Send
+from .wishes import Answer, Command, Dead, LoginCode, Prompt, Send
 
 MORE = 900  # seconds that "+15 min" gives a question
 _ALL: dict[str, Any] = {"uid": None}  # every agent
@@ -92,3 +92,25 @@ async def pause_one(job: Job) -> str:
 async def unpause_one(job: Job) -> str:
     await job.to_broker("unpause", uid=job.uid(), by=job.user, reason=f"by {job.user}")
     return f"{job.name} goes on."
+
+
+async def login_start(job: Job) -> str:
+    uid = job.uid()
+    answer = await job.to_broker("login.start", uid=uid, by=job.user)
+    job.desk.mirror.login_at(uid, str(answer.get("url", "")))
+    return "Log in at the address beside the log, then paste the code here."
+
+
+async def login_code(job: Job) -> str:
+    wish: LoginCode = job.wish
+    uid = job.uid()
+    answer = await job.to_broker("login.code", uid=uid, code=wish.code, by=job.user)
+    job.desk.mirror.login_at(uid, None)
+    return one_line(str(answer.get("text", "")), 300) or f"{job.name} is logged in."
+
+
+async def login_cancel(job: Job) -> str:
+    uid = job.uid()
+    await job.to_broker("login.cancel", uid=uid, by=job.user)
+    job.desk.mirror.login_at(uid, None)
+    return "The login is left."

@@ -91,6 +91,10 @@ class Command(Wish):
     argument: Annotated[Annotated[str, Field(max_length=200)] | None, Optional_] = None
 
 
+class LoginCode(Wish):
+    code: Annotated[Annotated[str, Field(min_length=1, max_length=2000)], AfterValidator(str.strip)]
+
+
 class Dead(Wish):
     agent: Annotated[str, Field(max_length=60)]
 

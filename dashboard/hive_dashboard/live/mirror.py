@@ -43,6 +43,7 @@ _STALE: dict[str, tuple[str, ...]] = {
     "paused": ("agents",),
     "unpaused": ("agents",),
     "dead": ("dead", "agents"),
+    "login": ("agents",),
 }
 
 
@@ -72,6 +73,7 @@ class Snapshot:
     inbox: tuple[Message, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     lanes: dict[str, tuple[Span, ...]] = field(default_factory=dict)
+    logins: dict[str, str] = field(default_factory=dict)  # uid: where a person logs in
     spent: dict[str, Spent] = field(default_factory=dict)  # by uid
     away: dict[str, float] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class Mirror:
         self._stale: set[str] = set()
         self._lanes = Lanes()
         self._spending = Spending()
+        self._logins: dict[str, str] = {}
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
         self._backends: tuple[Backend, Backend] | None = None
@@ -107,8 +110,18 @@ class Mirror:
         self._lanes.add(events)
         self._spending.add(events)
         for event in events:
+            if event.kind == "login" and event.data.get("outcome") != "started":
+                self._logins.pop(event.agent or "", None)
             if parts := _STALE.get(event.kind):
                 self.stale(*parts)
+
+    def login_at(self, uid: str, url: str | None) -> None:
+        """An agent's login goes on at `url`, or ended."""
+        if url is None:
+            self._logins.pop(uid, None)
+        else:
+            self._logins[uid] = url
+        self.stale("agents")
 
     def stale(self, *parts: str) -> None:
         self._stale.update(parts)
@@ -146,6 +159,7 @@ class Mirror:
             away=away,
             unread=unread,
             lanes=self._lanes.spans(minute()),
+            logins=dict(self._logins),
             spent=self._spending.spent(time.time()),
             **found,
         )

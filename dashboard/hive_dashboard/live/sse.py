@@ -23,13 +23,14 @@ PING = 10.0  # seconds
 BATCH = 200  # rows in one frame
 FARTHEST = 5000  # events; who is farther behind loads the page again
 PAGE = 1000
+RICH = 20  # rows of a frame that are read as Markdown; in a burst text is shown plain
 DRAWN = 1000  # rows kept as JSON
 
-RowOf = Callable[[Event], Json]
+RowOf = Callable[[Event, bool], Json]
 
 
 class Streams:
-    """`row_of` renders an event for the agent's page; `alive` says whether a session still is."""
+    """`row_of(event, rich)` renders an event for the agent's page; `alive` says whether a session still is."""
 
     def __init__(
         self, hub: Hub, broker: Backend, row_of: RowOf, alive: Callable[[str], bool]
@@ -117,18 +118,24 @@ class Streams:
             await response.write(self._frame(rows[start : start + BATCH], client))
 
     def _frame(self, rows: list[Event], client: Client) -> bytes:
+        rich = len(rows) <= RICH
         data = [
-            [row.id, row.agent, row.kind, self._draw(row) if row.agent in client.wanted else None]
+            [
+                row.id,
+                row.agent,
+                row.kind,
+                self._draw(row, rich) if row.agent in client.wanted else None,
+            ]
             for row in rows
         ]
         return b"id: %d\n" % rows[-1].id + _event("rows", data)
 
-    def _draw(self, event: Event) -> orjson.Fragment:
+    def _draw(self, event: Event, rich: bool) -> orjson.Fragment:
         """The row's tree, drawn once for all browsers."""
         key = (event.id, event.at)
         found = self._drawn.get(key)
         if found is None:
-            found = self._drawn[key] = orjson.Fragment(orjson.dumps(self._row_of(event)))
+            found = self._drawn[key] = orjson.Fragment(orjson.dumps(self._row_of(event, rich)))
             if len(self._drawn) > DRAWN:
                 del self._drawn[next(iter(self._drawn))]
         return found

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from hive_wire.protocol import Event
 
-from ..html import Child, Element, Verbatim, h, leet
+from ..html import Element, Verbatim, h, leet
+from ..live.tools import Tools
 from ..text import one_line
+from .agent_side import info
 from .agents import AgentView, switcher
-from .common import (
-    AssetUrl,
-    View,
-    age,
-    button,
-    form,
-    hidden,
-    notices,
-    page,
-    size,
-)
-from .need import away
+from .common import AssetUrl, View, button, form, hidden, notices, page
+from .need import away, count
 from .rows import row
 from .shell import jump, live_badge, zone
 
 FILTERS = ("text", "tools", "results", "thinking", "messages", "turns", "state", "errors")
+PROSE = 20_000  # characters of one page that are read as Markdown; older ones are shown plain
 COMMANDS = (
+    ("help", "/help", "what every command does"),
     ("compact", "/compact", "shrink the context now"),
     ("clear", "/clear", "new session; the history stays readable here"),
 )
@@ -58,165 +54,43 @@ def head(view: View, it: AgentView) -> Element:
         live_badge(),
         jump(),
         zone(),
+        h("a.btn.sm.only-s", leet("▤", "Details"), href="#sec-info"),
         cancel if it.state == "thinking" and not view.view_only else None,
         id="sec-head",
     )
 
 
-def info(view: View, it: AgentView) -> Element:
-    host, status = it.host, it.status
-    work = [p for p in view.snapshot.open if it.name in (p.agent, p.requester)]
-    asks = [q for q in view.snapshot.questions if q.agent == it.name and q.state == "open"]
-    parts: list[Child] = []
-    if it.troubles:
-        parts.append(
-            _box(
-                "COND1TIONS",
-                "Conditions",
-                "bad",
-                [
-                    h(
-                        "div.cond.s-bad",
-                        h("span.c", f"{c.type}/{c.reason}"),
-                        " ",
-                        one_line(c.message, 400),
-                        " ",
-                        age(c.since) if c.since else None,
-                    )
-                    for c in it.troubles
-                ],
-            )
-        )
-    parts.append(
-        _box(
-            "W0RK",
-            "Work",
-            "ok",
-            [
-                [
-                    _kv(h("a.s-ok.c", f"◆ #{p.n}", href=f"/proposals/{p.n}"), "waits for you")
-                    for p in work
-                ],
-                [
-                    _kv(
-                        h("a.s-you.c", f"? {one_line(q.text, 30)}", href=f"/#f-answer-{q.id}"),
-                        "asks",
-                    )
-                    for q in asks
-                ],
-                _kv("queued", status.queued if status else "unknown"),
-                _kv("turn", status.turn or "none") if status else None,
-                _kv("dead letters", status.dead) if status and status.dead else None,
-            ],
-        )
-    )
-    if host:
-        parts.append(
-            _box(
-                "B0X",
-                "Container",
-                "idle",
-                [
-                    _kv("container", host.container or it.name),
-                    _kv("engine", host.engine),
-                    _kv("state", host.state or host.desired),
-                    _kv("revision", (host.revision or "none")[:12]),
-                    _kv("in sync", "yes" if host.in_sync else "update pending"),
-                    _kv("tasks", host.tasks) if host.tasks else None,
-                    _kv("memory", size(host.memory)) if host.memory else None,
-                ],
-            )
-        )
-    if not view.view_only:
-        parts.append(_power(it))
-    return h("aside.info", parts, id="sec-info", aria_label="agent details")
-
-
-def _box(label: str, words: str, kind: str, rows: Child) -> Element:
-    return h(f"section.s-{kind}", h("h2", leet(label, words)), h("div.b.num", rows))
-
-
-def _kv(key: Child, value: Child) -> Element:
-    return h("div.kv", h("span", key), h("span.el", value))
-
-
-def _power(it: AgentView) -> Element:
-    stopped = it.host is not None and it.host.desired == "stopped"
-    wishes = (
-        [("start", "▶ ST4RT", "Start", "ok")]
-        if stopped
-        else [("restart", "↻ R3START", "Restart", "think"), ("stop", "■ ST0P", "Stop", "bad")]
-    )
-    return _box(
-        "P0WER",
-        "Power",
-        "off",
-        [
-            form(
-                f"/a/{it.name}/power",
-                [
-                    button(label, words, kind, small=True, name="action", value=action)
-                    for action, label, words, kind in wishes
-                ],
-                name="power",
-                class_="row wrap",
-            ),
-            h("p.dim", "by a commit; a running turn ends first"),
-        ],
-    )
-
-
-LIVE: dict[str, Section] = {
-    "head": head,
-    "away": lambda view, _it: away(view),
-    "side": lambda view, it: switcher(view, it.name),
-    "info": info,
-}
-
-
 def tail(events: Sequence[Event]) -> list[Element]:
-    """The rows of the log, oldest first."""
-    return [row(event) for event in events]
+    """The rows of the log, oldest first. Takes its time."""
+    tools, room = Tools(events), PROSE
+    made = []
+    for event in reversed(events):
+        length = len(str(event.data.get("text", ""))) if event.kind == "text" else 0
+        made.append(row(event, rich=room > 0, tools=tools.of(event)))
+        room -= length
+    return made[::-1]
 
 
-def agent_page(
-    view: View, it: AgentView, events: Sequence[Event] | None, asset: AssetUrl, cursor: int | None
-) -> str:
-    """`events` is None when the broker did not answer."""
-    filters = [
-        h("button.tg", name, type="button", aria_pressed="true", data_filter=name)
-        for name in FILTERS
-    ]
-    rows = tail(events or ())
-    older = (
-        h(
-            "div.gap",
-            h("a", "↑ older events", href=f"/a/{it.name}/?before={events[0].id}", id="older"),
-        )
-        if events
-        else None
-    )
-    log = h(
-        "div.tail",
-        older,
-        h(
-            "p.empty.pad",
-            "The broker is away: no history to show." if events is None else "No event yet.",
-        )
-        if not rows
-        else None,
-        rows,
-        role="log",
-        aria_label="event log",
-        tabindex=0,
-        id="tail",
-    )
+@dataclass(frozen=True)
+class Log:
+    """What the middle of the page shows: drawn rows, or `away` when the broker did not answer.
+    `query` is what was searched for; `first` the id of the oldest event; `more` says whether
+    there are older ones."""
+
+    rows: Sequence[Element] = ()
+    away: bool = False
+    query: str = ""
+    first: int | None = None
+    more: bool = False
+
+
+def agent_page(view: View, it: AgentView, log: Log, asset: AssetUrl, cursor: int | None) -> str:
     main = h(
         "main.mid",
-        h("div.tool", filters, h("span.grow"), role="toolbar", aria_label="log", id="tool"),
+        _toolbar(it, log),
         notices(view),
         away(view),
-        log,
+        _log(it, log),
         None if view.view_only else _ask(view, it),
         id="main",
     )
@@ -230,13 +104,101 @@ def agent_page(
         ],
         script="agent.js",
         body_class="agent",
+        count=count(view),
         data={
             "page": "agent",
             "name": it.name,
             "uid": it.uid or "",
             "cursor": "" if cursor is None else cursor,
+            "found": log.query,
             "now": f"{time.time():.3f}",
         },
+    )
+
+
+def _toolbar(it: AgentView, log: Log) -> Element:
+    filters = [
+        h("button.tg", name, type="button", aria_pressed="true", data_filter=name)
+        for name in FILTERS
+    ]
+    search = h(
+        "form.find",
+        h(
+            "input",
+            type="text",
+            name="q",
+            value=log.query or None,
+            maxlength="200",
+            placeholder="search all history   /",
+            aria_label="search all history",
+            data_slash=True,
+            autocomplete="off",
+        ),
+        h("button.btn.sm", leet("⌕", "Search"), type="submit"),
+        method="get",
+        action=f"/a/{it.name}/",
+        role="search",
+    )
+    toggles = [
+        h("button.tg", name, type="button", aria_pressed="true", data_toggle=name)
+        for name in ("wrap", "times")
+    ]
+    buttons = h("div.tgs", filters, h("span.bar2", aria_hidden="true"), toggles)
+    return h("div.tool", buttons, search, role="toolbar", aria_label="log", id="tool")
+
+
+def _log(it: AgentView, log: Log) -> Element:
+    older = None
+    if log.first is not None and log.more:
+        query = {"before": str(log.first)} | ({"q": log.query} if log.query else {})
+        href = f"/a/{it.name}/?{urlencode(query)}"
+        words = "↑ older finds" if log.query else "↑ older events"
+        older = h("div.gap", h("a", words, href=href, id=None if log.query else "older"))
+    found = (
+        h(
+            "p.warn.s-idle",
+            f"What was said and done with “{one_line(log.query, 80)}”. ",
+            h("a.s-idle.c", "back to the log", href=f"/a/{it.name}/"),
+        )
+        if log.query
+        else None
+    )
+    nothing = "Nothing was found." if log.query else "No event yet."
+    if log.away:
+        nothing = "The broker is away: no history to show."
+    return h(
+        "div.tail",
+        found,
+        older,
+        h("p.empty.pad", nothing) if not log.rows else None,
+        log.rows,
+        role="log",
+        aria_label="event log",
+        tabindex=0,
+        id="tail",
+    )
+
+
+def hint(view: View, it: AgentView) -> Element:
+    """Below the prompt: what sending does now."""
+    busy = it.state in ("thinking", "waiting", "rate-limited", "paused")
+    waiting = it.status.queued if it.status else 0
+    return h(
+        "div.row.pad2",
+        h(
+            "span.dim.el.hide-m",
+            f"{it.name} is {it.word}: " if busy else None,
+            h("kbd", "⏎"),
+            " queues it for the next turn · " if busy else " sends · ",
+            h("kbd", "Shift ⏎"),
+            " new line · ",
+            h("kbd", "↑"),
+            " history",
+            f" · {waiting} queued" if waiting else None,
+        ),
+        h("span.grow"),
+        button("➤ QU3UE" if busy else "➤ S3ND", "Send", "idle", primary=True, small=True),
+        id="sec-hint",
     )
 
 
@@ -264,20 +226,18 @@ def _ask(view: View, it: AgentView) -> Element:
             data_draft=True,
             data_submit="enter",
         ),
-        h(
-            "div.row.pad2",
-            h(
-                "span.dim.el.hide-m",
-                h("kbd", "⏎"),
-                " sends; queued while a turn runs · ",
-                h("kbd", "Shift ⏎"),
-                " new line",
-            ),
-            h("span.grow"),
-            button("➤ S3ND", "Send", "idle", primary=True, small=True),
-        ),
+        hint(view, it),
         name="prompt",
         class_="box2 s-idle",
     )
     pill = h("button.pill", "↓ new", type="button", id="pill", hidden=True)
     return h("div.ask", pill, prompt, h("div.row.cmds", commands))
+
+
+LIVE: dict[str, Section] = {
+    "head": head,
+    "away": lambda view, _it: away(view),
+    "side": lambda view, it: switcher(view, it.name),
+    "info": info,
+    "hint": hint,
+}

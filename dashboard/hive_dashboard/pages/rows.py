@@ -11,18 +11,22 @@ from hive_wire.protocol import Event
 
 from ..html import Child, Element, h
 from ..text import clip, one_line, terminal
-from .common import clock, span_text
+from .common import clock, count_text, plural, span_text
+from .prose import prose
 
 TEXT = 8192  # characters of one row
 FOLD = 6  # lines of output shown before a fold
 Data = dict[str, Any]
 
 
-def row(event: Event) -> Element:
-    """The row of `event`. Kinds that are not known show as folded JSON."""
+def row(event: Event, *, rich: bool = True, tools: int | None = None) -> Element:
+    """The row of `event`. Kinds that are not known show as folded JSON. `rich` reads text as
+    Markdown; `tools` is how many tools the turn used that ends here."""
     draw = _KINDS.get(event.kind, _unknown)
     try:
-        cls, filter_, glyph, body = draw(event.data)
+        cls, filter_, glyph, body = (_prose if rich and draw is _text else draw)(event.data)
+        if event.kind == "turn.ended" and tools:
+            body = [body, f" · {plural(tools, 'tool')}"]
     except (KeyError, TypeError, ValueError, AttributeError):
         cls, filter_, glyph, body = _unknown(event.data)
     if cls == "turn":
@@ -48,6 +52,10 @@ _Row = tuple[str, str, str, Child]  # classes, filter, glyph, content
 
 def _text(data: Data) -> _Row:
     return "txt s-ok", "text", "●", h("div.say", clip(terminal(str(data["text"])), TEXT))
+
+
+def _prose(data: Data) -> _Row:
+    return "txt s-ok", "text", "●", prose(terminal(str(data["text"])[: 2 * TEXT]))
 
 
 def _thinking(data: Data) -> _Row:
@@ -181,7 +189,7 @@ def _ended(data: Data) -> _Row:
         parts.append(span_text(float(data["duration_ms"]) / 1000))
     usage = data.get("usage") or {}
     if tokens := int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0):
-        parts.append(f"{tokens} tokens")
+        parts.append(f"{count_text(tokens)} tok")
     if cost := float(data.get("cost_usd") or 0):
         parts.append(f"${cost:.2f}")
     detail = one_line(str(data.get("detail") or ""), 300)
@@ -200,6 +208,11 @@ def _ready(data: Data) -> _Row:
 
 def _offline(data: Data) -> _Row:
     return "s-off", "state", "○", "the harness is gone"
+
+
+def _login(data: Data) -> _Row:
+    who = one_line(str(data.get("by", "")), 60)
+    return "s-off", "state", "⚿", f"{one_line(str(data['outcome']), 20)} by {who}"
 
 
 def _dead(data: Data) -> _Row:
@@ -253,6 +266,7 @@ _KINDS: dict[str, Callable[[Data], _Row]] = {
     "ready": _ready,
     "offline": _offline,
     "dead": _dead,
+    "login": _login,
     "tool": _tool,
     "gap": _gap,
 }

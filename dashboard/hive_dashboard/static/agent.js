@@ -8,7 +8,7 @@ import { reveal, startPalette } from "./palette.js";
 import { startPrompt } from "./prompt.js";
 import { Tail } from "./tail.js";
 
-const { name, uid, cursor } = document.body.dataset;
+const { name, uid, cursor, found } = document.body.dataset;
 const log = document.getElementById("tail");
 const pill = document.getElementById("pill");
 const clocks = startClocks();
@@ -68,6 +68,19 @@ document.getElementById("tool").addEventListener("click", ({ target }) => {
 });
 filter();
 
+// Wrapped lines and times: how this reader likes them.
+for (const button of document.querySelectorAll("[data-toggle]")) {
+  const key = `hive-no-${button.dataset.toggle}`, name = `x-no-${button.dataset.toggle}`;
+  const show = () => {
+    const no = localStorage.getItem(key) === "1";
+    log.toggleAttribute(`data-${name}`, no);
+    button.setAttribute("aria-pressed", String(!no));
+    tail.remeasure();
+  };
+  button.addEventListener("click", () => { localStorage.setItem(key, localStorage.getItem(key) === "1" ? "0" : "1"); show(); });
+  show();
+}
+
 startForms(() => sections.refresh());
 
 startPrompt(name);
@@ -91,10 +104,11 @@ live.addEventListener("rows", ({ detail }) => {
   const mine = detail.filter((row) => row[1] === uid && row[3]);
   document.querySelector(".tail > .empty")?.remove();
   if (document.hidden) away.push(...mine);
-  tail.push(mine.map(([id, , , tree]) => ({ id, tree })));
+  if (!found) tail.push(mine.map(([id, , , tree]) => ({ id, tree })));
 });
 live.addEventListener("changed", () => sections.refresh());
-live.addEventListener("reset", () => location.reload());
+live.addEventListener("reset", () => found || location.reload());
+if (found) tail.done = true; // what was found is all there is to show
 
 // Where the reader was when they looked away, and what they missed.
 let away = [], left = 0;

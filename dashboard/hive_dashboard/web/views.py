@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -28,6 +29,7 @@ from ..pages.plain import proposal_page, sessions_page
 from .guard import Refused
 from .site import SITE, Packed, Site, differing, json, page
 
+LONGEST_QUERY = 200  # characters
 HISTORY = 200  # rows of an agent's log at first, and with each step back
 
 
@@ -54,7 +56,12 @@ async def swarm_state(request: web.Request) -> web.Response:
 async def agent_page(request: web.Request) -> web.Response:
     site = request.app[SITE]
     view = site.view()
-    return await show_agent(site, view, request.match_info["name"], _before(request))
+    name, query = request.match_info["name"], request.query.get("q", "").strip()[:LONGEST_QUERY]
+    if not query:
+        return await show_agent(site, view, name, _before(request))
+    it = _agent(view, name)
+    log = await _search(site, it, query, _before(request))
+    return page(agent_pages.agent_page(view, it, log, site.assets.url, site.hub.last))
 
 
 async def show_agent(
@@ -63,8 +70,8 @@ async def show_agent(
     """Raises Refused."""
     it = _agent(view, name)
     cursor = site.hub.last
-    events = await _history(site, it, before or (cursor + 1 if cursor is not None else NEWEST))
-    return page(agent_pages.agent_page(view, it, events, site.assets.url, cursor), status)
+    log = await _log(site, it, before or (cursor + 1 if cursor is not None else NEWEST))
+    return page(agent_pages.agent_page(view, it, log, site.assets.url, cursor), status)
 
 
 async def agent_state(request: web.Request) -> web.Response:
@@ -88,14 +95,35 @@ async def agent_history(request: web.Request) -> web.Response:
     events = await _history(site, it, _before(request) or (cursor or 0) + 1)
     if events is None:
         raise Refused(503, "The broker is away: no history to show.")
+    rows = await asyncio.to_thread(agent_pages.tail, events)
     return json(
         {
-            "rows": [
-                [e.id, tree(row)] for e, row in zip(events, agent_pages.tail(events), strict=True)
-            ],
+            "rows": [[e.id, tree(row)] for e, row in zip(events, rows, strict=True)],
             "cursor": cursor,
         }
     )
+
+
+async def _log(site: Site, it: AgentView, before: int) -> agent_pages.Log:
+    events = await _history(site, it, before)
+    if events is None:
+        return agent_pages.Log(away=True)
+    return await _drawn(events, more=bool(events))
+
+
+async def _search(site: Site, it: AgentView, query: str, before: int | None) -> agent_pages.Log:
+    """Raises Refused."""
+    given = {"before": before} if before else {}
+    found = await _ask(
+        site.broker, "search_events", agent=it.uid or it.name, query=query, limit=HISTORY, **given
+    )
+    events = [Event.model_validate(row) for row in found["events"]]
+    return await _drawn(events, more=bool(found.get("more")), query=query)
+
+
+async def _drawn(events: list[Event], *, more: bool, query: str = "") -> agent_pages.Log:
+    rows = await asyncio.to_thread(agent_pages.tail, events)
+    return agent_pages.Log(rows, query=query, first=events[0].id if events else None, more=more)
 
 
 async def _history(site: Site, it: AgentView, before: int) -> list[Event] | None:
