@@ -328,7 +328,9 @@ class FakeBroker(FakeServer):
             for e in self.events
             if e["agent"] == q["agent"] and q["query"] in str(e["data"]) and e["id"] < before
         ]
-        return {"events": rows[-q["limit"] :], "more": len(rows) > q["limit"]}
+        found = rows[-q["limit"] :]
+        cursor = found[0]["id"] if found else 0
+        return {"events": found, "more": len(rows) > q["limit"], "cursor": cursor}
 
     def _log_in(self, q: Params) -> Json:
         if q["code"] != "right":

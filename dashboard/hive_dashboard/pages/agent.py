@@ -74,8 +74,7 @@ def tail(events: Sequence[Event]) -> list[Element]:
 @dataclass(frozen=True)
 class Log:
     """What the middle of the page shows: drawn rows, or `away` when the broker did not answer.
-    `query` is what was searched for; `first` the id of the oldest event; `more` says whether
-    there are older ones."""
+    `query` is what was searched for; with `more` there are older ones before the id `first`."""
 
     rows: Sequence[Element] = ()
     away: bool = False
@@ -164,6 +163,8 @@ def _log(it: AgentView, log: Log) -> Element:
         else None
     )
     nothing = "Nothing was found." if log.query else "No event yet."
+    if log.query and log.more:
+        nothing = "Nothing was found yet, there is more to look through."
     if log.away:
         nothing = "The broker is away: no history to show."
     return h(

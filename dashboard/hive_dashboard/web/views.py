@@ -108,7 +108,8 @@ async def _log(site: Site, it: AgentView, before: int) -> agent_pages.Log:
     events = await _history(site, it, before)
     if events is None:
         return agent_pages.Log(away=True)
-    return await _drawn(events, more=bool(events))
+    rows = await asyncio.to_thread(agent_pages.tail, events)
+    return agent_pages.Log(rows, first=events[0].id if events else None, more=bool(events))
 
 
 async def _search(site: Site, it: AgentView, query: str, before: int | None) -> agent_pages.Log:
@@ -118,12 +119,10 @@ async def _search(site: Site, it: AgentView, query: str, before: int | None) -> 
         site.broker, "search_events", agent=it.uid or it.name, query=query, limit=HISTORY, **given
     )
     events = [Event.model_validate(row) for row in found["events"]]
-    return await _drawn(events, more=bool(found.get("more")), query=query)
-
-
-async def _drawn(events: list[Event], *, more: bool, query: str = "") -> agent_pages.Log:
     rows = await asyncio.to_thread(agent_pages.tail, events)
-    return agent_pages.Log(rows, query=query, first=events[0].id if events else None, more=more)
+    return agent_pages.Log(
+        rows, query=query, first=found.get("cursor"), more=bool(found.get("more"))
+    )
 
 
 async def _history(site: Site, it: AgentView, before: int) -> list[Event] | None:

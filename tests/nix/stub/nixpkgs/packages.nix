@@ -35,6 +35,7 @@ let
   versions = {
     aiohttp = "3.13.5";
     aiosqlite = "0.21.0";
+    markdown-it-py = "4.0.0";
     orjson = "3.11.4";
     pydantic = "2.12.5";
     pygit2 = "1.19.0";
