@@ -6,6 +6,7 @@ from support.host_broker import HostBroker
 
 from hive_reconciler.app.host_api import HostApi
 from hive_reconciler.app.requests_api import RequestsApi
+from hive_reconciler.core.builds import BUILDS, Builds
 from hive_reconciler.core.containers import Toolchain
 from hive_reconciler.core.files import Owners, make_run
 from hive_reconciler.core.inbox import Inbox
@@ -26,6 +27,7 @@ class Swarm:
         self.runtime = FakeRuntime()
         self.broker = HostBroker(layout)
         self.tools = TOOLS
+        self.nix = "no nix in this test"
         self.hello_at_start = True
 
     async def open(self):
@@ -43,8 +45,14 @@ class Swarm:
             find_toolchain=lambda: self.tools,
             on_change=self._changed,
         )
-        self.host_api = HostApi(self.core)
-        requests = RequestsApi(self.core, self.host_api.moved)
+        self.builds = Builds(
+            self.hive,
+            self.nix,
+            self.layout.reconciler / BUILDS,
+            self._moved,
+        )
+        self.host_api = HostApi(self.core, self.builds)
+        requests = RequestsApi(self.core, self.builds, self.host_api.moved)
         inbox = Inbox(self.hive, self.layout.inbox_git, self.host_api.moved)
         self._servers = [
             await listen(
@@ -55,7 +63,7 @@ class Swarm:
         ]
         self._tasks = [
             asyncio.create_task(part.run())
-            for part in (self.core.broker, self.core.gateway, self.core, inbox)
+            for part in (self.core.broker, self.core.gateway, self.core, inbox, self.builds)
         ]
         self.host = await connect(self.layout.host_sock)
         self.requests = await connect(self.layout.requests_sock)
@@ -69,6 +77,9 @@ class Swarm:
         for server in self._servers:
             server.close()
         await self.hive.close()
+
+    def _moved(self):
+        self.host_api.moved()
 
     def _changed(self):
         self.host_api.changed("agents")

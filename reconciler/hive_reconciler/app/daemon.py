@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from hive_wire.jsonrpc import Peer, listen
 from hive_wire.paths import Layout, UnsafeDirectory
 
+from ..core.builds import BUILDS, Builds
 from ..core.files import HIVE_GROUP, Owners, make_run
 from ..core.inbox import Inbox
 from ..core.loop import Reconciler
@@ -24,6 +25,7 @@ from ..git.first import FirstCommit
 from ..git.hive import Hive
 from ..runtime.base import Runtime, RuntimeFailure
 from ..runtime.choose import Wish, choose
+from ..runtime.nix_eval import evaluator
 from .host_api import HostApi
 from .lock import Lock, Taken
 from .requests_api import RequestsApi
@@ -71,6 +73,9 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
     def changed() -> None:
         host.changed("agents")
 
+    def moved() -> None:
+        host.moved()
+
     reconciler = Reconciler(
         layout,
         owners,
@@ -79,8 +84,10 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
         find_toolchain=of_nixos if runtime.name == "nixos" else ToolchainFinder(),
         on_change=changed,
     )
-    host = HostApi(reconciler)
-    requests = RequestsApi(reconciler, host.moved)
+    nix = evaluator(layout, runtime.name)
+    builds = Builds(hive, nix, layout.reconciler / BUILDS, moved)
+    host = HostApi(reconciler, builds)
+    requests = RequestsApi(reconciler, builds, host.moved)
     inbox = Inbox(hive, layout.inbox_git, host.moved)
     host_server = await listen(
         layout.host_sock, lambda: Peer(host.handlers(), on_close=host.closed), mode=0o660
@@ -97,6 +104,7 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
             tasks.create_task(reconciler.gateway.run()),
             tasks.create_task(reconciler.run()),
             tasks.create_task(inbox.run()),
+            tasks.create_task(builds.run()),
         ]
         await stop.wait()
         log.info("stopping; containers go on")

@@ -12,18 +12,19 @@ from hive_wire.jsonrpc import NOT_FOUND, REFUSED, Handler, Handlers, Peer, RpcEr
 from hive_wire.names import container_name
 from hive_wire.protocol import Oid
 
+from ..core.builds import Builds
 from ..core.files import BROKER_USER, DASHBOARD_USER
 from ..core.loop import Reconciler
 from ..core.view import status
 from ..git.intake import Submitted
-from ..model.proposal import Requester, listing, proposal_json
+from ..model.proposal import Requester, listing
+from .cards import card
 from .care_api import CareApi
 from .serving import Acting, M, Name, Nothing, Request, handler, uid_of, user_name
 from .settings_api import SettingsApi
 
 Text = Annotated[str, Field(max_length=4000)]
 Number = Annotated[int, Field(ge=1)]
-MAX_PROBLEMS = 100  # shown of one proposal
 
 
 class Reconcile(Request):
@@ -109,8 +110,9 @@ class Accept(Acting):
 class HostApi:
     """The handlers, and who wants to hear of changes."""
 
-    def __init__(self, reconciler: Reconciler) -> None:
+    def __init__(self, reconciler: Reconciler, builds: Builds) -> None:
         self._reconciler = reconciler
+        self._builds = builds
         self._hive = reconciler.hive
         self._care = CareApi(reconciler, self._who)
         self._settings = SettingsApi(reconciler, self._who, self._submitted)
@@ -175,19 +177,7 @@ class HostApi:
         return {"proposals": listing(found)}
 
     async def _proposal(self, _peer: Peer, params: One) -> Any:
-        proposal = await self._hive.proposal(params.n)
-        known = self._reconciler.picture.desired is not None  # else there is no plan to show yet
-        after = None
-        if known and proposal.state == "open":
-            after = await self._hive.preview(params.n)
-        return {
-            **proposal_json(proposal),
-            "diff": await self._hive.diff(params.n),
-            "plan": self._reconciler.picture.dry_run(after).as_json()
-            if after is not None
-            else None,
-            "checks": list(proposal.problems[:MAX_PROBLEMS]),
-        }
+        return await card(self._reconciler, self._builds, params.n)
 
     async def _logs(self, _peer: Peer, params: Logs) -> Any:
         uid = self._reconciler.picture.uid_of(params.name)
@@ -211,6 +201,7 @@ class HostApi:
 
     async def _approve(self, peer: Peer, params: Approve) -> Any:
         who = self._who(peer, params)
+        await self._builds.must_be_over(params.n)
         commit = await self._hive.approve(params.n, params.effect, who, params.allow_prune or 0)
         self.moved()
         return {"commit": commit}
@@ -234,7 +225,7 @@ class HostApi:
             template=params.template,
             settings=params.settings,
         )
-        return self._submitted(submitted)
+        return await self._submitted(submitted)
 
     async def _power(self, peer: Peer, params: Power) -> Any:
         who = self._who(peer, params)
@@ -242,25 +233,29 @@ class HostApi:
         uid = self._reconciler.picture.uid_of(params.agent)
         if params.now and uid is not None:
             self._reconciler.at_once(uid, who)
-        return self._submitted(submitted)
+        return await self._submitted(submitted)
 
     async def _retire(self, peer: Peer, params: Retire) -> Any:
         who = Requester.user(self._who(peer, params))
-        return self._submitted(await self._hive.submit_retire(who, params.agent, params.reason))
+        return await self._submitted(
+            await self._hive.submit_retire(who, params.agent, params.reason)
+        )
 
     async def _revert(self, peer: Peer, params: Revert) -> Any:
         who = Requester.user(self._who(peer, params))
-        return self._submitted(await self._hive.submit_revert(who, params.what, params.reason))
+        return await self._submitted(
+            await self._hive.submit_revert(who, params.what, params.reason)
+        )
 
     async def _rollback(self, peer: Peer, params: Rollback) -> Any:
         who = Requester.user(self._who(peer, params))
-        return self._submitted(
+        return await self._submitted(
             await self._hive.submit_rollback(who, params.agent, params.commit, params.reason)
         )
 
     async def _revive(self, peer: Peer, params: Revive) -> Any:
         who = Requester.user(self._who(peer, params))
-        return self._submitted(await self._hive.submit_revive(who, params.agent))
+        return await self._submitted(await self._hive.submit_revive(who, params.agent))
 
     async def _accept(self, peer: Peer, params: Accept) -> Any:
         await self._hive.accept(params.oid, self._who(peer, params), params.reason)
@@ -286,16 +281,17 @@ class HostApi:
             raise RpcError(REFUSED, "only the dashboard acts on behalf of its users")
         return f"{params.on_behalf} via dashboard session"
 
-    def _submitted(self, submitted: Submitted) -> dict[str, Any]:
+    async def _submitted(self, submitted: Submitted) -> dict[str, Any]:
         self.moved()
         return {
             "proposal": submitted.n,
             "state": submitted.state,
-            "message": submitted.message,
+            "message": await self._builds.noted(submitted),
         }
 
     def moved(self) -> None:
         """Proposals changed: the loop looks at once, and so does who is subscribed."""
+        self._builds.look()
         self._reconciler.outcomes.look()
         self._reconciler.wake()
         self.changed("proposals")

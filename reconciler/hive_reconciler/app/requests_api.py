@@ -11,6 +11,7 @@ from pydantic import Field
 from hive_wire.jsonrpc import REFUSED, Handler, Handlers, Peer, RpcError
 from hive_wire.protocol import Uid
 
+from ..core.builds import Builds
 from ..core.files import BROKER_USER
 from ..core.loop import Reconciler
 from ..core.view import agent_list
@@ -47,8 +48,9 @@ class ListAgents(Request):
 
 
 class RequestsApi:
-    def __init__(self, reconciler: Reconciler, moved: Callable[[], None]) -> None:
+    def __init__(self, reconciler: Reconciler, builds: Builds, moved: Callable[[], None]) -> None:
         self._reconciler = reconciler
+        self._builds = builds
         self._hive = reconciler.hive
         self._moved = moved
         self._broker = uid_of(BROKER_USER, not reconciler.layout.tag)
@@ -74,7 +76,7 @@ class RequestsApi:
             )
         else:
             submitted = await self._apply(requester, params)
-        return self._answer(submitted)
+        return await self._answer(submitted)
 
     async def _apply(self, requester: Requester, params: Submit) -> Submitted:
         if params.commit is None:
@@ -94,7 +96,7 @@ class RequestsApi:
         submitted = await self._hive.submit_power(
             requester, params.agent, params.action, params.reason, key=params.key
         )
-        answer = self._answer(submitted)
+        answer = await self._answer(submitted)
         if params.agent == requester.name and submitted.state == "merged":
             answer["message"] += " It takes effect when this turn ends."
         return answer
@@ -112,12 +114,12 @@ class RequestsApi:
             raise RpcError(REFUSED, "only the manager asks for changes; write to it instead")
         return Requester.agent(uid, name)
 
-    def _answer(self, submitted: Submitted) -> dict[str, Any]:
+    async def _answer(self, submitted: Submitted) -> dict[str, Any]:
         self._moved()
         return {
             "proposal": submitted.n,
             "state": submitted.state,
-            "message": submitted.message,
+            "message": await self._builds.noted(submitted),
         }
 
     def _on(self, model: type[M], call: Callable[[Peer, M], Awaitable[Any]]) -> Handler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hive_wire.jsonrpc import Handlers, Peer
@@ -24,7 +24,7 @@ class SettingsApi:
         self,
         reconciler: Reconciler,
         who: Callable[[Peer, Acting], str],
-        answer: Callable[[Submitted], dict[str, Any]],
+        answer: Callable[[Submitted], Awaitable[dict[str, Any]]],
     ) -> None:
         self._hive = reconciler.hive
         self._who = who
@@ -35,4 +35,5 @@ class SettingsApi:
 
     async def _allow(self, peer: Peer, params: Allow) -> Any:
         who = Requester.user(self._who(peer, params))
-        return self._answer(await self._hive.submit_allow(who, params.agent, params.rule))
+        submitted = await self._hive.submit_allow(who, params.agent, params.rule)
+        return await self._answer(submitted)

@@ -18,12 +18,13 @@ from hive_wire.paths import Layout
 from ..model.desired import Desired
 from ..model.proposal import Proposal, Requester
 from .acceptance import accept
+from .candidates import Candidate, candidate
 from .decide import Decisions
 from .errors import HiveError, Refused
 from .first import FirstCommit
 from .importing import Fetch, Imported, collect, receive
 from .inbox import Head, fetch_from, new_heads
-from .intake import Submitted
+from .intake import CHECKS, Submitted
 from .jailer import Jail
 from .repositories import Repositories, open_repositories
 from .retired import Retired, RetiredAgents
@@ -129,6 +130,10 @@ class Hive:
     async def preview(self, n: int) -> Desired | None:
         """The desired state after merging `n`, for the live plan; None when it needs a rebase."""
         return await self._thread.run(self._views.preview, n)
+
+    async def candidate(self, n: int) -> Candidate | None:
+        """What Nix is to evaluate for `n`; None when it touches no Nix, or is not open."""
+        return await self._thread.run(candidate, self._all, self._decisions, n)
 
     # -- requests ----------------------------------------------------------------
 
@@ -240,6 +245,10 @@ class Hive:
     async def deny(self, n: int, reason: str, by: str) -> Proposal:
         """Raises Conflict when it has ended, NotFound."""
         return await self._thread.run(self._decisions.end, n, "denied", reason, by)
+
+    async def reject(self, n: int, reason: str) -> Proposal:
+        """A check that takes its time found something. Raises Conflict, NotFound."""
+        return await self._thread.run(self._decisions.end, n, "rejected", reason, CHECKS)
 
     async def withdraw(self, n: int, by: str) -> Proposal:
         """Raises Conflict when it has ended, NotFound."""

@@ -135,7 +135,7 @@ class Builder:
         unpacked = await self._run(source, "tar", "-x", "-f", str(archive))
         if not unpacked.ok:
             raise RuntimeFailure("ReadFailed", f"{commit}: {unpacked.last_words()}")
-        await asyncio.to_thread(_complete, source)
+        await asyncio.to_thread(complete, source)
 
     async def _nix(self, directory: Path, source: Path, container: str) -> Done:
         attribute = f'nixosConfigurations."{container}".config.system.build.toplevel'
@@ -168,7 +168,8 @@ class Builder:
         )
 
 
-def _complete(source: Path) -> None:
+def complete(source: Path) -> None:
+    """Put the glue where a repository has none."""
     flake = source / "flake.nix"
     if not os.path.lexists(flake):
         flake.write_text(glue(f"{platform.machine()}-linux"))

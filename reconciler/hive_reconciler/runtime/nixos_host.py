@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,9 @@ async def run(
         raise RuntimeFailure("ToolMissing", f"{argv[0]} is not on PATH") from None
     try:
         async with asyncio.timeout(seconds):
-            out, err = await process.communicate()
+            out, err, _ = await asyncio.gather(
+                _end_of(process.stdout), _end_of(process.stderr), process.wait()
+            )
     except TimeoutError:
         raise RuntimeFailure("TookTooLong", f"{argv[0]} did not end in {seconds:g} s") from None
     finally:
@@ -97,5 +100,17 @@ async def must(*argv: str, reason: str, seconds: float = 30.0) -> Done:
     return done
 
 
+async def _end_of(stream: asyncio.StreamReader | None) -> bytes:
+    """The last of what it prints: no program fills our memory."""
+    kept: deque[bytes] = deque()
+    size = 0
+    while stream is not None and (data := await stream.read(1 << 16)):
+        kept.append(data)
+        size += len(data)
+        while size - len(kept[0]) >= _KEPT_OUTPUT:
+            size -= len(kept.popleft())
+    return b"".join(kept)[-_KEPT_OUTPUT:]
+
+
 def _text(data: bytes) -> str:
-    return data[-_KEPT_OUTPUT:].decode(errors="replace")
+    return data.decode(errors="replace")

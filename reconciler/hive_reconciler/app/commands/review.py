@@ -8,6 +8,7 @@ from typing import Any
 
 from hive_wire.paths import Layout
 
+from ...model.build import build_text
 from ...model.plan_text import plan_text
 from ..client import CONFLICT, CallFailed
 from ..plain import line, plain
@@ -107,6 +108,8 @@ def proposal_text(found: dict[str, Any]) -> str:
     if found["effect"] is not None and found["effect"]["files"]:
         parts.append(_effect_text(found["effect"]))
     parts.extend(_file_text(file) for file in found["diff"])
+    if found["build"] is not None:
+        parts.append(plain(build_text(found["build"])))
     if found["plan"] is not None:
         parts.append(f"After the merge, here and now:\n{plain(plan_text(found['plan']))}")
     if found["effect"] is not None and found["state"] == "open" and not found["checks"]:

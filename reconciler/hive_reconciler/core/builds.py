@@ -1,0 +1,221 @@
+"""Has Nix evaluate what open proposals would make of systems, beside the loop and one at a time.
+
+What it found is kept by what the systems are made of, on disk too, and may be lost. A proposal
+that does not evaluate while what is applied does is rejected; what this host cannot evaluate is
+"not built here", for a person to judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..git.candidates import Candidate
+from ..git.errors import Busy, Conflict, HiveError, Refused
+from ..git.hive import Hive
+from ..git.intake import Submitted
+from ..model.build import BuildReport, System, compare
+from ..runtime.nix_eval import Evaluator, Source, Unevaluated
+from .files import write_atomically
+
+log = logging.getLogger(__name__)
+
+BUILDS = "builds.json"  # in the reconciler's directory
+KEPT = 200  # reports
+RESYNC = 60.0  # seconds
+RETRY = 300.0  # after this host could not
+RUNNING = BuildReport("running")
+_REPORTS: TypeAdapter[dict[str, BuildReport]] = TypeAdapter(dict[str, BuildReport])
+
+
+@dataclass(frozen=True)
+class _Job:
+    candidate: Candidate
+    key: str
+    task: asyncio.Task[None]
+
+
+class Builds:
+    """`nix` is what evaluates, or why nothing does. `on_change` is called with every report."""
+
+    def __init__(
+        self, hive: Hive, nix: Evaluator | str, file: Path, on_change: Callable[[], None]
+    ) -> None:
+        self._hive = hive
+        self._nix = nix
+        self._file = file
+        self._on_change = on_change
+        self._hint = asyncio.Event()
+        self._reports: dict[str, BuildReport] = {}
+        self._not_here: dict[str, tuple[float, BuildReport]] = {}  # and until when
+        self._job: _Job | None = None
+
+    def look(self) -> None:
+        """Proposals may have changed."""
+        self._hint.set()
+
+    async def of(self, n: int) -> BuildReport | None:
+        """How it stands with a proposal; None when it is not open or touches no Nix."""
+        found = await self._hive.candidate(n)
+        if found is None:
+            return None
+        report = self._known(found)
+        if report is None:
+            self.look()
+        return report or RUNNING
+
+    async def must_be_over(self, n: int) -> None:
+        """Raises Busy while `n` is evaluated, Refused when it does not evaluate."""
+        report = await self.of(n)
+        if report is RUNNING:
+            raise Busy(f"Nix still evaluates proposal {n}; `hive show {n}` says when it is done")
+        if report is not None and report.state == "failed":
+            raise Refused(f"proposal {n} {report.reason}")
+
+    async def noted(self, submitted: Submitted) -> str:
+        """What to tell who asked, with what is known of its Nix files."""
+        report = await self.of(submitted.n) if submitted.state == "open" else None
+        if report is None or report.state == "ok":
+            return submitted.message
+        if report.state == "not-built":
+            return f"{submitted.message}. Its Nix files are not built here: {report.reason}"
+        return f"{submitted.message}, once its Nix files are evaluated"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if isinstance(self._nix, str):
+            return
+        self._reports = await asyncio.to_thread(_load, self._file)
+        try:
+            while True:
+                self._hint.clear()
+                try:
+                    await self._choose()
+                except HiveError as error:
+                    log.warning("proposals cannot be evaluated: %s", error)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RESYNC):
+                        await self._hint.wait()
+        finally:
+            await self._stop()
+
+    # -- inside --------------------------------------------------------------------
+
+    def _known(self, found: Candidate) -> BuildReport | None:
+        if isinstance(self._nix, str):
+            return BuildReport("not-built", self._nix)
+        key = _key(self._nix, found)
+        until, report = self._not_here.get(key, (0.0, RUNNING))
+        return report if time.monotonic() < until else self._reports.get(key)
+
+    async def _choose(self) -> None:
+        """Go on with what is still wanted, else begin with the next; people's come first."""
+        assert isinstance(self._nix, Evaluator)
+        opened = await self._hive.proposals("open", 500)
+        wanted = [found for p in opened if (found := await self._hive.candidate(p.n)) is not None]
+        for found in wanted:
+            report = self._known(found)
+            if report is not None and report.state == "failed":
+                await self._reject(found.n, report.reason)
+        due = [found for found in wanted if self._known(found) is None]
+        keys = {_key(self._nix, found) for found in due}
+        if self._job is not None and self._job.key not in keys:
+            await self._stop()  # withdrawn, superseded, decided, or applied moved under it
+        if self._job is None and due:
+            first = min(due, key=lambda found: (not found.by_person, found.n))
+            key = _key(self._nix, first)
+            task = asyncio.create_task(self._evaluate(self._nix, first, key), name=f"nix {first.n}")
+            self._job = _Job(first, key, task)
+
+    async def _stop(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job.task.cancel()
+            await asyncio.wait([job.task])
+
+    async def _evaluate(self, nix: Evaluator, found: Candidate, key: str) -> None:
+        try:
+            report = await _report(nix, found)
+        except Exception as error:
+            log.exception("evaluating proposal %d failed", found.n)
+            report = BuildReport("not-built", f"{type(error).__name__}: {error}")
+        self._job = None
+        if report.state == "failed":
+            await self._reject(found.n, report.reason)
+        if report.state == "not-built":
+            self._not_here[key] = (time.monotonic() + RETRY, report)
+        else:
+            self._reports[key] = report
+            while len(self._reports) > KEPT:
+                self._reports.pop(next(iter(self._reports)))
+            await asyncio.to_thread(_save, self._file, dict(self._reports))
+        self._on_change()
+        self.look()
+
+    async def _reject(self, n: int, reason: str) -> None:
+        with contextlib.suppress(Conflict):  # it ended meanwhile
+            await self._hive.reject(n, reason)
+        self._on_change()
+
+
+async def _report(nix: Evaluator, found: Candidate) -> BuildReport:
+    may_fetch = not found.new_inputs
+    try:
+        async with nix.unpacked(Source(found.base, found.changes)) as merged:
+            after = {
+                name: await nix.system(merged, name, may_fetch=may_fetch) for name in found.systems
+            }
+    except Unevaluated as error:
+        if not error.of_author:
+            return BuildReport("not-built", error.message)
+        return await _judged(nix, found, error.message)
+    before: dict[str, System] = {}
+    with contextlib.suppress(Unevaluated):  # then there is nothing to compare with
+        async with nix.unpacked(Source(found.base)) as base:
+            for name in found.present.intersection(found.systems):
+                before[name] = await nix.system(base, name, may_fetch=True)
+    systems = tuple(compare(name, before.get(name), after[name]) for name in found.systems)
+    return BuildReport("ok", "", systems, found.left_out)
+
+
+async def _judged(nix: Evaluator, found: Candidate, message: str) -> BuildReport:
+    """Whose fault it is that it does not evaluate: what is applied tells."""
+    control = next(iter(sorted(found.present.intersection(found.systems))), found.control)
+    try:
+        async with nix.unpacked(Source(found.base)) as base:
+            await nix.system(base, control, may_fetch=True)
+    except Unevaluated as error:
+        why = f"what is applied does not evaluate either: {error.message}"
+        return BuildReport("not-built", why)
+    return BuildReport("failed", f"does not evaluate: {message}")
+
+
+def _key(nix: Evaluator, found: Candidate) -> str:
+    """Another hyperhive makes other systems."""
+    return hashlib.sha256(f"{nix.flake} {found.key}".encode()).hexdigest()
+
+
+def _load(file: Path) -> dict[str, BuildReport]:
+    try:
+        return _REPORTS.validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError) as error:
+        log.warning("%s cannot be used (%s): everything is evaluated anew", file, error)
+        return {}
+
+
+def _save(file: Path, reports: dict[str, BuildReport]) -> None:
+    try:
+        write_atomically(file, json.dumps(_REPORTS.dump_python(reports, mode="json")).encode())
+    except OSError as error:
+        log.warning("%s cannot be written: %s", file, error)

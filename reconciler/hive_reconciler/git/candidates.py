@@ -1,0 +1,100 @@
+"""Which systems an open proposal may change, and of what files: what Nix is to evaluate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hive_wire.names import container_name
+
+from ..model.desired import Entry, Valid
+from ..model.tree import FileChange, agent_of
+from .decide import Decisions
+from .errors import ReadFailed, Refused
+from .previews import Step, TooLarge
+from .reading import NIX_SHARED
+from .repositories import Repositories
+
+MAX_SYSTEMS = 8  # evaluated for one proposal
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A proposal that touches Nix. `key` names all that its systems are made of."""
+
+    n: int
+    key: str
+    by_person: bool
+    base: str  # a tree
+    changes: tuple[FileChange, ...]
+    systems: tuple[str, ...]  # containers whose system to evaluate
+    present: frozenset[str]  # those that `base` has, too
+    control: str  # one of `base`, to tell a fault of the host from one of the proposal
+    new_inputs: bool  # flake.nix or flake.lock change
+    left_out: int
+
+
+def candidate(all_: Repositories, decisions: Decisions, n: int) -> Candidate | None:
+    """None when it is not open, does not merge, or touches no Nix."""
+    with all_.trees.scratch():
+        proposal = all_.ledger.one(n)
+        if proposal.state != "open":
+            return None
+        try:
+            step = decisions.now(proposal)
+            if not isinstance(step, Step) or step.problems:
+                return None
+            before = all_.reader.agents(step.old, step.hive_before)
+            after = all_.reader.agents(step.new, step.hive_after)
+        except (TooLarge, ReadFailed, Refused):
+            return None
+        wanted = _touched(step.changes, after)
+        if not wanted:
+            return None
+        was, will = _containers(before), _containers(after)
+        chosen = [name for name in wanted if name in will][:MAX_SYSTEMS]
+        shared = [_oids(all_, tree, ("hive.toml", *NIX_SHARED)) for tree in (step.old, step.new)]
+        own = [
+            [_oids(all_, tree, (f"agents/{name}",)) for tree in (step.old, step.new)]
+            for name in chosen
+        ]
+        return Candidate(
+            n,
+            hashlib.sha256(json.dumps([shared, chosen, own]).encode()).hexdigest(),
+            proposal.pinned.requester.kind == "user",
+            step.old,
+            step.changes,
+            tuple(will[name] for name in chosen),
+            frozenset(was.values()),
+            next((was[name] for name, entry in before.items() if _is_manager(entry)), ""),
+            any(change.path in ("flake.nix", "flake.lock") for change in step.changes),
+            len(wanted) - len(chosen),
+        )
+
+
+def _touched(changes: Sequence[FileChange], after: Mapping[str, Entry]) -> list[str]:
+    """Agents whose Nix files differ; all of them when what they share does."""
+    nix = (agent_of(change.path) for change in changes if change.path.endswith(".nix"))
+    own = {name for name in nix if name is not None and name in after}
+    shared = any(change.path.split("/")[0] in NIX_SHARED for change in changes)
+    rest = after.keys() - own if shared else set()
+    return [*sorted(own), *sorted(rest)]
+
+
+def _containers(agents: Mapping[str, Entry]) -> dict[str, str]:
+    return {
+        name: container_name(name, entry.spec.role)
+        for name, entry in agents.items()
+        if isinstance(entry, Valid)
+    }
+
+
+def _is_manager(entry: Entry) -> bool:
+    return isinstance(entry, Valid) and entry.spec.role == "manager"
+
+
+def _oids(all_: Repositories, tree: str, paths: Sequence[str]) -> list[str | None]:
+    found = (all_.trees.entry(tree, path) for path in paths)
+    return [entry.oid if entry else None for entry in found]
