@@ -137,17 +137,50 @@ class Proposal(Answer):
         return {**data, "requester": name, "from_agent": kind == "agent"}
 
 
+class Difference(Answer):
+    """A package's versions, or what became of a unit."""
+
+    name: str
+    before: str | None = None
+    after: str | None = None
+    change: str | None = None
+
+
+class BuiltSystem(Answer):
+    container: str
+    changed: bool = True
+    packages: tuple[Difference, ...] = ()
+    units: tuple[Difference, ...] = ()
+    to_build: int = 0
+    to_fetch: int = 0
+
+
+class Build(Answer):
+    """What Nix makes of it."""
+
+    state: str
+    reason: str = ""
+    systems: tuple[BuiltSystem, ...] = ()
+    left_out: int = 0
+
+
 class ProposalDetail(Answer):
     """A proposal with what a person must see before saying yes."""
 
     proposal: Proposal
     diff: tuple[FileDiff, ...] = ()
     plan: Any = None
-    checks: Any = None
+    build: Build | None = None
+    checks: tuple[str, ...] = ()  # why it cannot be approved as it is
+
+    @property
+    def hindered(self) -> bool:
+        """Whether an approval would be refused now."""
+        return bool(self.checks) or (self.build is not None and self.build.state == "running")
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> ProposalDetail:
-        """The contract puts `diff`, `effect`, `plan`, `checks` beside the proposal's own keys,
+        """The contract puts `diff`, `effect`, `plan`, `build`, `checks` beside the proposal's own keys,
         or the proposal under a key of its own."""
         inner = answer.get("proposal")
         own = dict(inner) if isinstance(inner, dict) else dict(answer)
@@ -157,7 +190,8 @@ class ProposalDetail(Answer):
             proposal=Proposal.model_validate(own),
             diff=answer.get("diff") or (),
             plan=answer.get("plan"),
-            checks=answer.get("checks"),
+            build=answer.get("build"),
+            checks=answer.get("checks") or (),
         )
 
 

@@ -8,6 +8,7 @@ from ..html import Child, Element, Verbatim, h, leet
 from ..live.mirror import Review
 from ..live.models import RISKS, Change, Effect, Proposal
 from ..text import one_line
+from .build import built
 from .common import View, age, button, form, hidden, panel, plural
 from .diff import review, signs
 
@@ -83,6 +84,7 @@ def card(
             _effect(row.effect, found)
             if row.effect
             else h("p.dim", "The effect is being worked out…"),
+            built(found.detail.build) if found and found.detail.build else None,
             review(row.n, files, limit) if files else None,
             _decide(view, row, found) if row.state == "open" and not view.view_only else None,
         ),
@@ -102,31 +104,18 @@ def _chips(row: Proposal, found: Review | None) -> Element:
         h("span.chip.num", f"on {row.base[:7]} · ", "moved" if row.needs_rebase else "up to date")
         if row.base
         else None,
-        h("span.chip.st.s-think", "⚠ applied moved: it will be merged anew")
+        h("span.chip.st.s-bad", "⚠ does not merge any more: its author must rebase it")
         if row.needs_rebase
         else None,
-        [h(f"span.chip.st.s-{kind}", text) for kind, text in _checks(found)],
+        [
+            h("span.chip.st.s-bad", f"✕ {one_line(problem, 300)}")
+            for problem in (found.detail.checks if found else ())
+        ],
         h("span.chip.st.s-bad", f"⚠ hidden characters: {', '.join(sorted(hidden_chars)[:5])}")
         if hidden_chars
         else None,
         h("a.chip", "permalink", href=f"/proposals/{row.n}"),
     )
-
-
-def _checks(found: Review | None) -> list[tuple[str, str]]:
-    checks: Any = found.detail.checks if found else None
-    out = []
-    for check in checks if isinstance(checks, list) else []:
-        if isinstance(check, dict):
-            ok = check.get("ok", check.get("passed", True))
-            name = check.get("name") or check.get("check") or "check"
-            text = check.get("message") or check.get("detail") or ""
-            out.append(
-                ("ok" if ok else "bad", one_line(f"{'✓' if ok else '✕'} {name} {text}", 120))
-            )
-        else:
-            out.append(("bad", f"✕ {one_line(str(check), 300)}"))
-    return out
 
 
 def _effect(effect: Effect, found: Review | None) -> Element:
@@ -215,6 +204,7 @@ def _value(value: Any) -> str:
 
 
 def _decide(view: View, row: Proposal, found: Review | None) -> Element:
+    hindered = row.needs_rebase or (found is not None and found.detail.hindered)
     approve = (
         form(
             f"/proposals/{row.n}/approve",
@@ -226,7 +216,7 @@ def _decide(view: View, row: Proposal, found: Review | None) -> Element:
             name=f"approve-{row.n}",
             class_="row wrap",
         )
-        if row.effect
+        if row.effect and not hindered
         else None
     )
     return h(
