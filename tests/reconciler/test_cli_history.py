@@ -112,13 +112,16 @@ async def test_a_foreign_commit_is_taken_over_by_a_person_only(swarm, run, tmp_p
     assert "I looked at it" in await run("verify")
 
 
-async def test_many_deletions_need_their_number(swarm, run, approve, tmp_path):
-    for n, name in enumerate(("a1", "a2", "a3"), 1):
+@pytest.fixture
+async def without_three(swarm, run, approve, tmp_path):
+    """Proposal 4 takes out three agents of four."""
+    names = ("a1", "a2", "a3")
+    for n, name in enumerate(names, 1):
         await run("spawn", name)
         await approve(n)
-    await swarm.until(lambda: all(swarm.is_ready(name) for name in ("a1", "a2", "a3")))
+    await swarm.until(lambda: all(swarm.is_ready(name) for name in names))
     clone = Clone(swarm.layout.hive_git, tmp_path / "clone")
-    git(clone.path, "rm", "-rq", "agents/a1", "agents/a2", "agents/a3")
+    git(clone.path, "rm", "-rq", *(f"agents/{name}" for name in names))
     clone.commit("Retire the three")
     git(clone.path, "push", "-q", str(swarm.layout.inbox_git), "HEAD:refs/heads/proposed/fewer")
     async with asyncio.timeout(20):
@@ -127,19 +130,72 @@ async def test_many_deletions_need_their_number(swarm, run, approve, tmp_path):
     shown = await run("show", "4")
     assert shown.startswith("Proposal 4: apply swarm, open")
     assert "removes the agent a2" in shown
+
+
+async def test_many_deletions_need_their_number(swarm, run, approve, without_three):
     await approve(4, "--allow-prune", "3")
     await swarm.until(lambda: swarm.runtime.containers.keys() == {"hm1nd"})
     assert "Allow-Prune: 3" in git(swarm.layout.hive_git, "log", "-1", "--format=%B", "applied")
+
+
+async def test_without_their_number_the_containers_stay(swarm, run, approve, without_three):
+    await approve(4)
+    everyone = {"hm1nd", "h-a1", "h-a2", "h-a3"}
+    async with asyncio.timeout(20):
+        while (stale := json.loads(await run("status", "--json"))["stale"]) is None:
+            pass
+    assert stale.startswith("PruneGuard: ")
+    assert "--allow-prune 3" in stale
+    await run("reconcile")
+    assert swarm.runtime.containers.keys() == everyone
+    assert "proposal 5 waits" in await run("revert", "4")
+    await approve(5)
+    async with asyncio.timeout(20):
+        while json.loads(await run("status", "--json"))["stale"] is not None:
+            pass
+    assert swarm.runtime.containers.keys() == everyone
+    assert "6 commits down" in (proof := await run("verify")), proof
+
+
+async def test_an_operator_signs_an_approval(swarm, run, approve, tmp_path):
+    key = tmp_path / "ada"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)]
+    await asyncio.to_thread(subprocess.run, command, check=True)
+    line = f"ada {key.with_suffix('.pub').read_text().strip()}"
+    clone = Clone(swarm.layout.hive_git, tmp_path / "clone")
+    text = clone.read("hive.toml").replace("[policy]\n", f'[policy]\nsigners = ["{line}"]\n')
+    clone.change("hive.toml", text, "Let ada sign")
+    git(clone.path, "push", "-q", str(swarm.layout.inbox_git), "HEAD:refs/heads/proposed/ada")
+    async with asyncio.timeout(20):
+        while "Let ada sign" not in await run("proposals"):
+            pass
+    await approve(1)
+    await run("spawn", "scout")
+    digest = json.loads(await run("show", "2", "--json"))["effect"]["digest"]
+    words = await run(
+        *("approve", "2", "--expect", digest, "--sign-with", str(tmp_path / "none")), status=1
+    )
+    assert words.startswith("hive: ssh-keygen failed")
+    assert "is merged" in await approve(2, "--sign-with", str(key))
+    proof = json.loads(await run("verify", "--json"))
+    assert (proof["ok"], proof["merges"], proof["signed"]) == (True, 2, 1)
+    assert "2 proven (1 signed by an operator), 1 accepted" in await run("verify")
 
 
 async def test_hooks_of_the_inbox_do_not_run(swarm, run, tmp_path):
     """Whoever may push may write hooks, and git of the reconciler meets them."""
     hooks = swarm.layout.inbox_git / "hooks"
     hooks.mkdir(exist_ok=True)
-    for name in ("pre-receive", "post-update", "reference-transaction", "fsmonitor-watchman"):
+    for name in (
+        *("pre-receive", "update", "post-receive", "post-update", "reference-transaction"),
+        *("proc-receive", "push-to-checkout", "post-checkout", "fsmonitor-watchman"),
+    ):
         (hooks / name).write_text(f"#!/bin/sh\nid -u > {tmp_path}/ran-$$\n")
         (hooks / name).chmod(0o755)
-    for key in ("core.fsmonitor", "uploadpack.packObjectsHook", "core.sshCommand"):
+    for key in (
+        *("core.fsmonitor", "uploadpack.packObjectsHook", "core.sshCommand"),
+        *("core.alternateRefsCommand", "gpg.program", "diff.external", "core.pager"),
+    ):
         git(swarm.layout.inbox_git, "config", key, str(hooks / "fsmonitor-watchman"))
     clone = Clone(swarm.layout.hive_git, tmp_path / "clone")
     oid = clone.change("agents/hm1nd/prompt.md", "Be brief.\n", "Shorter")

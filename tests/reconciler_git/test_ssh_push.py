@@ -1,4 +1,4 @@
-"""`git push` over ssh to inbox.git, and what hooks and settings there may do: nothing to us."""
+"""`git push` over ssh to inbox.git, with a real sshd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.git_work import Clone, git
 from support.sshd import Sshd, make_sshd
 
 from hive_reconciler.git.hive import Hive
@@ -18,10 +17,6 @@ from hive_reconciler.git.repositories import share_inbox
 from hive_wire.paths import Layout
 
 NOBODY, GROUP = 65534, 64123
-HOOKS = ["pre-receive", "update", "post-receive", "post-update", "reference-transaction"]
-HOOKS += ["push-to-checkout", "proc-receive", "pre-auto-gc", "post-checkout", "fsmonitor-watchman"]
-SETTINGS = ["core.fsmonitor", "core.sshCommand", "uploadpack.packObjectsHook", "core.pager"]
-SETTINGS += ["core.alternateRefsCommand", "diff.external", "gpg.program"]
 
 
 @pytest.fixture
@@ -80,26 +75,3 @@ async def test_a_push_over_ssh_becomes_a_proposal(place: Path, sshd: Sshd) -> No
         assert await hive.tip() == before
     finally:
         await hive.close()
-
-
-async def test_nothing_planted_in_the_inbox_runs_as_the_reconciler(
-    hive: Hive, clone: Clone, layout: Layout, tmp_path: Path
-) -> None:
-    marker = tmp_path / "ran"
-    clone.change("agents/hm1nd/prompt.md", "Be brief.\n")
-    git(clone.path, "push", "-q", str(layout.inbox_git), "HEAD:refs/heads/proposed/brief")
-    hooks = layout.inbox_git / "hooks"
-    hooks.mkdir()
-    for name in HOOKS:
-        (hooks / name).write_text(f"#!/bin/sh\necho {name} >> {marker}\n")
-        (hooks / name).chmod(0o755)
-    for name in SETTINGS:
-        git(layout.inbox_git, "config", name, f"sh -c 'echo {name} >> {marker}'")
-    git(layout.inbox_git, "config", "core.hooksPath", str(hooks))
-    (submitted,) = await hive.import_inbox()
-    assert submitted.state == "open", submitted.message
-    effect = (await hive.proposal(submitted.n)).effect
-    assert effect is not None
-    await hive.approve(submitted.n, effect.digest, "root")
-    await hive.read()
-    assert not marker.exists(), marker.read_text()

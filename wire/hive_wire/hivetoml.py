@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from .spec import AgentSpec, NetworkMode, parse_size
 
 ProposalClass = Literal["power"]
+SIGNER = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63} [a-z0-9@.-]+ [A-Za-z0-9+/]+=*$"
 
 
 def _size(text: str) -> str:
@@ -49,6 +50,10 @@ class Policy(Part):
     freeze: Annotated[
         bool, Field(description="No merges while true, except of proposals that lift it")
     ] = False
+    signers: Annotated[
+        tuple[Annotated[str, Field(pattern=SIGNER, max_length=1000)], ...],
+        Field(description="SSH keys of people who may sign approvals: `NAME TYPE KEY`"),
+    ] = ()
     auto_revert: Annotated[
         bool,
         Field(

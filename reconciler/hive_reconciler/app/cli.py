@@ -101,6 +101,9 @@ def _review(commands: Commands) -> None:
     approve.add_argument("n", type=_number, metavar="N")
     approve.add_argument("--expect", metavar="DIGEST", help="of the effect that you have seen")
     approve.add_argument("--allow-prune", type=_number, metavar="COUNT")
+    approve.add_argument(
+        "--sign-with", metavar="KEY", help="your SSH key, one of [policy] signers in hive.toml"
+    )
     deny = _add(commands, "deny", "commands.review:deny", "refuse a proposal")
     deny.add_argument("n", type=_number, metavar="N")
     deny.add_argument("--reason", required=True, metavar="TEXT")

@@ -48,6 +48,7 @@ class Approve(Acting):
     n: Number
     effect: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     allow_prune: Annotated[int | None, Field(ge=0, le=100_000)] = None
+    signature: Annotated[str | None, Field(max_length=4002)] = None
 
 
 class Deny(Acting):
@@ -202,7 +203,9 @@ class HostApi:
     async def _approve(self, peer: Peer, params: Approve) -> Any:
         who = self._who(peer, params)
         await self._builds.must_be_over(params.n)
-        commit = await self._hive.approve(params.n, params.effect, who, params.allow_prune or 0)
+        commit = await self._hive.approve(
+            params.n, params.effect, who, params.allow_prune or 0, params.signature or ""
+        )
         self.moved()
         return {"commit": commit}
 

@@ -11,6 +11,7 @@ from ..model.effect import Effect, difference, effect_json
 from ..model.policy import APPROVER, POLICY, frozen
 from ..model.proposal import Closed, Ending, Proposal
 from ..model.records import Merge, merge_message, who_problem
+from .approval import signature_problem
 from .errors import Conflict, ReadFailed, Refused
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
@@ -80,7 +81,9 @@ class Decisions:
 
     # -- deciding ----------------------------------------------------------------
 
-    def approve(self, n: int, digest: str, by: str, allow_prune: int) -> str:
+    def approve(
+        self, n: int, digest: str, by: str, allow_prune: int = 0, signature: str = ""
+    ) -> str:
         """The OID of the merge. Errors as `Hive.approve` says."""
         wrong = who_problem(by) or (by.startswith(POLICY) and "only the policy is called so")
         if wrong:
@@ -89,9 +92,16 @@ class Decisions:
             raise Refused("allow_prune is a number of agents, 0 or more")
         with self._all.store.locked(), self._all.trees.scratch():
             proposal = self._all.ledger.one(n)
-            return self.merge(proposal, digest, by, allow_prune)
+            return self.merge(proposal, digest, by, allow_prune, signature)
 
-    def merge(self, proposal: Proposal, digest: str | None, by: str, allow_prune: int = 0) -> str:
+    def merge(
+        self,
+        proposal: Proposal,
+        digest: str | None,
+        by: str,
+        allow_prune: int = 0,
+        signature: str = "",
+    ) -> str:
         """Merge under the lock and inside a scratch; without `digest` whatever it is now."""
         self._all.ledger.must_be_open(proposal)
         tip = self._all.history.verified_tip()
@@ -111,7 +121,19 @@ class Decisions:
             raise Refused(f"proposal {proposal.n}: " + "; ".join(map(str, step.problems)))
         if frozen(step.hive_before, step.hive_after):
             raise Refused("merges are frozen ([policy] freeze in hive.toml)")
-        return self._commit(proposal, step, tip, by, allow_prune)
+        merge = Merge(
+            proposal.n,
+            str(proposal.pinned.requester),
+            by,
+            step.effect.version,
+            step.effect.digest,
+            allow_prune,
+            signature,
+        )
+        wrong = signature and signature_problem(merge, proposal.pinned.commit, step.hive_before)
+        if wrong:
+            raise Refused(wrong)
+        return self._commit(proposal, step, tip, merge)
 
     def end(self, n: int, outcome: Ending, reason: str, by: str) -> Proposal:
         """Raises Conflict when it has ended, NotFound, Refused."""
@@ -145,24 +167,14 @@ class Decisions:
             raise Refused(f"proposal {proposal.n} shares no history with applied")
         return store.tree_of(base), store.tree_of(tip), store.tree_of(commit)
 
-    def _commit(self, proposal: Proposal, step: Step, tip: str, by: str, allow_prune: int) -> str:
+    def _commit(self, proposal: Proposal, step: Step, tip: str, merge: Merge) -> str:
         """Nothing is visible before the last line, and everything is durable before it."""
         store = self._all.store
         tree = self._all.previews.tree(*self._trees(proposal))
         assert tree == step.new
         self._all.trees.persist(tree)
-        message = merge_message(
-            Merge(
-                proposal.n,
-                str(proposal.pinned.requester),
-                by,
-                step.effect.version,
-                step.effect.digest,
-                allow_prune,
-            )
-        )
         commit = store.create_merge(
-            message, step.new, (tip, proposal.pinned.commit), self._all.key.sign
+            merge_message(merge), step.new, (tip, proposal.pinned.commit), self._all.key.sign
         )
         self._all.history.made(commit)
         store.swap_ref(APPLIED, commit, tip)

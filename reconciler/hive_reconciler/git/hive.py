@@ -233,14 +233,19 @@ class Hive:
 
     # -- decisions ---------------------------------------------------------------
 
-    async def approve(self, n: int, effect_digest: str, by: str, allow_prune: int = 0) -> str:
-        """Merge `n` if its effect is still `effect_digest`; the OID of the merge.
+    async def approve(
+        self, n: int, effect_digest: str, by: str, allow_prune: int = 0, signature: str = ""
+    ) -> str:
+        """Merge `n` if its effect is still `effect_digest`; the OID of the merge. A signature
+        is one of `approval.sign`.
 
         Raises Conflict with data {effect, digest, changed} when it is another effect, with
         data {conflicts} when it does not merge, without data when it has ended; Refused when
         a check or the policy forbids it; NotFound.
         """
-        return await self._thread.run(self._decisions.approve, n, effect_digest, by, allow_prune)
+        return await self._thread.run(
+            self._decisions.approve, n, effect_digest, by, allow_prune, signature
+        )
 
     async def deny(self, n: int, reason: str, by: str) -> Proposal:
         """Raises Conflict when it has ended, NotFound."""

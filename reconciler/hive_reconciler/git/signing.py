@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pygit2
@@ -86,18 +87,25 @@ class HostKey:
 
     def _run(self, arguments: list[str], stdin: bytes) -> bytes:
         assert self._program is not None
-        try:
-            done = subprocess.run(
-                [self._program, *arguments],
-                input=stdin,
-                capture_output=True,
-                timeout=_TIMEOUT,
-                check=False,
-                env={"PATH": os.environ.get("PATH", "")},
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SigningFailed(f"ssh-keygen failed: {error}") from None
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"
-            raise SigningFailed(f"ssh-keygen failed: {said}")
-        return done.stdout
+        return ssh_keygen(self._program, arguments, stdin)
+
+
+def ssh_keygen(
+    program: str, arguments: list[str], stdin: bytes, environment: Mapping[str, str] | None = None
+) -> bytes:
+    """What it prints. Raises SigningFailed."""
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=_TIMEOUT,
+            check=False,
+            env={"PATH": os.environ.get("PATH", ""), **(environment or {})},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SigningFailed(f"ssh-keygen failed: {error}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"
+        raise SigningFailed(f"ssh-keygen failed: {said}")
+    return done.stdout

@@ -9,6 +9,7 @@ from hive_wire.paths import Layout
 
 from ..model import effect as effects
 from ..model.records import BadRecord
+from .approval import signature_problem
 from .errors import ReadFailed
 from .previews import TooLarge
 from .repositories import Repositories, read_repositories
@@ -29,6 +30,7 @@ class Verification:
     tip: str
     commits: int
     merges: int  # proven ones
+    signed: int  # of these, by their operator, too
     findings: tuple[Finding, ...]
 
     @property
@@ -42,11 +44,14 @@ def verify(layout: Layout) -> Verification:
     all_ = read_repositories(layout)
     try:
         tip = all_.history.tip()
-        commits = all_.history.first_parents(tip)
+        commits, merge_of = all_.history.first_parents(tip), all_.history.merge_of
         findings = tuple(f for oid in commits if (f := _finding(all_, oid)) is not None)
+        named = {finding.commit for finding in findings}
+        proven = [merge for oid in commits if oid not in named if (merge := merge_of(oid))]
     finally:
         all_.store.repo.free()
-    return Verification(tip, len(commits), len(commits) - len(findings), findings)
+    signed = sum(bool(merge.signature) for merge in proven)
+    return Verification(tip, len(commits), len(proven), signed, findings)
 
 
 def _finding(all_: Repositories, oid: str) -> Finding | None:
@@ -61,10 +66,15 @@ def _finding(all_: Repositories, oid: str) -> Finding | None:
         wrong = all_.key.verify(commit)
         if wrong:
             return Finding(oid, "wrong", f"proposal {merge.proposal}: {wrong}")
+        parent = str(commit.parent_ids[0])
+        if merge.signature:
+            base = all_.reader.hive(all_.store.tree_of(parent))
+            wrong = signature_problem(merge, str(commit.parent_ids[1]), base)
+            if wrong:
+                return Finding(oid, "wrong", f"proposal {merge.proposal}: {wrong}")
         if merge.effect_version != effects.VERSION:
             text = f"proposal {merge.proposal}: effect version {merge.effect_version} is unknown"
             return Finding(oid, "wrong", text)
-        parent = str(commit.parent_ids[0])
         with all_.trees.scratch():
             step = all_.previews.step(all_.store.tree_of(parent), str(commit.tree_id))
         if step.effect.digest != merge.effect_digest:

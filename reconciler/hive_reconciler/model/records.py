@@ -33,6 +33,7 @@ class Merge:
     effect_version: int
     effect_digest: str
     allow_prune: int = 0
+    signature: str = ""  # of approval_text, by a person's key: base64 without armour
 
 
 def who_problem(who: str) -> str | None:
@@ -55,6 +56,8 @@ def merge_message(merge: Merge) -> str:
     ]
     if merge.allow_prune:
         lines.append(f"Allow-Prune: {merge.allow_prune}")
+    if merge.signature:
+        lines.append(f"Operator-Signature: {merge.signature}")
     return "\n".join(lines) + "\n"
 
 
@@ -69,12 +72,21 @@ def parse_merge(message: str) -> Merge:
             int(values["Effect-Version"]),
             values["Effect-Digest"],
             int(values.get("Allow-Prune", "0")),
+            values.get("Operator-Signature", ""),
         )
     except (KeyError, ValueError):
         raise BadRecord("its message has not the trailers of a merge") from None
     if merge_message(merge) != message:
         raise BadRecord("its message is not that of a merge")
     return merge
+
+
+def approval_text(n: int, commit: str, version: int, digest: str, allow_prune: int) -> str:
+    """What a person signs: this commit with this effect, and nothing else."""
+    return (
+        f"Approve proposal {n}\n\nCommit: {commit}\nEffect-Version: {version}\n"
+        f"Effect-Digest: {digest}\nAllow-Prune: {allow_prune}\n"
+    )
 
 
 def merged(merge: Merge, commit: str, at: float) -> Merged:

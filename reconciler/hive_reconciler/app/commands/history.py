@@ -35,8 +35,9 @@ def verify(layout: Layout, options: argparse.Namespace) -> int:
         print(f"{finding.commit[:12]}  {mark}: {line(finding.text)}")
     accepted = sum(finding.kind == "exception" for finding in proof.findings)
     wrong = len(proof.findings) - accepted
+    signed = f" ({proof.signed} signed by an operator)" if proof.signed else ""
     print(
-        f"{proof.commits} commits down from {proof.tip[:12]}: {proof.merges} proven, "
+        f"{proof.commits} commits down from {proof.tip[:12]}: {proof.merges} proven{signed}, "
         f"{accepted} accepted by a person, {wrong} wrong"
     )
     return 0 if proof.ok else 1

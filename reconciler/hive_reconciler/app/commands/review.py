@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from hive_wire.paths import Layout
 
 from ...model.build import build_text
 from ...model.plan_text import plan_text
+from ...model.records import approval_text
 from ..client import CONFLICT, CallFailed
 from ..plain import line, plain
 from .common import ago, host, print_json, print_table
@@ -64,9 +66,16 @@ def approve(layout: Layout, options: argparse.Namespace) -> int:
             if digest is None:
                 print("nothing was approved")
                 return 1
+        signature = None
+        if options.sign_with is not None:
+            signature = _signed(reconciler.call("proposal", n=options.n), digest, options)
         try:
             answer = reconciler.call(
-                "approve", n=options.n, effect=digest, allow_prune=options.allow_prune
+                "approve",
+                n=options.n,
+                effect=digest,
+                allow_prune=options.allow_prune,
+                signature=signature,
             )
         except CallFailed as error:
             if error.code == CONFLICT and error.data and error.data.get("changed"):
@@ -147,6 +156,19 @@ def _ask(found: dict[str, Any]) -> str | None:
         raise CallFailed(f"proposal {found['n']} is {found['state']} and cannot be approved")
     answer = input(f"\nApprove proposal {found['n']}? Type yes: ")
     return str(found["effect"]["digest"]) if answer.strip().lower() == "yes" else None
+
+
+def _signed(found: dict[str, Any], digest: str, options: argparse.Namespace) -> str:
+    from ...git.approval import sign
+    from ...git.signing import SigningFailed
+
+    version = found["effect"]["version"] if found["effect"] is not None else 0
+    prune = options.allow_prune or 0
+    text = approval_text(options.n, found["commit"], version, digest, prune)
+    try:
+        return sign(text, Path(options.sign_with).expanduser())
+    except SigningFailed as error:
+        raise CallFailed(error.message) from None
 
 
 def _print_changed(data: dict[str, Any]) -> None:
