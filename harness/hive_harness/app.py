@@ -17,6 +17,7 @@ from .clone import Clone, GitFailed, as_chunk
 from .conductor import Conductor
 from .engine.resident import ResidentEngine
 from .engine.sessions import Sessions
+from .login import Login
 from .permits import Permits
 from .processes import Children, become_subreaper
 from .rows import Row
@@ -37,6 +38,7 @@ class Harness:
         self._spool = spool
         self._tasks: set[asyncio.Task[Any]] = set()
         self._clone: Clone | None = None
+        self._login = Login(self._children, settings)
         self._conductor = Conductor(
             settings, spool, self._make_engine, self._make_uplink, self._make_clone
         )
@@ -55,6 +57,7 @@ class Harness:
         self._beside(self._make_clone())
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait((*work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await self._login.cancel()
         await self._engine.close()
         await self._uplink.last_words()
         for task in (*work, *self._tasks, stopped):
@@ -85,6 +88,7 @@ class Harness:
             "grant": lambda _, params: conductor.granted(params),
             "interrupt": self._on_interrupt,
             "command": self._on_command,
+            "login": self._on_login,
             "export": self._on_export,
         }
         self._uplink = Uplink(
@@ -125,6 +129,17 @@ class Harness:
     async def _on_command(self, _: Peer, params: Params) -> dict[str, Any]:
         argument = str(params.get("argument") or "")
         return {"text": await self._conductor.command(_text(params, "command"), argument)}
+
+    async def _on_login(self, _: Peer, params: Params) -> dict[str, Any]:
+        match _text(params, "step"):
+            case "start":
+                return {"url": await self._login.start(agentfile.read(self._settings.agent_file))}
+            case "code":
+                return {"text": await self._login.code(_text(params, "code"))}
+            case "cancel":
+                await self._login.cancel()
+                return {}
+        raise RpcError(INVALID_PARAMS, "step is start, code or cancel")
 
     async def _on_export(self, peer: Peer, params: Params) -> dict[str, Any]:
         commit, stream = _text(params, "commit"), params.get("stream")

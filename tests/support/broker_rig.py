@@ -172,6 +172,7 @@ class Harness:
                 "interrupt": self._ask("interrupt"),
                 "command": self._ask("command"),
                 "export": self._ask("export"),
+                "login": self._ask("login"),
             },
             self._check,
         )

@@ -53,6 +53,9 @@ class HostApi:
             "pause": self._on(p.Pause, self._pause),
             "unpause": self._on(p.Pause, self._unpause),
             "command": self._on(p.Command, self._command),
+            "login.start": self._on(p.Login, self._login_start),
+            "login.code": self._on(p.LoginCode, self._login_code),
+            "login.cancel": self._on(p.Login, self._login_cancel),
             "events": self._on(p.Events, self._events),
             "subscribe": self._on(p.Subscribe, self._subscribe),
             "search_events": self._on(p.Search, self._search),
@@ -180,6 +183,17 @@ class HostApi:
             asked["argument"] = call.argument
         answer = await self._ask(call.uid, "command", asked)
         return {"text": str(answer.get("text", "")) if isinstance(answer, dict) else ""}
+
+    async def _login_start(self, _: Peer, call: p.Login) -> dict[str, Any]:
+        return {"url": await self._app.logins.start(self._app.broker.agent(call.uid), call.by)}
+
+    async def _login_code(self, _: Peer, call: p.LoginCode) -> dict[str, Any]:
+        agent = self._app.broker.agent(call.uid)
+        return {"text": await self._app.logins.code(agent, call.code, call.by)}
+
+    async def _login_cancel(self, _: Peer, call: p.Login) -> dict[str, Any]:
+        await self._app.logins.cancel(self._app.broker.agent(call.uid), call.by)
+        return {}
 
     async def _ask(self, uid: str, method: str, asked: dict[str, Any]) -> Any:
         agent = self._app.broker.agent(uid)

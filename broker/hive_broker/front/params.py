@@ -142,6 +142,17 @@ class Command(Call):
     by: Line
 
 
+class Login(Call):
+    uid: Uid
+    by: Line
+
+
+class LoginCode(Call):
+    uid: Uid
+    code: Annotated[str, Field(min_length=1, max_length=2000)]
+    by: Line
+
+
 class Events(Call):
     uid: Uid | None = None
     after: Cursor | None = None

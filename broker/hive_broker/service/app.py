@@ -13,6 +13,7 @@ from .deliveries import Deliveries
 from .exports import Exports
 from .health import Health
 from .limits import Limits
+from .logins import Logins
 from .metering import Metering
 from .metrics import Metrics
 from .post import Post
@@ -55,6 +56,7 @@ class App:
         self.metering = Metering(broker, self.presence)
         self.registrar = Registrar(broker, self.presence, self.deliveries, self.questions)
         self.exports = Exports()
+        self.logins = Logins(broker)
         self.requests = Requests(requests_sock)
 
     def status(self) -> dict[str, Any]:

@@ -29,6 +29,19 @@ person approves or denies it; you hear of the outcome. New agents: mcp__hive__re
 _NEVER_UNNAMED = ("WebFetch", "WebSearch", "Task", "Agent")
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "SSL_CERT_FILE")
 
+_CLAUDE_ENV = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+    "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
+    "CLAUDE_CODE_DISABLE_CRON": "1",
+    "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
+    "ENABLE_TOOL_SEARCH": "false",
+    "CLAUDE_CODE_MAX_RETRIES": "4",
+    "MCP_TIMEOUT": "600000",  # the broker may be away for a while
+    "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "90000",
+}
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -56,14 +69,28 @@ def launch(agent: Agent, settings: Settings, model: str = "") -> Launch:
         env = _rehearsal_env(agent, settings)
     else:
         argv = [str(settings.engine_path), "-p"]
-        env = _claude_env(settings)
+        own = agent.network != "none" and has_own_login(settings)
+        env = _CLAUDE_ENV if own else {**_CLAUDE_ENV, **_gateway_env(settings)}
     argv += _flags(agent, model or agent.model)
-    inherited = {key: os.environ[key] for key in _INHERITED if key in os.environ}
-    inherited.setdefault("LANG", "C.UTF-8")
-    both = {**inherited, "CLAUDE_CONFIG_DIR": str(settings.claude_config), **env}
+    both = {**_inherited(), "CLAUDE_CONFIG_DIR": str(settings.claude_config), **env}
     return Launch(
         tuple(argv), tuple(sorted(both.items())), str(settings.state), agent.engine, agent.uid
     )
+
+
+def has_own_login(settings: Settings) -> bool:
+    """Whether somebody logged the engine in, inside the container."""
+    return (settings.claude_config / ".credentials.json").exists()
+
+
+def login_environment(settings: Settings) -> dict[str, str]:
+    """For the CLI's own login: it speaks to the model's maker itself."""
+    return {**_inherited(), **_CLAUDE_ENV, "CLAUDE_CONFIG_DIR": str(settings.claude_config)}
+
+
+def _inherited() -> dict[str, str]:
+    inherited = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+    return {"LANG": "C.UTF-8", **inherited}
 
 
 def introduction(agent: Agent) -> str:
@@ -99,22 +126,12 @@ def _flags(agent: Agent, model: str) -> list[str]:
     return [*flags, "--disallowedTools", ",".join(unnamed)] if unnamed else flags
 
 
-def _claude_env(settings: Settings) -> dict[str, str]:
+def _gateway_env(settings: Settings) -> dict[str, str]:
     return {
         # Without an http:// base URL it would speak TLS into the socket.
         "ANTHROPIC_BASE_URL": "http://model.invalid",
         "ANTHROPIC_UNIX_SOCKET": str(settings.model_sock),
         "ANTHROPIC_API_KEY": "the-gateway-adds-the-key",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "DISABLE_AUTOUPDATER": "1",
-        "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
-        "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
-        "CLAUDE_CODE_DISABLE_CRON": "1",
-        "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
-        "ENABLE_TOOL_SEARCH": "false",
-        "CLAUDE_CODE_MAX_RETRIES": "4",
-        "MCP_TIMEOUT": "600000",  # the broker may be away for a while
-        "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "90000",
     }
 
 

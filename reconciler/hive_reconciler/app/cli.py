@@ -165,6 +165,13 @@ def _agents(commands: Commands) -> None:
         go = _add(commands, action, f"commands.holding:{action}", words)
         go.add_argument("name", nargs="?", metavar="NAME")
         go.add_argument("--reason", default="", metavar="TEXT")
+    agent_login = _add(
+        commands,
+        "login-agent",
+        "commands.agents:login",
+        "log an agent with a network in to its model",
+    )
+    agent_login.add_argument("name", metavar="NAME")
     logs = _add(commands, "logs", "commands.agents:logs", "what a container printed")
     logs.add_argument("name", metavar="NAME")
     logs.add_argument("--follow", action="store_true")

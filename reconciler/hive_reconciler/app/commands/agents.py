@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import time
 import tomllib
 from typing import Any
@@ -11,7 +12,7 @@ from hive_wire.paths import Layout
 
 from ..client import CallFailed
 from ..plain import plain
-from .common import host, print_submitted
+from .common import broker, host, me, print_submitted
 
 LOG_LINES = 200
 FOLLOW_EVERY = 1.0  # seconds
@@ -46,6 +47,24 @@ def retire(layout: Layout, options: argparse.Namespace) -> int:
 def revive(layout: Layout, options: argparse.Namespace) -> int:
     with host(layout) as reconciler:
         return print_submitted(reconciler.call("revive", agent=options.name))
+
+
+def login(layout: Layout, options: argparse.Namespace) -> int:
+    """The code is asked for without an echo, and goes nowhere but to the agent."""
+    with broker(layout) as client:
+        agents = client.call("agents")["agents"]
+        uid = next((agent["uid"] for agent in agents if agent["name"] == options.name), None)
+        if uid is None:
+            raise CallFailed(f"there is no agent {options.name!r}; hive status lists them")
+        print(
+            f"log in here: {plain(client.call('login.start', uid=uid, by=me())['url'])}", flush=True
+        )
+        code = getpass.getpass("the code that you were shown: ").strip()
+        if not code:
+            client.call("login.cancel", uid=uid, by=me())
+            raise CallFailed("no code was given; the login is cancelled")
+        print(plain(client.call("login.code", uid=uid, code=code, by=me())["text"]))
+    return 0
 
 
 def logs(layout: Layout, options: argparse.Namespace) -> int:
