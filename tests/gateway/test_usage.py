@@ -109,7 +109,8 @@ async def test_usage_waits_for_a_broker_that_is_away_and_is_one_report(hive: Hiv
 async def test_usage_outlives_the_gateway(hive: Hive) -> None:
     async with relaying(hive):
         await post(hive, SCOUT, 3)
-        await until(lambda: b"60" in (hive.layout.gateway / "usage.json").read_bytes())
+        kept = hive.layout.gateway / "usage.json"
+        await until(lambda: kept.exists() and b"60" in kept.read_bytes())
     async with UsageBroker(hive.layout.broker_sock) as broker, hive.gateway():
         await until(lambda: broker.total(SCOUT, "output_tokens") == 60)
 

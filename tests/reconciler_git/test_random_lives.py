@@ -167,4 +167,4 @@ Lives.TestCase.settings = settings(
     stateful_step_count=16,
     suppress_health_check=list(HealthCheck),
 )
-TestLives = Lives.TestCase
+TestLives = pytest.mark.timeout(240)(Lives.TestCase)  # real git, eight lives

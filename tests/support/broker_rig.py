@@ -59,6 +59,8 @@ class Rig:
         self._open: list[Any] = []
 
     async def start(self) -> None:
+        if self.process is not None:
+            await self.process.wait()  # sockets of a broker that is dying still accept
         self.layout.broker.mkdir(parents=True, exist_ok=True)
         with (self.layout.broker / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(

@@ -60,7 +60,10 @@ def _phase(entry: Entry, group: Group, living: Living, *, locked: bool) -> Phase
         return Phase.BROKEN
     if group.pids():
         return Phase.BROKEN if living.shim is None and not locked else Phase.STARTING
-    return Phase.STARTING if locked else Phase.STOPPED
+    if locked:
+        return Phase.STARTING
+    # A shim that let go of the lock is leaving; until it has left, the name is not free.
+    return Phase.STOPPED if living.shim is None else Phase.STOPPING
 
 
 def _agrees(record: Record, living: Living) -> bool:
