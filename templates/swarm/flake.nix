@@ -1,7 +1,7 @@
 {
   description = "A swarm of hyperhive agents";
 
-  # The host builds with its own hyperhive in place of this one (services.hive-c0re.hyperhiveFlake).
+  # A host builds with its own hyperhive in place of this one (services.hive-c0re.hyperhiveFlake).
   inputs.hyperhive.url = "flake:hyperhive";
 
   outputs =

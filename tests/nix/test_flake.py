@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import platform
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.nix_env import Nix
+
+from hive_reconciler.git.first import FirstCommit, first_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUB = REPOSITORY / "tests/nix/stub"
@@ -120,18 +124,47 @@ def test_version_skew_is_bounded(
     assert skew["table"].startswith("watchdog\t5\t")
 
 
+NEW_SWARM = (
+    *("--no-write-lock-file", "--override-input", "hyperhive", "path:/src"),
+    *("--override-input", "hyperhive/nixpkgs", "path:/stub/nixpkgs"),
+    *("--override-input", "hyperhive/treefmt-nix", "path:/stub/treefmt"),
+)
+
+
+def of_swarm(nix: Nix, source: Path, swarm: Path, attribute: str) -> Any:
+    done = nix.run(
+        *("nix", "eval", "--json", *NEW_SWARM, f"path:/swarm#nixosConfigurations{attribute}"),
+        binds={source: "/src", STUB: "/stub", swarm: "/swarm"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_a_new_swarm_from_the_template_is_complete(nix: Nix, source: Path) -> None:
     """Its agents evaluate through its own flake, with the host's hyperhive put in."""
-    for system in ("nixosConfigurations.hm1nd.config.networking.hostName",):
-        done = nix.run(
-            "nix",
-            "eval",
-            "--json",
-            *("--no-write-lock-file", "--override-input", "hyperhive", "path:/src"),
-            *("--override-input", "hyperhive/nixpkgs", "path:/stub/nixpkgs"),
-            *("--override-input", "hyperhive/treefmt-nix", "path:/stub/treefmt"),
-            f"path:/src/templates/swarm#{system}",
-            binds={source: "/src", STUB: "/stub"},
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) == "hm1nd"
+    swarm = source / "templates/swarm"
+    assert of_swarm(nix, source, swarm, ".hm1nd.config.networking.hostName") == "hm1nd"
+
+
+def test_what_a_new_hive_git_holds_evaluates(nix: Nix, source: Path, tmp_path: Path) -> None:
+    for path, text in first_files(FirstCommit(engine="rehearsal")).items():
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    machine = json.dumps(platform.machine() + "-linux")
+    found = of_swarm(nix, source, tmp_path, ".hm1nd.config.system.build.toplevel.system")
+    assert json.dumps(found) == machine
+
+
+def test_an_applied_repository_is_a_swarm(nix: Nix, source: Path) -> None:
+    """`lib.mkSwarm ./applied-repo`, without further arguments."""
+    expression = (
+        "builtins.attrNames (import /src/modules/swarm.nix { self.nixosModules.agent = { };"
+        " nixpkgs.lib = import /stub/nixpkgs/lib; } /src/templates/swarm)"
+    )
+    done = nix.run(
+        *("nix-instantiate", "--eval", "--strict", "--json", "-E", expression),
+        binds={source: "/src", STUB: "/stub"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["hm1nd"]

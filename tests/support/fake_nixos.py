@@ -46,7 +46,9 @@ class Host:
         return self
 
     def __exit__(self, *_: object) -> None:
-        (HOST / "state.json").write_text(json.dumps(self.state))
+        fresh = HOST / "state.new"  # tests read it without the lock
+        fresh.write_text(json.dumps(self.state))
+        fresh.rename(HOST / "state.json")
         self._lock.close()
 
     def unit(self, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -10,6 +11,7 @@ import tomli_w
 from hive_wire.names import DEFAULT_MANAGER, name_problem, new_uid
 from hive_wire.spec import EngineName
 
+from ..model.glue import FLAKE, LOCK, flake_lock, flake_nix
 from ..model.tree import FILE
 from .errors import Refused
 from .listing import Entry
@@ -44,6 +46,8 @@ def first_files(first: FirstCommit) -> dict[str, str]:
         "hive.toml": template("hive.toml").replace("@engine@", first.engine)
         + "\n# What `spawn` fills in: keys of agent.toml, and the text of prompt.md.\n"
         + tomli_w.dumps(worker, multiline_strings=True),
+        FLAKE: flake_nix(platform.machine()),
+        LOCK: flake_lock(),
         here + "agent.toml": tomli_w.dumps(
             {
                 "role": "manager",

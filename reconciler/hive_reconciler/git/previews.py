@@ -11,6 +11,7 @@ from hive_wire.hivetoml import HiveToml, ProposalClass
 from ..model.checks import MAX_FILE, MAX_FILES, Problem, file_problems, too_many
 from ..model.desired import Entry
 from ..model.effect import Effect, Side, effect
+from ..model.glue import FLAKE, LOCK, glue_problems
 from ..model.policy import classes
 from ..model.swarm import swarm_problems
 from ..model.tree import FileChange, agent_of
@@ -92,6 +93,8 @@ class Previews:
         except TooMany:
             raise TooLarge from None
         problems = file_problems(changes, self._siblings(new, changes))
+        if any(change.path in (FLAKE, LOCK) for change in changes):
+            problems += glue_problems(*(self._trees.file(new, path) for path in (FLAKE, LOCK)))
         before = self._reader.hive(old)
         try:
             after = self._reader.hive(new)

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..model.glue import flake_nix
 from .base import RuntimeFailure
 from .nixos_conf import SYSTEM
 from .nixos_host import Done, run
@@ -43,23 +44,6 @@ def eval_identity() -> Identity | None:
     return Identity(found.pw_uid, found.pw_gid)
 
 
-def glue(system: str) -> str:
-    """flake.nix of an applied repository that has none."""
-    return f"""{{
-  inputs.hyperhive.url = "flake:hyperhive";
-
-  outputs =
-    {{ hyperhive, ... }}:
-    {{
-      nixosConfigurations = hyperhive.lib.mkSwarm {{
-        src = ./.;
-        system = "{system}";
-      }};
-    }};
-}}
-"""
-
-
 class Builder:
     """Builds in directories under `work`, from the bare repository `repository`.
 
@@ -73,13 +57,11 @@ class Builder:
         flake: str,
         *,
         identity: Identity | None = None,
-        overrides: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self._repository = repository
         self._work = work
         self._identity = identity
         self._flake = flake
-        self._overrides = (("hyperhive", flake), *overrides)
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def build(self, commit: str, container: str, keep: Callable[[str], None]) -> str:
@@ -139,14 +121,12 @@ class Builder:
 
     async def _nix(self, directory: Path, source: Path, container: str) -> Done:
         attribute = f'nixosConfigurations."{container}".config.system.build.toplevel'
-        overrides = (
-            word for name, url in self._overrides for word in ("--override-input", name, url)
-        )
         return await self._run(
             directory,
             *("nix", "--extra-experimental-features", "nix-command flakes", "build"),
             *("--option", "accept-flake-config", "false", "--no-write-lock-file"),
-            *("--out-link", str(directory / "result"), *overrides),
+            *("--out-link", str(directory / "result")),
+            *("--override-input", "hyperhive", self._flake),
             f"path:{source}#{attribute}",
             seconds=BUILD_SECONDS,
         )
@@ -172,4 +152,4 @@ def complete(source: Path) -> None:
     """Put the glue where a repository has none."""
     flake = source / "flake.nix"
     if not os.path.lexists(flake):
-        flake.write_text(glue(f"{platform.machine()}-linux"))
+        flake.write_text(flake_nix(platform.machine()))
