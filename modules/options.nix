@@ -55,6 +55,16 @@ in
       '';
     };
 
+    rehearse = mkOption {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = ''
+        Whether a new swarm begins with scripted agents, which need no account. The hive.toml of
+        a swarm that exists is not changed by it.
+      '';
+    };
+
     operators = mkOption {
       type = types.listOf types.str;
       default = [ ];

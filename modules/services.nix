@@ -89,10 +89,13 @@ in
           NIX_REMOTE = "daemon";
         };
         serviceConfig = {
-          ExecStart = command cfg.packages.reconciler "hive-c0re" [
-            "--runtime"
-            "nixos"
-          ];
+          ExecStart = command cfg.packages.reconciler "hive-c0re" (
+            [
+              "--runtime"
+              "nixos"
+            ]
+            ++ lib.optional cfg.rehearse "--rehearse"
+          );
           Restart = "always";
           RestartSec = 1;
           LockPersonality = true;

@@ -35,6 +35,7 @@ HOST: dict[str, dict[str, Any]] = {
         "gateway": {"apiKeyFile": "/run/secrets/key", "url": "https://models.example.org"},
     },
     "host-oauth": {"enable": True, "gateway": {"oauthTokenFile": "/run/secrets/token"}},
+    "host-rehearse": {"enable": True, "rehearse": True},
 }
 AGENT: dict[str, dict[str, Any]] = {
     "agent-off": {},

@@ -1,45 +1,17 @@
-"""The operator's hands: the `hive` command, or the page in a real browser."""
+"""The operator's hands on the page, in a real browser."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 from playwright.async_api import Page, async_playwright, expect
-from support.swarm import Swarm
 
 CHROMIUM = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-
-
-class Operator(Protocol):
-    async def say(self, to: str, text: str) -> None: ...
-    async def approve(self, n: int) -> None: ...
-    async def deny(self, n: int, reason: str) -> None: ...
-    async def choose(self, question: int, number: int) -> None: ...
-
-
-class ByCommand:
-    def __init__(self, hive: Swarm) -> None:
-        self.hive = hive
-
-    async def say(self, to: str, text: str) -> None:
-        await self.hive.cli("send", to, text)
-
-    async def approve(self, n: int) -> None:
-        shown = await self.hive.json("show", str(n))
-        assert f"agents/{shown['agent']}/agent.toml" in await self.hive.cli("show", str(n))
-        await self.hive.cli("approve", str(n), "--expect", shown["effect"]["digest"])
-
-    async def deny(self, n: int, reason: str) -> None:
-        await self.hive.cli("deny", str(n), "--reason", reason)
-
-    async def choose(self, question: int, number: int) -> None:
-        await self.hive.cli("answer", str(question), "--choose", str(number))
 
 
 class ByPage:

@@ -27,6 +27,8 @@ LINK = re.compile(r"http://\S+#\S+")
 class Swarm:
     """One root, its `hive up`, and connections to its sockets."""
 
+    program: tuple[str, ...] = HIVE
+
     def __init__(self, root: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self.root = root
         self.options = options
@@ -93,7 +95,7 @@ class Swarm:
     async def cli(self, *arguments: str, check: int | None = 0) -> str:
         """stdout of `hive ARGUMENTS`; its exit status must be `check`."""
         process = await asyncio.create_subprocess_exec(
-            *HIVE, *arguments, "--root", str(self.root),
+            *self.program, *arguments, "--root", str(self.root),
             env=self.env, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip

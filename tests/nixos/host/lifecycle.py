@@ -7,17 +7,16 @@ the end, `ok` to /out/result.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import subprocess
-import time
-import traceback
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from drive import OUT, sh, timed, two_boots
 
 from hive_reconciler.runtime.base import Bind, Container, Observed, Phase, RuntimeFailure
 from hive_reconciler.runtime.nixos import NixosRuntime
@@ -25,22 +24,9 @@ from hive_reconciler.runtime.nixos_build import Builder, eval_identity
 from hive_reconciler.runtime.nixos_state import PROPERTIES
 from hive_wire.paths import SYSTEM_ROOT, SYSTEM_RUN, Layout
 
-OUT = Path("/out")
-REPORT = OUT / "report.json"
 LAYOUT = Layout(SYSTEM_ROOT, SYSTEM_RUN, "")
 WORK = Path("/root/work")
 MANY = [f"x{n}" for n in range(20)]
-STUB = "path:/src/tests/nix/stub"
-
-report: dict[str, Any] = {}
-
-
-@contextlib.contextmanager
-def timed(what: str) -> Iterator[None]:
-    begin = time.monotonic()
-    yield
-    report[what] = round(time.monotonic() - begin, 2)
-    print(f"{what}: {report[what]} s", flush=True)
 
 
 def open_runtime() -> NixosRuntime:
@@ -51,19 +37,8 @@ def open_runtime() -> NixosRuntime:
         LAYOUT.root / "builds",
         "path:/src",
         identity=identity,
-        overrides=(
-            ("hyperhive/nixpkgs", f"{STUB}/nixpkgs"),
-            ("hyperhive/treefmt-nix", f"{STUB}/treefmt"),
-        ),
     )
     return NixosRuntime(LAYOUT, builder)
-
-
-def sh(*argv: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(argv, cwd=cwd, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise AssertionError(f"{argv}: {done.stderr}")
-    return done.stdout.strip()
 
 
 def commit(**agents: str) -> str:
@@ -301,21 +276,4 @@ async def after_reboot() -> None:
     assert list(Path("/var/lib/nixos-containers").iterdir()) == []
 
 
-def main() -> None:
-    again = REPORT.exists()
-    if again:
-        report.update(json.loads(REPORT.read_text()))
-    try:
-        asyncio.run(after_reboot() if again else before_reboot())
-    except BaseException:  # noqa: BLE001 - whatever it is, the host must go down
-        traceback.print_exc()
-        (OUT / "result").write_text("failed")
-        sh("systemctl", "poweroff")
-        return
-    REPORT.write_text(json.dumps(report, indent=2))
-    if again:
-        (OUT / "result").write_text("ok")
-    sh("systemctl", "poweroff" if again else "reboot")
-
-
-main()
+two_boots(lambda: asyncio.run(before_reboot()), lambda: asyncio.run(after_reboot()))

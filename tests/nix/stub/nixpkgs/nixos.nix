@@ -43,6 +43,7 @@ in
           ./system.sh
         ];
         configuration = lib.toJSON shown;
+        generator = ./etc.py;
       };
     };
   };

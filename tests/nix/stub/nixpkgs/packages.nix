@@ -1,4 +1,4 @@
-# Packages that have a name, a version and a path, and nothing in them.
+# Packages that have a name, a version and a path, and in bin/ what the machine itself has.
 { lib, system }:
 let
   fake =
@@ -8,7 +8,7 @@ let
       builder = "/bin/sh";
       args = [
         "-c"
-        "echo > $out"
+        "PATH=/usr/bin:/bin; mkdir $out; ln -s /usr/bin $out/bin"
       ];
     }
     // {
@@ -19,8 +19,41 @@ let
     }
     // more;
 
-  # Text decides the path, as it does for the real writers.
-  written = name: text: fake "${name}-${builtins.hashString "md5" text}" "0" { };
+  written =
+    head: name: text:
+    derivation {
+      inherit name system;
+      builder = "/bin/sh";
+      args = [
+        "-c"
+        "PATH=/usr/bin:/bin; printf '%s' \"$text\" > $out; chmod +x $out"
+      ];
+      text = head + text;
+    };
+
+  # Its script is not run: what it is given is evaluated, and programs run the checkout's code.
+  run =
+    name: attributes: _:
+    derivation (
+      removeAttrs attributes [
+        "meta"
+        "nativeBuildInputs"
+        "passthru"
+      ]
+      // {
+        inherit name system;
+        builder = "/bin/sh";
+        args = [
+          "-e"
+          ./application.sh
+        ];
+        inputs = attributes.nativeBuildInputs or [ ];
+      }
+    )
+    // {
+      meta = attributes.meta or { };
+    }
+    // attributes.passthru or { };
 
   build =
     attributes:
@@ -103,6 +136,7 @@ lib.genAttrs [
   "bubblewrap"
   "claude-code"
   "coreutils"
+  "git"
   "gitMinimal"
   "gnugrep"
   "iproute2"
@@ -111,6 +145,7 @@ lib.genAttrs [
   "nftables"
   "nixfmt"
   "openssh"
+  "ripgrep"
   "ruff"
   "systemd"
   "util-linux"
@@ -120,10 +155,10 @@ lib.genAttrs [
   nix = fake "nix" "2.31" { };
   python3 = python (_: _: { });
   stdenv.hostPlatform = { inherit system; };
-  closureInfo = _: fake "closure-info" "0" { };
+  closureInfo = { rootPaths }: run "closure-info" { inherit rootPaths; } "";
   mkShell = _: fake "shell" "0" { };
-  runCommand = name: attributes: _: fake name "0" (attributes.passthru or { });
+  runCommand = run;
   testers.runNixOSTest = test: fake "vm-test-${test.name}" "0" { };
-  writeShellScript = written;
-  writeText = written;
+  writeShellScript = written "#!/bin/sh\n";
+  writeText = written "";
 }
