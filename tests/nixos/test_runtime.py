@@ -265,6 +265,19 @@ async def test_a_killed_supervisor_is_noticed_and_recovered(rig: Rig) -> None:
     assert (await rig.seen("a")).revision == "r1"
 
 
+async def test_what_systemd_tries_again_and_again_is_ended_and_started(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    await rig.runtime.start(container)
+    killed = rig.unit("a")["pid"]
+    rig.fault("starts-again")
+    os.kill(killed, 9)
+    seen = await rig.seen("a")
+    assert (seen.phase, seen.exit_status) == (Phase.STOPPED, 137)
+    await rig.runtime.start(container)
+    assert (await rig.seen("a")).phase is Phase.RUNNING
+    assert rig.unit("a")["pid"] not in (0, killed)
+
+
 async def test_a_used_up_start_limit_does_not_hold(rig: Rig) -> None:
     container = rig.container("a", "r1", rig.commit("a", "one"))
     await rig.runtime.start(container)

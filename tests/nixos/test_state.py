@@ -89,3 +89,11 @@ def test_the_texts_of_systemd() -> None:
     assert machines == {"h-x0", "h-x2"}
     assert parse_machines("") == frozenset()
     assert parse_units("") == {}
+
+
+@pytest.mark.parametrize("sub", ["auto-restart", "auto-restart-queued"])
+def test_a_run_that_systemd_would_repeat_is_over(sub: str) -> None:
+    """With the machine of a killed nspawn still registered it would be repeated for ever."""
+    unit = replace(RUNNING, active="activating", sub=sub, result="signal", ended=137)
+    seen = one(CONF, unit, "h-a-1")
+    assert (seen.phase, seen.exit_status, seen.revision) == (Phase.STOPPED, 137, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.git_work import Clone, git, spec_of
+from support.git_work import Clone, git, manager_of, spec_of
 
 from hive_reconciler.git.errors import Conflict, NotFound, Refused
 from hive_reconciler.git.hive import Hive
@@ -275,3 +275,17 @@ async def test_everything_comes_back_from_git_alone(
     finally:
         await again.close()
     assert isinstance(desired.agents["scout"], Valid)
+
+
+async def test_a_network_that_this_host_cannot_give_is_refused(layout: Layout) -> None:
+    """On the card, where a person reads it; a start would only fail."""
+    hive = await Hive.open(layout, runtime_reads_nix=True, networks=frozenset({"none", "host"}))
+    try:
+        requester = await manager_of(hive)
+        settings = {"network.mode": "private"}
+        done = await hive.submit_spawn(requester, "scout", "looks", settings=settings)
+        assert done.state == "rejected"
+        assert "network.mode = private cannot be had" in done.message
+        assert "gives host and none only" in done.message
+    finally:
+        await hive.close()

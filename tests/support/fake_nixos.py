@@ -55,6 +55,9 @@ class Host:
         unit: dict[str, Any] = self.state["units"].setdefault(name, dict(NEW))
         if unit["active"] == "active" and not alive(unit["pid"]):
             unit.update(active="failed", result="signal", pid=0, code=2, status=9)
+            if fault("starts-again"):
+                unit.update(active="activating", sub="auto-restart")
+                return unit
             if fault("stays-registered"):
                 return unit
             self.release(name)
@@ -89,8 +92,8 @@ def conf(unit: str) -> dict[str, str]:
 
 def start(host: Host, name: str) -> int:
     unit = host.unit(name)
-    if unit["active"] == "active":
-        return 0
+    if unit["active"] in ("active", "activating"):
+        return 0  # as `systemctl start --no-block`: it is being tried already
     if unit["failures"] >= 5:
         sys.stderr.write(f"{name}: Start request repeated too quickly.\n")
         return 1
@@ -127,8 +130,9 @@ def stop(host: Host, name: str) -> int:
         os.kill(unit["pid"], signal.SIGKILL)
         unit.update(active="inactive", result="success", pid=0, code=1, status=0)
         host.release(name)
-    elif unit["active"] == "failed":
-        unit["active"] = "failed"
+    elif unit["active"] == "activating":
+        unit.update(active="inactive", sub="dead")
+        host.release(name)
     return 0
 
 
@@ -162,7 +166,7 @@ def show(host: Host, _: list[str]) -> int:
         unit = host.unit(name)
         memory = "1048576" if unit["active"] == "active" else "[not set]"
         sys.stdout.write(
-            f"Id={name}\nActiveState={unit['active']}\nSubState=x\nResult={unit['result']}\n"
+            f"Id={name}\nActiveState={unit['active']}\nSubState={unit.get('sub', 'x')}\nResult={unit['result']}\n"
             f"MainPID={unit['pid']}\nExecMainCode={unit['code']}\nExecMainStatus={unit['status']}\n"
             f"ActiveEnterTimestamp={unit['entered']}\nMemoryCurrent={memory}\nTasksCurrent=3\n\n"
         )

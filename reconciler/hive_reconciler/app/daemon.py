@@ -61,7 +61,12 @@ async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     lock = Lock(layout.reconciler / "lock")
     runtime = choose(wish, layout)
     first = FirstCommit(engine="rehearsal" if rehearse else "claude")
-    hive = await Hive.open(layout, runtime_reads_nix=runtime.name == "nixos", first=first)
+    hive = await Hive.open(
+        layout,
+        runtime_reads_nix=runtime.name == "nixos",
+        networks=runtime.networks,
+        first=first,
+    )
     try:
         await _run(layout, owners, hive, runtime)
     finally:

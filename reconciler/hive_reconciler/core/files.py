@@ -63,11 +63,19 @@ def make_run(layout: Layout, owners: Owners) -> None:
     _own(layout.agents_run, owners.agents)
 
 
-def make_agent(layout: Layout, uid: str, owners: Owners) -> None:
-    """The directories of one agent. What exists keeps what is in it."""
+def make_home(layout: Layout, uid: str) -> Path:
+    """Where an agent's things lie. A setuid program that root in a container makes there is root's
+    out here: nobody else gets near."""
     home = layout.agent(uid)
     home.parent.mkdir(parents=True, exist_ok=True)
+    home.parent.chmod(0o700)
     home.mkdir(exist_ok=True, mode=0o711)
+    return home
+
+
+def make_agent(layout: Layout, uid: str, owners: Owners) -> None:
+    """The directories of one agent. What exists keeps what is in it."""
+    home = make_home(layout, uid)
     for part in (
         "state",
         "claude",

@@ -9,7 +9,7 @@ from pathlib import Path
 from hive_wire.paths import Layout
 from hive_wire.spec import Role
 
-from .files import write_atomically
+from .files import make_home, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,7 @@ class Ports:
 
     def _store(self, uid: str, port: int) -> None:
         self._known[uid] = port
-        home = self._layout.agent(uid)
-        home.parent.mkdir(parents=True, exist_ok=True)
-        home.mkdir(exist_ok=True, mode=0o711)
+        make_home(self._layout, uid)
         write_atomically(self._file(uid), f"{port}\n".encode(), 0o644)
 
     def _file(self, uid: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 from hive_wire.names import container_name
 
 from ..model.desired import Entry, Valid
-from ..runtime.base import Phase
+from ..runtime.base import Observed, Phase
 from .health import is_live
 from .loop import Reconciler
 from .picture import Picture
@@ -77,7 +77,7 @@ def _agent(picture: Picture, name: str, entry: Entry, uid: str | None) -> dict[s
         "state": _state(seen.phase if seen is not None else None, broker.state if broker else None),
         "revision": revision,
         "running_revision": running,
-        "in_sync": isinstance(entry, Valid) and running == wanted,
+        "in_sync": isinstance(entry, Valid) and running == wanted and not _half_way(seen),
         "conditions": [c.as_json() for c in picture.conditions.get(name, ())],
         "model": spec.model if spec is not None else None,
         "network": spec.network.mode if spec is not None else None,
@@ -96,6 +96,10 @@ def _state(phase: Phase | None, reported: str | None) -> str:
     if phase is Phase.RUNNING and reported is not None and reported != "offline":
         return reported
     return "starting" if phase is Phase.RUNNING else phase.value
+
+
+def _half_way(seen: Observed | None) -> bool:
+    return seen is not None and seen.phase in (Phase.STOPPING, Phase.BROKEN)
 
 
 def _is_ready(agent: dict[str, Any]) -> bool:

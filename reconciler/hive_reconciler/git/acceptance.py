@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..model.records import accepted_message, who_problem
-from ..model.swarm import swarm_problems
+from ..model.swarm import HostAbilities, swarm_problems
 from .errors import Conflict, Refused
 from .repositories import Repositories
 
@@ -20,7 +20,7 @@ def accept(all_: Repositories, oid: str, who: str, why: str) -> None:
         tree = all_.store.tree_of(oid)
         hive = all_.reader.hive(tree)
         roll = all_.reader.roll(tree, hive)
-        problems = swarm_problems({}, {}, (roll, roll), hive.policy)
+        problems = swarm_problems({}, {}, (roll, roll), hive.policy, HostAbilities())
         if problems:
             raise Refused(f"{oid[:12]} cannot be applied: " + "; ".join(map(str, problems)))
         try:

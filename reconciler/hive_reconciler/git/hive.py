@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hive_wire.paths import Layout
+from hive_wire.spec import NetworkMode
 
 from ..model.desired import Desired
 from ..model.proposal import Proposal, Requester
+from ..model.swarm import ALL_NETWORKS, HostAbilities
 from .acceptance import accept
 from .candidates import Candidate, candidate
 from .decide import Decisions
@@ -57,16 +59,25 @@ class Hive:
 
     @classmethod
     async def open(
-        cls, layout: Layout, *, runtime_reads_nix: bool, first: FirstCommit | None = None
+        cls,
+        layout: Layout,
+        *,
+        runtime_reads_nix: bool,
+        networks: frozenset[NetworkMode] = ALL_NETWORKS,
+        first: FirstCommit | None = None,
     ) -> Hive:
         """Open the repositories of `layout`, making them with `first` where there are none.
 
+        A proposal that wants a network outside of `networks` is refused: no start would succeed.
         `created` then tells whether they are new. Raises ReadFailed, Refused.
         """
         thread = GitThread()
         try:
             found = await thread.run(
-                open_repositories, layout, first or FirstCommit(), runtime_reads_nix
+                open_repositories,
+                layout,
+                first or FirstCommit(),
+                HostAbilities(runtime_reads_nix, networks),
             )
         except BaseException:
             await asyncio.to_thread(thread.close)

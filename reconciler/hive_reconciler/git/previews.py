@@ -13,7 +13,7 @@ from ..model.desired import Entry
 from ..model.effect import Effect, Side, effect
 from ..model.glue import FLAKE, LOCK, glue_problems
 from ..model.policy import classes
-from ..model.swarm import swarm_problems
+from ..model.swarm import HostAbilities, swarm_problems
 from ..model.tree import FileChange, agent_of
 from .errors import ReadFailed
 from .reading import Reader
@@ -57,7 +57,8 @@ class TooLarge(Exception):
 class Previews:
     """Computes steps and keeps the last ones. Used in the git thread, inside a scratch."""
 
-    def __init__(self, trees: Trees, reader: Reader) -> None:
+    def __init__(self, trees: Trees, reader: Reader, host: HostAbilities) -> None:
+        self._host = host
         self._trees = trees
         self._reader = reader
         self._merged: dict[tuple[str, str, str], str | Conflicts] = {}
@@ -108,7 +109,7 @@ class Previews:
             touched = agents_before.keys() | agents_after.keys()
         was, will = _only(agents_before, touched), _only(agents_after, touched)
         rolls = self._reader.roll(old, before), self._reader.roll(new, after)
-        problems += swarm_problems(was, will, rolls, before.policy)
+        problems += swarm_problems(was, will, rolls, before.policy, self._host)
         return Step(
             old,
             new,

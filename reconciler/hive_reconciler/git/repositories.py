@@ -13,6 +13,7 @@ from pathlib import Path
 from hive_wire.paths import Layout
 
 from ..model.records import accepted_message
+from ..model.swarm import HostAbilities
 from .first import FirstCommit, make_first_commit
 from .history import History
 from .importing import SECONDS
@@ -49,7 +50,7 @@ class Repositories:
     created: bool
 
 
-def open_repositories(layout: Layout, first: FirstCommit, runtime_reads_nix: bool) -> Repositories:
+def open_repositories(layout: Layout, first: FirstCommit, host: HostAbilities) -> Repositories:
     """Raises ReadFailed, Refused. A crash while making them leaves nothing that looks made."""
     configure_libgit2()
     created = not layout.hive_git.exists()
@@ -60,7 +61,7 @@ def open_repositories(layout: Layout, first: FirstCommit, runtime_reads_nix: boo
     if not layout.tag:
         with contextlib.suppress(KeyError):  # without that group nobody else pushes
             share_inbox(layout.inbox_git, grp.getgrnam(PUSHERS).gr_gid)
-    found = _assemble(layout, runtime_reads_nix, created)
+    found = _assemble(layout, host, created)
     found.store.remove_stale_locks()
     _remove_old_quarantines(layout.reconciler)
     found.key.ensure()
@@ -82,13 +83,13 @@ def share_inbox(inbox: Path, gid: int) -> None:
 def read_repositories(layout: Layout) -> Repositories:
     """For a reader beside a reconciler that may run: changes nothing. Raises ReadFailed."""
     configure_libgit2()
-    return _assemble(layout, runtime_reads_nix=False, created=False)
+    return _assemble(layout, HostAbilities(), created=False)
 
 
-def _assemble(layout: Layout, runtime_reads_nix: bool, created: bool) -> Repositories:
+def _assemble(layout: Layout, host: HostAbilities, created: bool) -> Repositories:
     store = _store(layout, layout.hive_git)
     trees = Trees(store.repo)
-    reader = Reader(trees, runtime_reads_nix=runtime_reads_nix)
+    reader = Reader(trees, runtime_reads_nix=host.reads_nix)
     key = HostKey(layout.keys)
     history = History(store, key)
     return Repositories(
@@ -98,7 +99,7 @@ def _assemble(layout: Layout, runtime_reads_nix: bool, created: bool) -> Reposit
         reader,
         history,
         Ledger(store, history),
-        Previews(trees, reader),
+        Previews(trees, reader, host),
         key,
         created,
     )

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hive_wire.hivetoml import Policy
-from hive_wire.spec import AgentSpec, parse_size
+from hive_wire.spec import AgentSpec, NetworkMode, parse_size
 
 from .checks import Problem
 from .desired import Entry, Invalid, Unreadable, Valid
+
+ALL_NETWORKS: frozenset[NetworkMode] = frozenset(typing.get_args(NetworkMode))
+
+
+@dataclass(frozen=True)
+class HostAbilities:
+    """What the runtime of this host makes of a tree."""
+
+    reads_nix: bool = False
+    networks: frozenset[NetworkMode] = ALL_NETWORKS
 
 
 @dataclass(frozen=True)
@@ -52,12 +63,13 @@ def swarm_problems(
     after: Mapping[str, Entry],
     rolls: tuple[Roll, Roll],
     policy: Policy,
+    host: HostAbilities,
 ) -> list[Problem]:
     """Contradictions of the merged tree. `before` and `after` have the agents whose settings may
     differ, `rolls` all of them."""
     found: list[Problem] = []
     for name, entry in sorted(after.items()):
-        found += _entry(name, before.get(name), entry, policy)
+        found += _entry(name, before.get(name), entry, policy, host)
     return found + _managers(*rolls) + _uids(rolls[1])
 
 
@@ -80,7 +92,9 @@ def policy_problems(name: str, spec: AgentSpec, policy: Policy) -> list[Problem]
     return [Problem(path, f"{text}; the policy in hive.toml sets this bound") for text in found]
 
 
-def _entry(name: str, before: Entry | None, after: Entry, policy: Policy) -> list[Problem]:
+def _entry(
+    name: str, before: Entry | None, after: Entry, policy: Policy, host: HostAbilities
+) -> list[Problem]:
     match after:
         case Invalid(problems):
             return [Problem("", str(problem)) for problem in problems]
@@ -89,11 +103,20 @@ def _entry(name: str, before: Entry | None, after: Entry, policy: Policy) -> lis
         case Valid(spec):
             found = []
             if not isinstance(before, Valid) or _bounded(before.spec) != _bounded(spec):
-                found = policy_problems(name, spec, policy)
+                found = policy_problems(name, spec, policy) + _host_problems(name, spec, host)
             if isinstance(before, Valid) and before.spec.uid != spec.uid:
                 path = f"agents/{name}/agent.toml"
                 found.append(Problem(path, "uid is set by the reconciler and never changes"))
             return found
+
+
+def _host_problems(name: str, spec: AgentSpec, host: HostAbilities) -> list[Problem]:
+    mode = spec.network.mode
+    if mode in host.networks:
+        return []
+    here = " and ".join(sorted(host.networks))
+    text = f"network.mode = {mode} cannot be had: the runtime of this host gives {here} only"
+    return [Problem(f"agents/{name}/agent.toml", text)]
 
 
 def _bounded(spec: AgentSpec) -> tuple[object, ...]:

@@ -103,6 +103,7 @@ class Runtime(Protocol):
     """Each method checks, acts and verifies; each may be called again after a crash."""
 
     name: str
+    networks: frozenset[NetworkMode]  # those it can give a container
 
     async def observe(self) -> tuple[Observed, ...]:
         """Every container of this root, in one pass. Raises RuntimeFailure, never lies by omission."""

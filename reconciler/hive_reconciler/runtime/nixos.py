@@ -13,12 +13,13 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from hive_wire.paths import Layout
+from hive_wire.spec import NetworkMode
 
 from . import nixos_doctor
 from .base import Container, Finding, Observed, Phase, RuntimeFailure
 from .checks import check
 from .nixos_build import Builder, eval_identity
-from .nixos_conf import Conf, conf_of
+from .nixos_conf import NETWORKS, Conf, conf_of
 from .nixos_files import Files
 from .nixos_host import Done, Places, must, run
 from .nixos_state import PROPERTIES, Unit, observe, parse_machines, parse_units, unit_of
@@ -26,8 +27,10 @@ from .processes import identify
 from .watch import Watch
 
 START_SECONDS = 90.0
+START_GRACE = 10.0
 SWITCH_SECONDS = 180.0
 KILL_SECONDS = 30.0
+SETTLED_AFTER = (0.5, 2.0, 5.0)
 _CONTROLLERS = {"memory": "memory", "cpu": "cpus", "pids": "tasks"}
 
 
@@ -35,6 +38,7 @@ class NixosRuntime:
     """`builder` makes systems; `places` are NixOS's own unless a test says otherwise."""
 
     name = "nixos"
+    networks: frozenset[NetworkMode] = NETWORKS
 
     def __init__(self, layout: Layout, builder: Builder, places: Places | None = None) -> None:
         self._layout = layout
@@ -93,7 +97,15 @@ class NixosRuntime:
 
     def adopt(self, on_change: Callable[[str], None]) -> None:
         """Supervisors are watched from the next observation on."""
-        self._watch = Watch(on_change)
+        loop = asyncio.get_running_loop()
+
+        def ended(name: str) -> None:
+            """Now, and when systemd knows it too: it tells nobody."""
+            on_change(name)
+            for later in SETTLED_AFTER:
+                loop.call_later(later, on_change, name)
+
+        self._watch = Watch(ended)
 
     def _follow(self, confs: tuple[Conf, ...], units: dict[str, Unit]) -> None:
         if self._watch is None:
@@ -175,7 +187,8 @@ class NixosRuntime:
 
     async def _start(self, name: str) -> None:
         unit = self._unit(name)
-        await run("systemctl", "reset-failed", unit)  # a used-up start limit would refuse
+        # A used-up start limit, or what a killed nspawn left, would refuse.
+        await self._end(name, grace=START_GRACE)
         started = await run("systemctl", "start", unit, seconds=START_SECONDS)
         if not started.ok:
             said = await self.logs(name, 8)

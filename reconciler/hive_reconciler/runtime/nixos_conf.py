@@ -18,9 +18,11 @@ from hive_wire.paths import (
     CONTAINER_RUN,
     CONTAINER_STATE,
 )
+from hive_wire.spec import NetworkMode
 
 from .base import Bind, Container, RuntimeFailure
 
+NETWORKS: frozenset[NetworkMode] = frozenset({"none", "host"})
 SYSTEM = re.compile(r"/nix/store/[0-9a-z]{32}-[A-Za-z0-9+._?=-]{1,200}")
 # The container's own NixOS brings its tools: only data and sockets are bound.
 BOUND = (CONTAINER_RUN, CONTAINER_STATE, CONTAINER_CLAUDE, CONTAINER_APPLIED)
@@ -65,7 +67,7 @@ def conf_of(container: Container, root: Path, system: str) -> Conf:
     """The conf to start `container` with. Raises RuntimeFailure, permanent."""
     if not SYSTEM.fullmatch(system):
         raise RuntimeFailure("BadSystem", f"{system[:80]!r} is no store path", permanent=True)
-    if container.network == "private":
+    if container.network not in NETWORKS:
         raise RuntimeFailure(
             "UnsupportedNetwork",
             "the runtime nixos has network.mode none and host; private is not built",

@@ -23,6 +23,9 @@ PROPERTIES = (
 )
 _UNSET = {"", "[not set]", "18446744073709551615"}
 _PREFIX, _SUFFIX = "container@", ".service"
+# systemd is about to start it again. That fails for ever while machined still knows the machine
+# of a killed nspawn, so we do not wait for it: start() ends this first.
+_BETWEEN_RUNS = {"auto-restart", "auto-restart-queued"}
 _CODE_EXITED = "1"
 _SIGNALLED = {"2", "3"}  # killed, dumped
 
@@ -136,6 +139,8 @@ def observe(
 def _phase(unit: Unit, *, registered: bool) -> Phase:
     if unit.active in ("active", "reloading", "refreshing"):
         return Phase.RUNNING
+    if unit.sub in _BETWEEN_RUNS:
+        return Phase.STOPPED
     if unit.active == "activating":
         return Phase.STARTING
     if unit.active == "deactivating":

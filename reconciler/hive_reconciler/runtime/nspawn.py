@@ -46,6 +46,7 @@ class NspawnRuntime(SupervisedRuntime):
     """See Runtime. One supervisor (systemd-nspawn) and one shim per container."""
 
     name = "nspawn"
+    networks = frozenset({"none", "private", "host"})
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)

@@ -24,6 +24,7 @@ class ProcessRuntime(SupervisedRuntime):
     """See Runtime. One supervisor (bwrap) and one shim per container, all of the caller's user."""
 
     name = "process"
+    networks = frozenset({"none"})
 
     def _refuse(self, container: Container) -> None:
         if os.geteuid() == 0:

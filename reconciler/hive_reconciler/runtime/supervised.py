@@ -12,6 +12,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 from hive_wire.paths import Layout
+from hive_wire.spec import NetworkMode
 
 from . import logs, skeleton
 from .base import Container, Finding, Observed, RuntimeFailure
@@ -30,6 +31,7 @@ class SupervisedRuntime(ABC):
     """A runtime whose containers each have a shim, a supervisor and, if possible, a group."""
 
     name: str
+    networks: frozenset[NetworkMode]
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout

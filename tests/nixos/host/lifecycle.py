@@ -16,8 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import escapes
 from drive import OUT, sh, timed, two_boots
+from escapes import inside, leader
 
+from hive_reconciler.core.files import Owners, make_agent
 from hive_reconciler.runtime.base import Bind, Container, Observed, Phase, RuntimeFailure
 from hive_reconciler.runtime.nixos import NixosRuntime
 from hive_reconciler.runtime.nixos_build import Builder, eval_identity
@@ -65,8 +68,8 @@ def nix(variable: str) -> str:
 def container(name: str, revision: str, at: str | None) -> Container:
     uid = f"{name:0<12}"
     home, run = LAYOUT.agent(uid), LAYOUT.agent_run(uid)
-    for directory in (home / "state", home / "claude", run):
-        directory.mkdir(parents=True, exist_ok=True)
+    run.parent.mkdir(parents=True, exist_ok=True)
+    make_agent(LAYOUT, uid, Owners.of(LAYOUT))
     return Container(
         name=f"h-{name}",
         uid=uid,
@@ -87,20 +90,6 @@ def container(name: str, revision: str, at: str | None) -> Container:
         environment=(),
         argv=("/unused",),
         commit=at,
-    )
-
-
-def leader(name: str) -> str:
-    return sh("machinectl", "show", name, "--property=Leader", "--value")
-
-
-def inside(name: str, script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["nsenter", "--all", "--target", leader(name), "--", "/bin/sh", "-c", script],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=30,
     )
 
 
@@ -147,33 +136,6 @@ async def failure(attempt: Any, words: str) -> None:
         assert words in failed.message, failed.message
     else:
         raise AssertionError(f"no failure with {words!r}")
-
-
-async def isolation(runtime: NixosRuntime) -> None:
-    """What container root must not be able to do; `a` runs."""
-    assert inside("h-a", "echo kept > /state/file && cat /state/file").stdout == "kept\n"
-    kept = LAYOUT.agent(container("a", "", None).uid) / "state/file"
-    assert kept.stat().st_uid == 0, "idmap: root inside owns it as root outside"
-    mapped = inside("h-a", "cat /proc/self/uid_map").stdout.split()
-    assert mapped[:1] == ["0"] and mapped[1] != "0", mapped
-    for escape in (
-        "mount -o remount,rw,bind /nix/store",
-        "mount -o remount,rw,bind /usr",
-        "touch /nix/store/x",
-        "touch /usr/x",
-        "touch /run/hive/x",
-        "mknod /dev/disk b 8 0",
-        "umount /nix/var/nix/daemon-socket",
-        "nix --extra-experimental-features nix-command store ping --store daemon",
-        "ls /nix/var/nix/daemon-socket/socket",
-        "ls /var/lib/hyperhive",
-        "echo 1 > /proc/sys/kernel/panic",
-        "kill -0 2147",
-    ):
-        tried = inside("h-a", escape)
-        assert tried.returncode != 0, f"{escape!r} succeeded"
-    links = inside("h-a", "ls /sys/class/net").stdout.split()
-    assert links == ["lo"], links
 
 
 async def faults(runtime: NixosRuntime) -> None:
@@ -257,7 +219,7 @@ async def before_reboot() -> None:
     for finding in await runtime.doctor():
         print(finding, flush=True)
     await a_life(runtime)
-    await isolation(runtime)
+    await escapes.all_fail("h-a", LAYOUT.agent(container("a", "", None).uid) / "state")
     await faults(runtime)
     await many(runtime)
 

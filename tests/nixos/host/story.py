@@ -6,6 +6,7 @@ Twice: before and after a reboot of the host.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -181,7 +182,8 @@ async def before_reboot() -> None:
     await many(hive)
     with timed("enable = false: all stopped"):
         sh("systemctl", "stop", "hive-agents", *PROCESSES)
-    assert sh("machinectl", "list", "--output=json") == "[]"
+    left = sh("machinectl", "list", "--output=json")
+    assert json.loads(left or "[]") == [], left
     state = Path("/var/lib/hyperhive")
     assert (state / "hive.git").is_dir() and len(list((state / "agents").iterdir())) == 22
 
