@@ -16,6 +16,8 @@ in
 
     name = lib.mkOption {
       type = types.strMatching "[a-z]([a-z0-9-]{0,7}[a-z0-9])?";
+      default = lib.removePrefix "h-" config.networking.hostName;
+      defaultText = lib.literalExpression ''lib.removePrefix "h-" config.networking.hostName'';
       example = "scout";
       description = "The agent's name: its directory under `agents/` of the applied branch.";
     };

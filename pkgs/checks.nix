@@ -48,19 +48,48 @@ let
       ps.pytest-timeout
     ]
   );
-in
-{
-  # The harness runs in every agent's container: the standard library and nothing else.
-  closure-harness =
-    pkgs.runCommand "closure-harness"
-      { closure = pkgs.closureInfo { rootPaths = [ hive.packages.harness ]; }; }
+
+  # Fails when a package of one of these names is in the closure.
+  closureWithout =
+    program: names:
+    pkgs.runCommand "closure-${program}"
+      { closure = pkgs.closureInfo { rootPaths = [ hive.packages.${program} ]; }; }
       ''
-        if grep -E -- '-(aiohttp|mcp|pydantic|pygit2)-[0-9]' $closure/store-paths; then
-          echo "the harness must not depend on these" >&2
+        if grep -E -- '-(${lib.concatStringsSep "|" names})-[0-9]' $closure/store-paths; then
+          echo "${program} must not depend on these" >&2
           exit 1
         fi
         cp $closure/store-paths $out
       '';
+in
+{
+  # The harness runs in every agent's container: the standard library and nothing else.
+  closure-harness = closureWithout "harness" [
+    "aiohttp"
+    "mcp"
+    "pydantic"
+    "pygit2"
+  ];
+  closure-broker = closureWithout "broker" [
+    "hive-harness"
+    "hive-reconciler"
+    "pygit2"
+  ];
+  closure-gateway = closureWithout "gateway" [
+    "hive-reconciler"
+    "mcp"
+    "pygit2"
+  ];
+  closure-dashboard = closureWithout "dashboard" [
+    "hive-reconciler"
+    "mcp"
+    "pygit2"
+  ];
+  closure-reconciler = closureWithout "reconciler" [
+    "aiohttp"
+    "hive-harness"
+    "mcp"
+  ];
 
   versions =
     pkgs.runCommand "versions"
@@ -100,4 +129,5 @@ in
       '';
 
   nixos = import ../tests/nix/vm.nix { inherit nixpkgs pkgs self; };
+  nixos-container = import ../tests/nix/container.nix { inherit pkgs self; };
 }

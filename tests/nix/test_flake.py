@@ -19,6 +19,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STUB = REPOSITORY / "tests/nix/stub"
 SYSTEMS = ("x86_64-linux", "aarch64-linux")
 PACKAGES = {"broker", "dashboard", "default", "gateway", "harness", "hive", "reconciler"}
+CHECKS = {
+    *(f"closure-{name}" for name in PACKAGES - {"default", "hive"}),
+    *("formatting", "module-agent", "module-host", "nixos", "nixos-container"),
+    *("unit", "versions"),
+}
 OVERRIDES = (
     "--no-write-lock-file",
     "--override-input",
@@ -46,7 +51,7 @@ def test_the_outputs_are_those_of_the_design(nix: Nix, source: Path) -> None:
     assert set(shown["packages"]) == set(SYSTEMS)
     for system in SYSTEMS:
         assert set(shown["packages"][system]) == PACKAGES
-        assert {"closure-harness", "versions", "unit", "nixos"} <= set(shown["checks"][system])
+        assert set(shown["checks"][system]) == CHECKS
         assert "default" in shown["devShells"][system]
         assert shown["formatter"][system]["type"] == "derivation"
     assert set(shown["nixosModules"]) == {"agent", "default", "hive-c0re"}
@@ -168,3 +173,20 @@ def test_an_applied_repository_is_a_swarm(nix: Nix, source: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["hm1nd"]
+
+
+def test_nix_run_starts_the_hive_command(nix: Nix, source: Path) -> None:
+    """`nix run .#hive -- up --rehearse`: the main program of the package with all processes."""
+    for system in SYSTEMS:
+        done = nix.run(
+            *("nix", "eval", "--json", *OVERRIDES, f"path:/src#packages.{system}.hive.meta"),
+            binds={source: "/src", STUB: "/stub"},
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["mainProgram"] == "hive"
+
+
+def test_the_vm_has_in_its_store_what_a_new_swarm_asks_for() -> None:
+    made = first_files(FirstCommit())["agents/hm1nd/agent.nix"]
+    for file in (REPOSITORY / "tests/nix/swarm/agents").glob("*/agent.nix"):
+        assert file.read_text() == made

@@ -67,7 +67,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"enable": True, "dashboard": {"address": "::"}},
         "name the hosts under which browsers reach ::",
     ),
-    "agent without a name": ("agent", {"enable": True}, "name' was accessed but has no value"),
+    "agent without a name": ("agent", {"enable": True}, "name' is not of type"),
     "reserved characters": ("agent", {"enable": True, "name": "../x"}, "name' is not of type"),
     "engine": ("agent", {"enable": True, "name": "a", "engine": "gpt"}, "engine' is not of type"),
     "claude without claude": (

@@ -19,7 +19,7 @@ from hive_reconciler.runtime.nixos_state import (
 
 RECORDED = Path(__file__).parent / "recorded"
 CONF = Conf("k3f9k3f9k3f9", "h-a", "/r", "r1", "k1", "/s", "/s", True, ())
-RUNNING = Unit("h-a-1", "active", "running", "success", 9, None, 100.0, 5, 6)
+RUNNING = Unit("h-a-1", "active", "running", "success", 9, None, 0, 100.0, 5, 6)
 
 
 def one(conf: Conf, unit: Unit | None, *machines: str, stopped: bool = False) -> Observed:
@@ -91,9 +91,13 @@ def test_the_texts_of_systemd() -> None:
     assert parse_units("") == {}
 
 
-@pytest.mark.parametrize("sub", ["auto-restart", "auto-restart-queued"])
-def test_a_run_that_systemd_would_repeat_is_over(sub: str) -> None:
+@pytest.mark.parametrize(
+    ("sub", "restarts"), [("auto-restart", 0), ("auto-restart-queued", 0), ("start-pre", 7)]
+)
+def test_a_run_that_systemd_would_repeat_is_over(sub: str, restarts: int) -> None:
     """With the machine of a killed nspawn still registered it would be repeated for ever."""
-    unit = replace(RUNNING, active="activating", sub=sub, result="signal", ended=137)
+    unit = replace(
+        RUNNING, active="activating", sub=sub, result="signal", ended=137, restarts=restarts
+    )
     seen = one(CONF, unit, "h-a-1")
     assert (seen.phase, seen.exit_status, seen.revision) == (Phase.STOPPED, 137, None)

@@ -15,7 +15,7 @@ from ..model.desired import Desired, Valid
 from ..model.memory import AgentMemory, Memory
 from ..model.plan import Plan
 from ..runtime.base import Observed, Phase
-from . import health, planner, recall
+from . import health, planner, recall, rollout
 from .containers import Toolchain
 from .operations import Operation
 from .outcomes import Standing
@@ -118,7 +118,11 @@ class Picture:
             why = ": ".join(self.stalled) if self.stalled else "the first round is under way"
             raise RpcError(UNAVAILABLE, f"nothing was read yet: {why}")
         memory = Memory(self.recalled(desired), self.may_destroy, self.suspensions)
-        return planner.plan(desired, self.observed, memory, self.toolchain, time.time())
+        now = time.time()
+        plan = planner.plan(desired, self.observed, memory, self.toolchain, now)
+        return rollout.bounded(
+            plan, desired, self.observed, memory, statuses=self.statuses, now=now
+        )
 
     def recalled(self, desired: Desired) -> dict[str, AgentMemory]:
         """The memory, with what `desired` makes of it; the same object when that is nothing."""

@@ -18,14 +18,12 @@ PROPERTIES = (
     "ExecMainCode",
     "ExecMainStatus",
     "ActiveEnterTimestamp",
+    "NRestarts",
     "MemoryCurrent",
     "TasksCurrent",
 )
 _UNSET = {"", "[not set]", "18446744073709551615"}
 _PREFIX, _SUFFIX = "container@", ".service"
-# systemd is about to start it again. That fails for ever while machined still knows the machine
-# of a killed nspawn, so we do not wait for it: start() ends this first.
-_BETWEEN_RUNS = {"auto-restart", "auto-restart-queued"}
 _CODE_EXITED = "1"
 _SIGNALLED = {"2", "3"}  # killed, dumped
 
@@ -44,12 +42,13 @@ class Unit:
     result: str
     pid: int | None
     ended: int | None  # exit status of the last run, 128 + n for signal n
+    restarts: int  # by systemd itself, since it was last started by somebody
     entered: float | None
     memory: int | None
     tasks: int | None
 
 
-NEVER_SEEN = Unit("", "inactive", "dead", "success", None, None, None, None, None)
+NEVER_SEEN = Unit("", "inactive", "dead", "success", None, None, 0, None, None, None)
 
 
 def parse_units(text: str) -> dict[str, Unit]:
@@ -72,6 +71,7 @@ def _unit(machine: str, fields: Mapping[str, str]) -> Unit:
         result=fields.get("Result", ""),
         pid=_number(fields.get("MainPID", "")) or None,
         ended=_ended(fields.get("ExecMainCode", ""), fields.get("ExecMainStatus", "")),
+        restarts=_number(fields.get("NRestarts", "")) or 0,
         entered=_time(fields.get("ActiveEnterTimestamp", "")),
         memory=_number(fields.get("MemoryCurrent", "")),
         tasks=_number(fields.get("TasksCurrent", "")),
@@ -139,10 +139,11 @@ def observe(
 def _phase(unit: Unit, *, registered: bool) -> Phase:
     if unit.active in ("active", "reloading", "refreshing"):
         return Phase.RUNNING
-    if unit.sub in _BETWEEN_RUNS:
-        return Phase.STOPPED
     if unit.active == "activating":
-        return Phase.STARTING
+        # systemd starts it again by itself: the run is over. That fails for ever while machined
+        # still knows the machine of a killed nspawn, so nobody waits for it; start() ends it.
+        again = unit.restarts > 0 or unit.sub.startswith("auto-restart")
+        return Phase.STOPPED if again else Phase.STARTING
     if unit.active == "deactivating":
         return Phase.STOPPING
     # The unit is over: a machine that is still registered has processes outside of it.

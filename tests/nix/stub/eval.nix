@@ -55,6 +55,12 @@ let
   };
   inherit (evaluated) config;
   failed = lib.filter (a: !a.assertion) config.assertions;
+  parts = [
+    "default"
+    "description"
+    "example"
+    "type"
+  ];
   undocumented =
     prefix: options:
     lib.concatMap (
@@ -66,7 +72,7 @@ let
       if option._type or "" != "option" then
         undocumented here option
       else
-        lib.optional (!(option ? type && option ? example && option ? description)) here
+        lib.optional (!lib.all (part: option ? ${part}) parts) here
     ) (lib.attrNames options);
 in
 if failed != [ ] then

@@ -24,6 +24,9 @@ def connects(family: str, address: str) -> str:
     return f'python3 -c "import socket; socket.socket(socket.{family}).connect({address})"'
 
 
+ASK_DAEMON = connects("AF_UNIX", f"'{DAEMON}/socket'")
+
+
 @dataclass(frozen=True)
 class Escape:
     """`left` is what it leaves on the host when it works."""
@@ -39,7 +42,7 @@ ESCAPES = (
         left="/nix/store/escaped",
     ),
     Escape("mount -o remount,rw,bind /usr && touch /usr/escaped", left="/usr/escaped"),
-    Escape(f"umount -l {DAEMON}; {connects('AF_UNIX', repr(DAEMON + '/socket'))}"),
+    Escape(f"{ASK_DAEMON} || {{ umount -l {DAEMON}; {ASK_DAEMON}; }}"),
     Escape(connects("AF_INET", "('127.0.0.1', 7099)")),
     Escape(connects("AF_UNIX", "chr(0) + 'hive-escape'")),
     Escape("touch /run/hive/x", False),

@@ -1,0 +1,5 @@
+# Packages and services of this agent's container. Read where the host runs NixOS.
+{ pkgs, ... }:
+{
+  environment.systemPackages = [ pkgs.git ];
+}
