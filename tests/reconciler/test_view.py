@@ -21,7 +21,8 @@ def shown(phase: Phase) -> dict[str, Any]:
     stopped = Valid(AgentSpec(uid=UID, state="stopped"), "", "r1", "t1")
     hive = HiveToml.model_validate({"schema": 1})
     seen = Observed("h-scout", UID, phase, None, None, None, None, None, None)
-    picture = Picture(desired=Desired("0" * 40, hive, {"scout": stopped}), observed=(seen,))
+    picture = Picture(desired=Desired("0" * 40, hive, {"scout": stopped}))
+    picture.see((seen,))
     world: Any = SimpleNamespace(
         picture=picture,
         layout=SimpleNamespace(root="/x"),
