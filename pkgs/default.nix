@@ -28,6 +28,7 @@ let
   hostTools = [
     pkgs.bubblewrap
     pkgs.gitMinimal
+    pkgs.gnutar
     pkgs.iproute2
     pkgs.nftables
     pkgs.openssh

@@ -59,6 +59,8 @@ class HostApi:
             "events": self._on(p.Events, self._events),
             "subscribe": self._on(p.Subscribe, self._subscribe),
             "search_events": self._on(p.Search, self._search),
+            "snapshot": self._on(p.Nothing, self._snapshot),
+            "snapshot.drop": self._on(p.Nothing, self._snapshot_drop),
             "metrics": self._on(p.Nothing, self._metrics),
             "usage": self._on(p.Used, self._usage),
             "status": self._on(p.Nothing, self._status),
@@ -231,6 +233,13 @@ class HostApi:
         """Of an agent that lives or lived."""
         known = self._app.broker.name_of
         return name_or_uid if name_or_uid in known else self._app.broker.agent(name_or_uid).uid
+
+    async def _snapshot(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
+        return {"path": str(await self._app.snapshot.make())}
+
+    async def _snapshot_drop(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
+        await self._app.snapshot.drop()
+        return {}
 
     async def _metrics(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
         return {"text": self._app.metrics.text()}

@@ -24,6 +24,7 @@ from .registry import Registrar
 from .reminders import Reminders
 from .requests import Requests
 from .retention import Retention
+from .snapshot import Snapshot
 from .stops import Stops
 from .turns import Turns
 
@@ -52,6 +53,7 @@ class App:
         self.reminders = Reminders(broker, self.deliveries)
         self.dead = DeadLetters(broker, self.deliveries)
         self.retention = Retention(broker)
+        self.snapshot = Snapshot(broker)
         self.metrics = Metrics(broker, self.conditions, self.retention)
         self.metering = Metering(broker, self.presence)
         self.registrar = Registrar(broker, self.presence, self.deliveries, self.questions)

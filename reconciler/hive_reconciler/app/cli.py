@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 done, 1 failed, 64 usage; 2 for changes with --detailed-exitcode."""
-    options = parser().parse_args(argv)
+    options = _parsed(argv)
     try:
         module, name = options.run.split(":")
         command = importlib.import_module(f"hive_reconciler.app.{module}")
@@ -45,6 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    top = parser()
+    options = top.parse_args(argv)
+    if options.command == "dead" and (options.action is None) != (options.id is None):
+        top.error("hive dead retry ID, or hive dead drop ID")
+    return options
+
+
 def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="hive", description="Agents in containers, by commits that a person merged.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -53,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     _history(commands)
     _agents(commands)
     _messages(commands)
+    _keeping(commands)
     return top
 
 
@@ -188,8 +197,21 @@ def _messages(commands: Commands) -> None:
     answer.add_argument("id", type=_number, metavar="ID")
     answer.add_argument("text", nargs="?", metavar="TEXT")
     answer.add_argument("--choose", type=_number, action="append", default=[], metavar="N")
+    dead = _add(commands, "dead", "commands.dead:dead", "messages that were given up", json=True)
+    dead.add_argument(
+        "action", nargs="?", choices=("retry", "drop"), help="try one again, or give it up"
+    )
+    dead.add_argument("id", nargs="?", type=_number, metavar="ID")
+    _add(commands, "mcp", "commands.mcp:mcp", "serve your own MCP client over stdio: read and send")
     flow = _add(commands, "flow", "commands.messages:flow", "all messages", json=True)
     flow.add_argument("--follow", action="store_true")
+
+
+def _keeping(commands: Commands) -> None:
+    backup = _add(commands, "backup", "commands.backup:backup", "copy everything of the swarm")
+    backup.add_argument("dir", metavar="DIR", help="new, or empty")
+    restore = _add(commands, "restore", "commands.restore:restore", "make a root of a backup")
+    restore.add_argument("dir", metavar="DIR", help="what hive backup wrote")
 
 
 def _number(text: str) -> int:

@@ -139,6 +139,7 @@ lib.genAttrs [
   "git"
   "gitMinimal"
   "gnugrep"
+  "gnutar"
   "iproute2"
   "jq"
   "makeBinaryWrapper"
