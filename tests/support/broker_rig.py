@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import uuid
@@ -50,9 +51,10 @@ def agent(uid: str, name: str, **other: Any) -> dict[str, Any]:
 
 
 class Rig:
-    """The broker of one root as a process."""
+    """The broker of one root as a process; `env` is added to its environment."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, env: dict[str, str] | None = None) -> None:
+        self.env = os.environ | (env or {})
         self.layout = Layout.of(root)
         self.host: Peer
         self.process: asyncio.subprocess.Process | None = None
@@ -64,7 +66,9 @@ class Rig:
         self.layout.broker.mkdir(parents=True, exist_ok=True)
         with (self.layout.broker / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "hive_broker", "--root", str(self.layout.root), stderr=log
+                *(sys.executable, "-m", "hive_broker", "--root", str(self.layout.root)),
+                env=self.env,
+                stderr=log,
             )
         self.host = await self.client()
 
@@ -127,8 +131,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(root: Path) -> AsyncIterator[Rig]:
-    found = Rig(root)
+async def rig(root: Path, env: dict[str, str] | None = None) -> AsyncIterator[Rig]:
+    found = Rig(root, env)
     try:
         await found.start()
         yield found

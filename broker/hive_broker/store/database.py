@@ -63,11 +63,13 @@ def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
 
 
 def _is_fresh(path: Path, newest: int) -> bool:
-    """Whether the file was begun but never filled. Looks without changing a byte.
+    """Whether the file was begun but never filled. Looks without changing a byte of it.
 
     Raises DatabaseRefused when it holds what is not ours or is too new.
     """
-    look = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    cut_off = path.with_name(path.name + "-journal").exists()  # SQLite puts that right first
+    mode = "rw" if cut_off else "ro"
+    look = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
     try:
         application = look.execute("pragma application_id").fetchone()[0]
         version = look.execute("pragma user_version").fetchone()[0]

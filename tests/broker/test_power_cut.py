@@ -1,0 +1,70 @@
+"""The power goes at a sync: what was acknowledged is there, and what was done stays done."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from support import power_cut
+from support.broker_rig import Rig, agent, rig
+
+A = "aaaaaaaaaaaa"
+MESSAGES = 320
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
+
+async def traced_life(tmp_path: Path) -> list[power_cut.Op]:
+    """A broker under load, with everything that it wrote and said; then it is killed."""
+    library = await asyncio.to_thread(power_cut.build, tmp_path)
+    root, out = tmp_path / "root", tmp_path / "trace"
+    env = {
+        "LD_PRELOAD": str(library),
+        "TRACE_DIR": str(root / "broker") + "/",
+        "TRACE_OUT": str(out),
+    }
+    async with rig(root, env=env) as hive:
+        await hive.registry(agent(A, "scout"))
+        await load(hive)
+        await hive.kill()
+    return power_cut.trace(out)
+
+
+async def load(hive: Rig) -> None:
+    """Senders at once, and a harness that ends turns; enough to empty SQLite's log often."""
+    scout = await hive.harness(A)
+    numbers = iter(range(MESSAGES))
+    dice = random.Random(3)
+
+    async def sender() -> None:
+        for number in numbers:
+            body = f"{number} " + "x" * dice.choice((10, 500, 12_000, 40_000))
+            await hive.ask("send", to="scout", body=body, by="ann", key=str(number))
+
+    async def worker() -> None:
+        for _ in range(MESSAGES):
+            await scout.end((await scout.granted(60))["turn"])
+
+    await asyncio.gather(worker(), *(sender() for _ in range(6)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_power_cut_takes_nothing_that_was_acknowledged(tmp_path):
+    ops = await traced_life(tmp_path)
+    assert {op.file for op in ops if op.kind == "S"} >= {"broker.db", "broker.db-wal"}
+    found = await asyncio.to_thread(power_cut.replay, ops, boundaries=60)
+    print(found)
+    assert found.most_promised == MESSAGES
+    assert not found.wrong
+
+
+@pytest.mark.timeout(120)
+async def test_the_replay_finds_a_broker_that_speaks_before_it_syncs(tmp_path):
+    ops = await traced_life(tmp_path)
+    unsynced = [op for op in ops if op.kind != "S" or op.file != "broker.db-wal"]
+    found = await asyncio.to_thread(power_cut.replay, unsynced)
+    assert any("lost" in problem for problem in found.wrong)
