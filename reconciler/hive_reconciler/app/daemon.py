@@ -26,6 +26,7 @@ from ..git.hive import Hive
 from ..runtime.base import Runtime, RuntimeFailure
 from ..runtime.choose import Wish, choose
 from ..runtime.nix_eval import evaluator
+from ..runtime.toolchain import compile_harness
 from .host_api import HostApi
 from .lock import Lock, Taken
 from .requests_api import RequestsApi
@@ -100,6 +101,8 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
     requests_server = await listen(layout.requests_sock, lambda: Peer(requests.handlers()))
     if not layout.tag:
         _give_to_group(layout)
+    if runtime.name != "nixos":
+        await asyncio.to_thread(compile_harness)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -92,22 +92,29 @@ def make_agent(layout: Layout, uid: str, owners: Owners) -> None:
 def write_agent_file(layout: Layout, content: AgentFile) -> None:
     """Replace agent.json in one rename."""
     text = content.model_dump_json(indent=2) + "\n"
-    write_atomically(layout.agent_run(content.uid) / AGENT_FILE, text.encode(), 0o644)
+    path = layout.agent_run(content.uid) / AGENT_FILE
+    write_atomically(path, text.encode(), 0o644, durable=False)  # it is gone at boot
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write beside, fsync, rename, fsync the directory: the old content or the new, never half."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Write beside, fsync, rename, fsync the directory: the old content or the new, never half.
+
+    Without `durable` nothing is fsynced: whole for readers, lost with the machine.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
         raise
+    if not durable:
+        return
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

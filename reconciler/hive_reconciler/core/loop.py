@@ -114,11 +114,11 @@ class Reconciler:
             self._is_calm = False
             if fresh:
                 self._remember()
-                await self.keeper.keep()
                 picture.plan = picture.dry_run()
                 if picture.suspended is None:
                     await self._steer(picture.plan)
                 await self._tell()
+                await self.keeper.keep()
                 self._is_calm = self._nothing_due()
                 picture.at = time.time()
             self.changed()

@@ -34,7 +34,7 @@ class ToolchainFinder:
         """Raises NoTool when not even the harness can be run."""
         prefix, python = interpreter_binds()
         environment, harness = harness_binds()
-        argv = (*prefix, "-m", "hive_harness")
+        argv = (*prefix, "-S", "-m", "hive_harness")  # of site-packages it needs nothing
         try:
             claude, problem = self._find_claude(), ""
         except (NoTool, OSError) as error:

@@ -1,4 +1,4 @@
-"""Starts a shim and hears from it whether PID 1 runs."""
+"""Starts shims and hears from them whether PID 1 runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
+import socket
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,38 +37,92 @@ class Launch:
     seccomp: str  # hexadecimal, "" for none
 
 
-async def launch(task: Launch, lock: int, marker: tuple[str, str]) -> None:
-    """Return when PID 1 runs. The shim inherits the lock. Raises RuntimeFailure."""
-    answer, answer_end = os.pipe()
+class Shims:
+    """Starts shims; once `keep_ready` was called, one is always up before it is needed."""
+
+    def __init__(self) -> None:
+        self._spare: tuple[int, socket.socket] | None = None
+        self._lock = threading.Lock()
+
+    def keep_ready(self) -> None:
+        """Have a spare one. Blocks for a moment: call it in a thread."""
+        with self._lock:
+            if self._spare is None:
+                self._spare = _spawn()
+
+    def close(self) -> None:
+        """End the spare one."""
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            pid, door = spare
+            door.close()
+            os.waitpid(pid, 0)
+
+    async def launch(self, task: Launch, lock: int) -> None:
+        """Return when PID 1 runs. The shim takes over the lock. Raises RuntimeFailure."""
+        answer, answer_end = os.pipe()
+        try:
+            await _to_its_end(self._hand_over, task, lock, answer_end)
+        except BaseException:
+            os.close(answer)
+            raise
+        finally:
+            os.close(answer_end)
+        line = await _read_line(answer)
+        try:
+            said = json.loads(line)
+        except ValueError:
+            said = {"error": "its supervisor ended without a word"}
+        if "error" in said:
+            raise RuntimeFailure("StartFailed", str(said["error"]))
+
+    def _hand_over(self, task: Launch, lock: int, answer: int) -> None:
+        with self._lock:
+            spare, self._spare = self._spare, None
+        text = json.dumps(task.__dict__).encode()
+        taken = spare is not None and _tell(*spare, text, (lock, answer))
+        if not taken and not _tell(*_spawn(), text, (lock, answer)):
+            raise RuntimeFailure("StartFailed", "the shim ended before it had begun")
+
+
+async def _to_its_end(call: Callable[..., None], *arguments: object) -> None:
+    """In a thread; a cancelled wait still waits, because descriptors are closed after it."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
     try:
-        await asyncio.to_thread(_spawn, task, lock, answer_end, marker)
-    except BaseException:
-        os.close(answer)
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
         raise
-    finally:
-        os.close(answer_end)
-    line = await _read_line(answer)
-    try:
-        said = json.loads(line)
-    except ValueError:
-        said = {"error": "its supervisor ended without a word"}
-    if "error" in said:
-        raise RuntimeFailure("StartFailed", str(said["error"]))
 
 
-def _spawn(task: Launch, lock: int, answer: int, marker: tuple[str, str]) -> None:
-    name, value = marker
-    subprocess.run(  # it forks, and its first process ends at once
-        [sys.executable, "-I", "-S", str(SHIM)],
-        input=json.dumps(task.__dict__).encode(),
-        stdout=answer,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(lock,),
-        cwd="/",
-        env={"PATH": "/usr/bin:/bin", name: value},
-        check=False,
-        timeout=SECONDS,
-    )
+def _spawn() -> tuple[int, socket.socket]:
+    """A shim that waits for its task: its pid and the door to it."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with its:
+        actions = [
+            (os.POSIX_SPAWN_DUP2, its.fileno(), 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ]
+        argv = [sys.executable, "-I", "-S", str(SHIM)]
+        environment = {"PATH": "/usr/bin:/bin"}
+        pid = os.posix_spawn(sys.executable, argv, environment, file_actions=actions)
+    return pid, ours
+
+
+def _tell(pid: int, door: socket.socket, text: bytes, descriptors: tuple[int, ...]) -> bool:
+    """Give a waiting shim its task. It forks, and its first process ends: True if it took it."""
+    door.settimeout(SECONDS)
+    with door:
+        try:
+            socket.send_fds(door, [b"\n"], descriptors)
+            door.sendall(text)
+            door.shutdown(socket.SHUT_WR)
+        except OSError:
+            os.waitpid(pid, 0)
+            return False
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 async def _read_line(fd: int) -> bytes:

@@ -128,18 +128,10 @@ class Entry:
         self.path.rmdir()
 
     def write(self, record: Record) -> None:
-        """Atomic and durable: half a record is never seen."""
+        """Half a record is never seen. Not durable: no container outlives the machine's boot."""
         fresh = self.path / "record.new"
-        with fresh.open("w") as file:
-            file.write(record.model_dump_json())
-            file.flush()
-            os.fsync(file.fileno())
+        fresh.write_text(record.model_dump_json())
         fresh.rename(self.path / "record")
-        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def record(self) -> Record | None:
         return _read(self.path / "record", Record)

@@ -4,8 +4,9 @@ It reads the console (so a container can never fill the disk nor block on a dead
 PID 1, waits for the end, and writes down how it ended. Run by path with `python -I -S`: the
 standard library only, small, and independent of upgrades of the package around it.
 
-In: one JSON object on stdin. Out: one JSON line on stdout: `{"leader": pid}` once PID 1 runs, or
-`{"error": text}`.
+It is started ahead and waits. In, over the socket that is its stdin: the descriptors of the
+container's lock and of the answer, then one JSON object. The answer is one JSON line:
+`{"leader": pid}` once PID 1 runs, or `{"error": text}`. Who goes away without a word ends it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import resource
 import selectors
 import signal
 import socket
-import sys
 import time
 from typing import Any
 
@@ -269,8 +269,29 @@ class Shim:
         return found is not None and found[1] != "0"
 
 
+def hear() -> dict[str, Any] | None:
+    """The task, with the answer's descriptor as our stdout; None when there is none to come."""
+    with socket.socket(fileno=0) as door:
+        first, descriptors, _, _ = socket.recv_fds(door, 1, 2)
+        if not first:
+            return None
+        text = b"".join(iter(lambda: door.recv(CHUNK), b""))
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        door.detach()
+    _lock, answer = descriptors  # the lock is held for as long as its descriptor is open
+    os.dup2(answer, 1)
+    os.close(answer)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 def main() -> None:
-    task = json.load(sys.stdin)
+    task = hear()
+    if task is None:
+        return
+    os.chdir("/")
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
     try:

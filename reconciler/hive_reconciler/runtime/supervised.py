@@ -18,10 +18,10 @@ from . import logs, skeleton
 from .base import Container, Finding, Observed, RuntimeFailure
 from .cgroups import Group, Groups, LimitRefused
 from .checks import check
-from .launch import Launch, launch
+from .launch import Launch, Shims
 from .observing import observe
 from .processes import Process, ended, send
-from .records import MARKER, NAME, Cabinet, Entry, Record
+from .records import NAME, Cabinet, Entry, Record
 from .watch import Watch
 
 KILL_SECONDS = 10.0
@@ -37,6 +37,7 @@ class SupervisedRuntime(ABC):
         self._layout = layout
         self._cabinet = Cabinet(layout)
         self._groups = Groups(layout.tag)
+        self._shims = Shims()
         self._starting: set[str] = set()
         self._watch: Watch | None = None
         self._adopting: asyncio.Task[None] | None = None
@@ -81,11 +82,13 @@ class SupervisedRuntime(ABC):
         )
         for name, living in found:
             watch.add(name, living.all)
+        await asyncio.to_thread(self._shims.keep_ready)
 
     async def close(self) -> None:
         await asyncio.gather(*self._sweeps, return_exceptions=True)
         if self._adopting is not None:
             await asyncio.gather(self._adopting, return_exceptions=True)
+        await asyncio.to_thread(self._shims.close)
         if self._watch is not None:
             self._watch.close()
         self._adopting = self._watch = None
@@ -113,8 +116,8 @@ class SupervisedRuntime(ABC):
         if lock is None:
             return
         try:
-            task, record = await asyncio.to_thread(self._prepare, entry, container)
-            await launch(task, lock, (MARKER, record.token))
+            task = await asyncio.to_thread(self._prepare, entry, container)
+            await self._shims.launch(task, lock)
             living = await asyncio.to_thread(entry.living)
             if living.leader is not None:
                 await self._started(container, living.leader)
@@ -131,10 +134,15 @@ class SupervisedRuntime(ABC):
         if self._watch is not None:
             self._watch.add(container.name, living.all)
         sweep = asyncio.create_task(
-            asyncio.to_thread(skeleton.sweep, self._layout.agent(container.uid))
+            asyncio.to_thread(self._after_start, self._layout.agent(container.uid))
         )
         self._sweeps.add(sweep)  # an agent that wrote much must not hold up its start
         sweep.add_done_callback(self._sweeps.discard)
+
+    def _after_start(self, home: Path) -> None:
+        if self._watch is not None:
+            self._shims.keep_ready()
+        skeleton.sweep(home)
 
     def _claim(self, entry: Entry, container: Container) -> int | None:
         """The lock of the name; None when the same revision runs already."""
@@ -153,7 +161,7 @@ class SupervisedRuntime(ABC):
             )
         return lock
 
-    def _prepare(self, entry: Entry, container: Container) -> tuple[Launch, Record]:
+    def _prepare(self, entry: Entry, container: Container) -> Launch:
         entry.forget_run()
         group = self._groups.group(entry.name)
         unenforced = self._limit(group, container, fresh=True)
@@ -166,7 +174,7 @@ class SupervisedRuntime(ABC):
         record = Record.of(container, self._layout.machine(entry.name), time.time(), unenforced)
         entry.write(record)
         self._layout.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._command(container, root, record), record
+        return self._command(container, root, record)
 
     def _files(self, container: Container) -> dict[str, str]:
         """Files of this container's root, by path."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .base import Bind
 
+COMPILE_SECONDS = 60.0
 OLDEST = (3, 11)
 HIVE = Path("/opt/hive")
 CLAUDE = Path("/opt/claude/claude")
@@ -47,6 +48,22 @@ def harness_binds() -> tuple[tuple[tuple[str, str], ...], tuple[Bind, ...]]:
         binds.append(_read_only(source, HIVE / package))
     environment = (("PYTHONPATH", str(HIVE)), ("PYTHONDONTWRITEBYTECODE", "1"))
     return environment, tuple(binds)
+
+
+def compile_harness() -> None:
+    """Bytecode beside the harness's sources, which no container may write: without it each one
+    compiles them anew at its start. Where we may not write either, they do."""
+    if sys.dont_write_bytecode:
+        return
+    prefix, _ = interpreter_binds()
+    _, binds = harness_binds()
+    folders = [str(bind.source) for bind in binds]
+    subprocess.run(
+        [*prefix, "-I", "-S", "-m", "compileall", "-q", *folders],
+        capture_output=True,
+        check=False,
+        timeout=COMPILE_SECONDS,
+    )
 
 
 def claude_binds(path: Path) -> tuple[Bind, ...]:
