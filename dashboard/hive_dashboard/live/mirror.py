@@ -195,7 +195,8 @@ class Mirror:
         kept: dict[int, Review] = {}
         for row in rows[:DETAILS]:
             old = self.snapshot.details.get(row.n)
-            if old is not None and row.effect is not None and old.row == row:
+            settled = old is not None and not old.detail.is_evaluated_now
+            if old is not None and settled and row.effect is not None and old.row == row:
                 kept[row.n] = old
                 continue
             try:

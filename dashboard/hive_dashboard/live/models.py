@@ -122,6 +122,7 @@ class Proposal(Answer):
     by: str | None = None
     ended: float | None = None
     needs_rebase: bool = False
+    problems: int = 0  # that forbid it as it is
     effect: Effect | None = None
     deployed: str | None = None
     from_agent: bool = False
@@ -174,9 +175,13 @@ class ProposalDetail(Answer):
     checks: tuple[str, ...] = ()  # why it cannot be approved as it is
 
     @property
+    def is_evaluated_now(self) -> bool:
+        return self.build is not None and self.build.state == "running"
+
+    @property
     def hindered(self) -> bool:
         """Whether an approval would be refused now."""
-        return bool(self.checks) or (self.build is not None and self.build.state == "running")
+        return bool(self.checks) or self.is_evaluated_now
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> ProposalDetail:

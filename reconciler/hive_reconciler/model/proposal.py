@@ -127,6 +127,7 @@ def proposal_json(proposal: Proposal) -> dict[str, Any]:
         "by": proposal.by,
         "ended": proposal.ended,
         "needs_rebase": proposal.needs_rebase,
+        "problems": len(proposal.problems),
         "effect": None if proposal.effect is None else effect_json(proposal.effect),
         "deployed": proposal.deployed,
     }
