@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.git_work import Clone, git, manager_of, spec_of
 
-from hive_reconciler.git.errors import Conflict, NotFound, Refused
+from hive_reconciler.git.errors import Busy, Conflict, NotFound, Refused
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.model.desired import Valid
 from hive_reconciler.model.proposal import Requester, proposal_json
@@ -196,6 +196,18 @@ async def test_a_new_submission_supersedes_the_old(hive: Hive, manager: Requeste
     assert (await hive.proposal(two.n)).state == "open"
     assert [p.n for p in await hive.proposals("open")] == [two.n]
     assert [p.n for p in await hive.proposals("closed")] == [one.n]
+
+
+async def test_an_agent_asks_for_so_much_and_no_more(
+    hive: Hive, manager: Requester, user: Requester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hive_reconciler.git.intake.MAX_ASKED", 3)
+    for text in ("one", "two", "three"):  # each takes the place of the one before
+        await hive.submit_spawn(manager, "scout", text)
+    with pytest.raises(Busy, match="you asked for 3 changes within the hour"):
+        await hive.submit_spawn(manager, "scout", "four")
+    for text in ("one", "two", "three", "four"):
+        await hive.submit_spawn(user, "scout", text)
 
 
 async def test_power_by_policy_has_a_limit(hive: Hive, manager: Requester, layout: Layout) -> None:

@@ -22,6 +22,14 @@ log = logging.getLogger(__name__)
 
 LOOK_BACK = 200  # proposals
 PULL = "git -C /hive pull --no-rebase --no-edit applied applied"
+LEAVE = (
+    "Your commit stays in your clone. Begin the next one without it, on a branch of its own from "
+    "what is applied:\ngit -C /hive fetch applied\ngit -C /hive switch -c TOPIC applied/applied"
+)
+STUCK = (
+    "If it stops at a conflict with what is not applied, `git -C /hive merge --abort` and begin "
+    "on a branch of its own: git -C /hive switch -c TOPIC applied/applied"
+)
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class Outcomes:
         if self._told.applied == standing.commit:
             return
         if self._told.applied is not None and standing.manager is not None:
-            body = f"The applied branch moved to {standing.commit[:12]}. Take it over with:\n{PULL}"
+            body = f"The applied branch moved to {standing.commit[:12]}. Take it over with:\n{PULL}\n{STUCK}"
             data = {"commit": standing.commit, "command": PULL}
             key = f"applied:{standing.commit}"
             await self._send(_Message(standing.manager, "applied_moved", body, data, key))
@@ -193,6 +201,8 @@ def _resolved(proposal: Proposal, names: Mapping[str, str]) -> _Message | None:
     pinned = proposal.pinned
     what = f"Your proposal {pinned.n} ({pinned.kind} {pinned.agent}) was {proposal.state}"
     body = f"{what}: {proposal.reason}" if proposal.reason else f"{what}."
+    if pinned.kind == "apply" and proposal.state != "merged":
+        body += f"\n{LEAVE}"
     data = {
         "proposal": pinned.n,
         "outcome": proposal.state,

@@ -22,6 +22,7 @@ from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
 
 MAX_OPEN = 50  # proposals of one requester
+MAX_ASKED = 120  # proposals of one agent in an hour, whatever becomes of them
 MAX_REJECTED = 20  # recorded refusals of one requester in an hour
 CHECKS = "checks"
 
@@ -84,6 +85,10 @@ class Intake:
         mine = [p for p in before if p.pinned.requester.key == wish.requester.key]
         if sum(p.state == "open" for p in mine) >= MAX_OPEN:
             raise Busy(f"{MAX_OPEN} proposals of {wish.requester.name} are open; withdraw some")
+        hour_ago = time.time() - 3600
+        asked = sum(p.pinned.created > hour_ago for p in mine)
+        if wish.requester.kind == "agent" and asked >= MAX_ASKED:
+            raise Busy(f"you asked for {asked} changes within the hour; wait, or ask the operator")
         wish, problems = self._with_uids(wish)
         step = None
         if not problems:
