@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from typing import TypeAlias, Union
@@ -22,6 +23,11 @@ _VOID = frozenset({"input", "br", "meta", "link", "hr"})
 _SAFE_NAME = re.compile(r"[a-z][a-z0-9-]*|viewBox|preserveAspectRatio|pathLength")
 _FORBIDDEN = re.compile(r"on|style$|srcdoc$")
 _LINK = re.compile(r"(?:/(?!/)|#|\?|https?://|mailto:)", re.IGNORECASE)
+
+
+# Where a proxy has the pages; links of ours are written with it.
+BASE: ContextVar[str] = ContextVar("base", default="")
+_OURS = ("href", "action", "src")
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def _write(node: Element | str, out: list[str]) -> None:
         out.append(escape(node, quote=False))
         return
     out.append(f"<{node.tag}")
-    for name, value in node.attrs:
+    for name, value in _placed(node.attrs):
         out.append(f' {name}="{escape(value)}"' if value else f" {name}")
     out.append(">")
     if node.tag in _VOID:
@@ -115,8 +121,18 @@ def tree(node: Element | str) -> Json:
     if isinstance(node, str):
         return node
     if ("data-keep", "") in node.attrs:
-        return [node.tag, dict(node.attrs)]
-    return [node.tag, dict(node.attrs), *(tree(child) for child in node.children)]
+        return [node.tag, dict(_placed(node.attrs))]
+    return [node.tag, dict(_placed(node.attrs)), *(tree(child) for child in node.children)]
+
+
+def _placed(attrs: tuple[tuple[str, str], ...]) -> Iterable[tuple[str, str]]:
+    base = BASE.get()
+    if not base:
+        return attrs
+    return (
+        (name, base + value if name in _OURS and value.startswith("/") else value)
+        for name, value in attrs
+    )
 
 
 def leet(glyphs: str, words: str, *, tail: Child = None) -> tuple[Child, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 from collections.abc import AsyncIterator
 
@@ -14,6 +15,7 @@ from hive_wire.jsonrpc import Params, Peer, listen
 from hive_wire.protocol import Event
 
 from .acts.table import ACTIONS
+from .auth import desk
 from .auth.service import Auth
 from .auth.store import Store
 from .html import Json, tree
@@ -27,8 +29,11 @@ from .settings import Settings
 from .web import forms, views
 from .web.gate import gate
 from .web.guard import MAX_REQUEST
+from .web.ports import AgentPorts
 from .web.site import SITE, Site
 from .web.static import Assets
+
+log = logging.getLogger(__name__)
 
 
 class CannotStart(Exception):
@@ -52,10 +57,18 @@ async def serving(settings: Settings) -> AsyncIterator[Site]:
         await runner.setup()
         site.port = await _bind(runner, settings)
         settings.layout.make_run()
-        handlers = site.auth.handlers(lambda: f"{address(site)}/login")
-        server = await listen(settings.layout.dashboard_sock, lambda: Peer(handlers), mode=0o600)
+        system = not settings.layout.tag
+        methods = desk.handlers(site.auth, lambda: f"{address(site)}/login", system=system)
+        server = await listen(settings.layout.dashboard_sock, lambda: Peer(methods), mode=0o600)
+        if system and not desk.give_to_operators(settings.layout.dashboard_sock):
+            log.warning("there is no group hive that we belong to: only root gets login links")
         await asyncio.to_thread(_store_port, settings, site.port)
-        work = (site.host.run(), site.broker.run(), site.mirror.run(site.host, site.broker))
+        work = (
+            site.ports.run(runner),
+            site.host.run(),
+            site.broker.run(),
+            site.mirror.run(site.host, site.broker),
+        )
         tasks = [asyncio.create_task(each) for each in work]
         yield site
     finally:
@@ -80,6 +93,8 @@ def address(site: Site) -> str:
 
 def _assemble(settings: Settings, assets: Assets) -> Site:
     def changed(snapshot: Snapshot) -> None:
+        if settings.agent_ports and snapshot.status is not None:
+            ports.want({a.name: a.web_port for a in snapshot.status.agents if a.web_port})
         hub.changed(snapshot.version)
 
     tools = Tools()
@@ -105,6 +120,7 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
 
     layout = settings.layout
     mirror = Mirror(changed)
+    ports = AgentPorts(settings.host, mirror.ports_taken)
     hub = Hub(heard)
     host = Backend(
         "reconciler", layout.host_sock, {"changed": host_changed}, greet_host, mirror.turned
@@ -114,7 +130,7 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
     )
     auth = Auth(Store(layout.dashboard), hub.end_session)
     streams = Streams(hub, broker, render, auth.alive)
-    return Site(settings, assets, auth, hub, mirror, host, broker, streams)
+    return Site(settings, assets, auth, hub, mirror, host, broker, streams, ports)
 
 
 def _routes(site: Site) -> web.Application:

@@ -7,20 +7,36 @@ from dataclasses import dataclass
 
 from hive_wire.paths import Layout
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 
 @dataclass(frozen=True)
 class Settings:
-    """`port` 0 takes a free one. `allowed_hosts` are further names, each with any port."""
+    """`port` 0 takes a free one. `allowed_hosts` are further names, each with any port. `base`
+    ("/hive") is where a proxy has us, which it takes off. A proxy at one of `proxies` (addresses
+    or networks) may name the user in `proxy_header`."""
 
     layout: Layout
     host: str = "127.0.0.1"
     port: int = 7000
     allowed_hosts: tuple[str, ...] = ()
+    agent_ports: bool = False  # each agent's page on its own port, too
+    base: str = ""
+    proxy_header: str | None = None
+    proxies: tuple[Network, ...] = ()
 
     @property
     def cookie(self) -> str:
         """Cookies ignore ports: two roots on one host need two names."""
         return f"hive-session{self.layout.tag}"
+
+    def trusts(self, address: str | None) -> bool:
+        """Whether the proxy that may name users speaks from `address`."""
+        try:
+            found = ipaddress.ip_address(address or "")
+        except ValueError:
+            return False
+        return any(found in network for network in self.proxies)
 
     def host_allowed(self, header: str, port: int) -> bool:
         """Whether `header` (of Host) is a name of ours. Without this list, a name of somebody

@@ -123,9 +123,7 @@ async def test_the_list_shows_every_session_and_no_secret(page_world: World) -> 
 async def test_sessions_outlive_the_process_and_are_stored_hashed(layout: Layout) -> None:
     auth = Auth(Store(layout.dashboard), lambda _id: None)
     await auth.start()
-    handlers = auth.handlers(lambda: "x")
-    code = handlers["login.issue"](_root(), {"user": "ana"})["url"].partition("#")[2]
-    done = await auth.login(code, "browser")
+    done = await auth.login(await auth.issue("ana", False), "browser")
     assert done is not None
     await auth.stop()
     assert done[0].encode() not in (layout.dashboard / "sessions.sqlite").read_bytes()
@@ -215,15 +213,6 @@ def test_the_wait_grows_and_is_bounded(gaps: list[float]) -> None:
         assert wait <= LONGEST_DELAY + 1e-6
     throttle.passed()
     assert throttle.wait(now) == 0
-
-
-class _Root:
-    class caller:  # noqa: N801
-        uid = 0
-
-
-def _root() -> _Root:
-    return _Root()
 
 
 async def _post(world: World, code: str, status: int) -> str:

@@ -1,18 +1,15 @@
-"""Who is logged in: rules, store and dashboard.sock joined."""
+"""Who is logged in and who may: rules and store joined."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, Handlers, Params, Peer, RpcError
 
 from .sessions import Links, OneTime, Session, Sessions, Throttle
 from .store import Store
+from .users import User, Users
 
 TOUCH_EVERY = 60.0  # seconds between writes of "last seen"
 
@@ -25,11 +22,13 @@ class TooManyFailures(Exception):
         self.wait = wait
 
 
-class _Issue(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class UnknownUser(Exception):
+    """A trusted proxy names somebody who was not added here."""
 
-    user: str
-    view_only: bool = False
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name[:60]!r} is no user here: the operator adds users with hive users add"
+        )
 
 
 class Auth:
@@ -38,12 +37,14 @@ class Auth:
         self._store = store
         self._on_end = on_end
         self._sessions = Sessions()
+        self._users = Users()
         self._links = Links()
         self._throttle = Throttle()
 
     async def start(self) -> None:
         """Raises StoreError."""
-        self._sessions = Sessions(await self._store.open(time.time()))
+        sessions, users = await self._store.open(time.time())
+        self._sessions, self._users = Sessions(sessions), Users(users)
 
     async def stop(self) -> None:
         await self._store.close()
@@ -90,19 +91,50 @@ class Auth:
         self._on_end(row.id)
         return True
 
-    def handlers(self, url: Callable[[], str]) -> Handlers:
-        """Methods of dashboard.sock; `url()` is the address of the login page."""
+    # -- users, for dashboard.sock ---------------------------------------------
 
-        def issue(peer: Peer, params: Params) -> dict[str, Any]:
-            if peer.caller.uid not in (0, os.geteuid()):
-                raise RpcError(REFUSED, "only root and the dashboard's own user issue logins")
-            try:
-                wish = _Issue.model_validate(params)
-                secret = self._links.issue(wish.user, wish.view_only, time.time())
-            except ValidationError as error:
-                raise RpcError(INVALID_PARAMS, f"login.issue: {error}") from None
-            except ValueError as error:
-                raise RpcError(REFUSED, str(error)) from None
-            return {"url": f"{url()}#{secret}"}
+    async def issue(self, name: str, view_only: bool) -> str:
+        """The secret of a one-time link; who is new is added. Raises ValueError."""
+        user = self._users.find(name)
+        if user is None:
+            user = await self.add_user(name, view_only)
+        return self._links.issue(name, view_only or user.view_only, time.time())
 
-        return {"login.issue": issue}
+    async def add_user(self, name: str, view_only: bool) -> User:
+        """A new user, or another role; sessions that may do more than that end. Raises ValueError."""
+        row = self._users.put(name, view_only, time.time())
+        await self._store.put_user(row)
+        if view_only:
+            self._links.drop(name)
+            for session in self.live():
+                if session.user == name and not session.view_only:
+                    await self.end(session.label)
+        return row
+
+    async def remove_user(self, name: str) -> int | None:
+        """How many sessions ended with the user; None when there is no such user."""
+        if not self._users.drop(name):
+            return None
+        await self._store.drop_user(name)
+        self._links.drop(name)
+        mine = [row for row in self.live() if row.user == name]
+        for row in mine:
+            await self.end(row.label)
+        return len(mine)
+
+    def users(self) -> list[dict[str, Any]]:
+        live = [row.user for row in self.live()]
+        return [{**asdict(user), "sessions": live.count(user.name)} for user in self._users.all()]
+
+    async def trusted(self, name: str, cookie: str | None, browser: str) -> tuple[str, Session]:
+        """The session of somebody whom a trusted proxy names: that of the cookie, else a new one
+        with its cookie. Raises UnknownUser."""
+        row = await self.session(cookie)
+        if row is not None and row.user == name:
+            return "", row
+        user = self._users.find(name)
+        if user is None:
+            raise UnknownUser(name)
+        secret, row = self._sessions.open(name, user.view_only, browser, time.time())
+        await self._store.put(row)
+        return secret, row

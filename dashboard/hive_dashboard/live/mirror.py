@@ -73,6 +73,7 @@ class Snapshot:
     inbox: tuple[Message, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     lanes: dict[str, tuple[Span, ...]] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=dict)  # agent: a port that another process has
     logins: dict[str, str] = field(default_factory=dict)  # uid: where a person logs in
     spent: dict[str, Spent] = field(default_factory=dict)  # by uid
     away: dict[str, float] = field(default_factory=dict)
@@ -86,6 +87,7 @@ class Mirror:
         self._stale: set[str] = set()
         self._lanes = Lanes()
         self._spending = Spending()
+        self._taken: dict[str, int] = {}
         self._logins: dict[str, str] = {}
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
@@ -123,6 +125,11 @@ class Mirror:
             self._logins[uid] = url
         self.stale("agents")
 
+    def ports_taken(self, taken: dict[str, int]) -> None:
+        """By agent: its own port, which another process has."""
+        self._taken = taken
+        self.stale("agents")
+
     def stale(self, *parts: str) -> None:
         self._stale.update(parts)
         self._wake.set()
@@ -151,7 +158,7 @@ class Mirror:
         unread = {p: why for p, why in self.snapshot.unread.items() if p not in parts} | failed
         away = {b.title: b.away_since for b in (host, broker) if b.away_since is not None}
         old = self.snapshot
-        if not found and away == old.away and unread == old.unread:
+        if (found, away, unread, self._taken) == ({}, old.away, old.unread, old.taken):
             return
         self.snapshot = replace(
             old,
@@ -159,6 +166,7 @@ class Mirror:
             away=away,
             unread=unread,
             lanes=self._lanes.spans(minute()),
+            taken=self._taken,
             logins=dict(self._logins),
             spent=self._spending.spent(time.time()),
             **found,

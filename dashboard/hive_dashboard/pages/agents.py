@@ -38,6 +38,7 @@ class AgentView:
     detail: str
     host: HostAgent | None
     status: AgentStatus | None
+    taken: int | None = None  # its own port, which another process has
 
     @property
     def glyph(self) -> str:
@@ -54,7 +55,9 @@ class AgentView:
     @property
     def troubles(self) -> tuple[Condition, ...]:
         """Conditions that a person should know of."""
-        return tuple(
+        words = f"port {self.taken} is taken by another process; its page is here all the same"
+        taken = (Condition(type="PortTaken", message=words),) if self.taken else ()
+        return taken + tuple(
             c
             for c in (self.host.conditions if self.host else ())
             if not c.is_fine and not (c.type == "Ready" and self.state in ("stopped", "starting"))
@@ -82,7 +85,8 @@ def _view(snapshot: Snapshot, name: str, host: HostAgent | None) -> AgentView:
     status = snapshot.agents.get(name)
     uid = host.uid if host and host.uid else status.uid if status else None
     state, since, detail = _state(host, status, broker_up="broker" not in snapshot.away)
-    return AgentView(name, uid, state, since, detail, host, status)
+    taken = snapshot.taken.get(name)
+    return AgentView(name, uid, state, since, detail, host, status, taken)
 
 
 def _state(

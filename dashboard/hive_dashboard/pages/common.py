@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ..html import Child, Element, Verbatim, h, leet, render
+from ..html import BASE, Child, Element, Verbatim, h, leet, render
 from ..live.mirror import Snapshot
 
 AssetUrl = Callable[[str], str]
@@ -60,7 +60,13 @@ def page(
         h("script", type="module", src=asset(script)) if script else None,
     )
     attrs: dict[str, Any] = {f"data_{key}": value for key, value in (data or {}).items()}
-    root = h("html", head, h("body", body, class_=body_class or None, **attrs), lang="en")
+    root = h(
+        "html",
+        head,
+        h("body", body, class_=body_class or None, **attrs),
+        lang="en",
+        data_base=BASE.get() or None,
+    )
     return "<!doctype html>" + render(root)
 
 

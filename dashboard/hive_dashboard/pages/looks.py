@@ -102,9 +102,7 @@ def journal_page(view: View, asset: AssetUrl, it: AgentView, lines: Sequence[str
     )
 
 
-def messages_page(
-    view: View, asset: AssetUrl, rows: Sequence[Message], peer: str, *, more: bool
-) -> str:
+def messages_page(view: View, asset: AssetUrl, rows: Sequence[Message], peer: str) -> str:
     """All messages, newest last, a page at a time; `peer` shows one agent's only."""
     names = [a.name for a in agents(view.snapshot)]
     if peer and peer not in names:
@@ -112,7 +110,8 @@ def messages_page(
     picks = [h("option", "everybody", value="", selected=not peer)]
     picks += [h("option", f"@{n}", value=n, selected=n == peer) for n in names if n != EVERYONE]
     query = f"peer={peer}&" if peer else ""
-    older = h("p.gap", h("a", "↑ older messages", href=f"/messages?{query}before={rows[0].id}"))
+    first = rows[0].id if rows else 0
+    older = h("p.gap", h("a", "↑ older messages", href=f"/messages?{query}before={first}"))
     return _page(
         view,
         asset,
@@ -126,7 +125,7 @@ def messages_page(
             method="get",
             action="/messages",
         ),
-        older if more and rows else None,
+        older if rows else None,
         h("div.all", [message_row(m) for m in rows])
         if rows
         else h("p.empty", "There is no message here."),

@@ -1,4 +1,4 @@
-import { build, startClocks } from "./dom.js";
+import { BASE, build, startClocks } from "./dom.js";
 import { startForms } from "./forms.js";
 import { Live, showLive } from "./live.js";
 import { Sections } from "./page.js";
@@ -16,7 +16,7 @@ const clocks = startClocks();
 const sections = new Sections(`/api/agent/${name}`, (state) => { showCount(state, live.leads); clocks(); reveal(); });
 
 async function history(before) {
-  const answer = await fetch(`/api/agent/${name}/history?before=${before}`, { headers: { Accept: "application/json" } });
+  const answer = await fetch(`${BASE}/api/agent/${name}/history?before=${before}`, { headers: { Accept: "application/json" } });
   if (!answer.ok) return [];
   return (await answer.json()).rows.map(([id, tree]) => ({ id, tree }));
 }

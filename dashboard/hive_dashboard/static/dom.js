@@ -1,4 +1,5 @@
 // Trees from the server ([tag, {attributes}, child, …]) become DOM; no string is ever parsed.
+export const BASE = document.documentElement.dataset.base ?? ""; // where a proxy has the pages
 const SVG = new Set(["svg", "rect", "circle", "path", "g"]);
 const NS = "http://www.w3.org/2000/svg";
 const OWN = new Set(["open", "value", "checked", "selected"]); // once there, the reader's

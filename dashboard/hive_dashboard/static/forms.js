@@ -1,5 +1,6 @@
 // Forms without leaving the page: what was typed stays until it has arrived. Drafts survive
 // a reload.
+import { BASE } from "./dom.js";
 import { say } from "./live.js";
 
 const PREFIX = "hive-draft:";
@@ -51,7 +52,7 @@ async function hold(ttl) {
   const n = ttl.dataset.hold, now = performance.now();
   if (now - (held.get(n) ?? -Infinity) < 20000) return;
   held.set(n, now);
-  const answer = await fetch(`/questions/${n}/hold`, { method: "POST", headers: { Accept: "application/json" } }).catch(() => null);
+  const answer = await fetch(`${BASE}/questions/${n}/hold`, { method: "POST", headers: { Accept: "application/json" } }).catch(() => null);
   if (answer?.ok) {
     ttl.dataset.xHeld = "";
     ttl.title = "held while you type";

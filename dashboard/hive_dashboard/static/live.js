@@ -1,6 +1,6 @@
 // One connection for all tabs of a browser: the tab that holds the lock reads the stream and
 // tells the others. Resumes by event id; says how old the last sign of life is.
-import { setNow } from "./dom.js";
+import { BASE, setNow } from "./dom.js";
 
 const PING_LATE = 25000, LONGEST = 15000;
 
@@ -83,7 +83,7 @@ export class Live extends EventTarget {
     if (afters.length) query.set("after", Math.min(...afters));
     const streams = [...new Set(wants.map((w) => w.stream).filter(Boolean))];
     if (streams.length) query.set("stream", streams.join(","));
-    const source = (this.source = new EventSource(`/events?${query}`));
+    const source = (this.source = new EventSource(`${BASE}/events?${query}`));
     this.opened = performance.now();
     const share = (t, use) => source.addEventListener(t, (event) => {
       if (source !== this.source) return;
@@ -108,7 +108,7 @@ export class Live extends EventTarget {
     this.wait = Math.min(LONGEST, this.wait * 2);
     this.timer = setTimeout(() => this.open(), wait);
     try {
-      const answer = await fetch("/api/session", { headers: { Accept: "application/json" } });
+      const answer = await fetch(BASE + "/api/session", { headers: { Accept: "application/json" } });
       if (answer.status === 401) { this.say({ t: "out" }); this.emit("out"); }
     } catch { /* the dashboard is away; the timer goes on */ }
   }

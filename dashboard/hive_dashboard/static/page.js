@@ -1,5 +1,5 @@
 // Fetches the sections that changed and draws them over the old ones.
-import { patch, setNow } from "./dom.js";
+import { BASE, patch, setNow } from "./dom.js";
 import { restore } from "./forms.js";
 
 export class Sections {
@@ -22,7 +22,7 @@ export class Sections {
   async fetch() {
     const have = [...this.have].map(([name, hash]) => `${name}:${hash}`).join(",");
     try {
-      const answer = await fetch(`${this.url}?have=${have}`, { headers: { Accept: "application/json" } });
+      const answer = await fetch(`${BASE}${this.url}?have=${have}`, { headers: { Accept: "application/json" } });
       if (!answer.ok) return;
       const state = await answer.json();
       setNow(state.now);

@@ -1,5 +1,5 @@
 // Ctrl K: jump to an agent, a page, a part of this page; switch what can be switched.
-import { make, theme } from "./dom.js";
+import { BASE, make, theme } from "./dom.js";
 import { help } from "./keys.js";
 import { askToNotify } from "./notify.js";
 
@@ -28,7 +28,7 @@ function entries() {
   for (const ap of document.querySelectorAll(".ap")) add(ap.querySelector(".ti").textContent, "proposal", () => { ap.open = true; ap.scrollIntoView(); });
   for (const h of document.querySelectorAll(".pan > header h2")) add(h.querySelector(".sr")?.textContent, "section", () => h.scrollIntoView());
   const pages = document.querySelector("[data-jump-to]").dataset.jumpTo.split(" ");
-  for (let i = 0; i < pages.length; i += 2) add(pages[i], "page", visit(pages[i + 1]));
+  for (let i = 0; i < pages.length; i += 2) add(pages[i], "page", visit(BASE + pages[i + 1]));
   for (const [name, value] of [["dark", "dark"], ["light", "light"], ["as the system has it", ""]]) add(name, "colours", () => theme(value));
   const zone = document.getElementById("zone");
   if (zone) add("local time or UTC", "switch", () => zone.click());

@@ -1,5 +1,6 @@
 // The prompt of an agent: what starts with / is a command, offered as one types; ↑ brings
 // back what was sent before.
+import { BASE } from "./dom.js";
 import { say } from "./live.js";
 
 const COMMANDS = [["/cancel", "stop this turn, keep the session"], ["/compact", "shrink the context now"],
@@ -90,7 +91,7 @@ function option(command, what, on) {
 async function run(name, box, command, argument) {
   const body = new URLSearchParams({ command, ...(argument ? { argument } : {}) });
   try {
-    const answer = await fetch(`/a/${name}/command`, { method: "POST", body, headers: { Accept: "application/json" } });
+    const answer = await fetch(`${BASE}/a/${name}/command`, { method: "POST", body, headers: { Accept: "application/json" } });
     const said = await answer.json();
     if (answer.ok) box.value = "";
     say(said.ok ?? said.error, answer.ok ? "ok" : "bad");

@@ -15,7 +15,7 @@ from ..auth.service import TooManyFailures
 from ..pages.common import Notice
 from ..pages.plain import login_page
 from .guard import JSON, Refused
-from .site import SESSION, SITE, json, page, wants_json
+from .site import SESSION, SITE, json, page, see, set_session, wants_json
 from .views import notice, show_agent, show_proposal, show_swarm
 
 MAX_FIELDS = 100
@@ -46,7 +46,7 @@ def action(it: Action) -> Callable[[web.Request], Awaitable[web.Response]]:
             return json({"ok": said})
         await site.mirror.settle()
         site.flash[site.session().id].append(notice(said, ok=True))
-        raise web.HTTPSeeOther(f"/a/{path['name']}/" if request.path.startswith("/a/") else "/")
+        raise see(f"/a/{path['name']}/" if request.path.startswith("/a/") else "/")
 
     return handle
 
@@ -122,23 +122,18 @@ async def login(request: web.Request) -> web.Response:
     old = SESSION.get()
     if old is not None:
         await site.auth.end(old.label)
-    response = web.HTTPSeeOther(after)
-    response.set_cookie(
-        site.settings.cookie,
-        done[0],
-        httponly=True,
-        samesite="Strict",
-        path="/",
-        secure=request.headers.get("Origin", "").startswith("https:"),
-    )
+    response = see(after)
+    set_session(request, response, done[0])
     raise response
 
 
 async def logout(request: web.Request) -> web.Response:
     site = request.app[SITE]
     await site.auth.end(site.session().label)
-    response = web.HTTPSeeOther("/login")
-    response.del_cookie(site.settings.cookie, path="/", httponly=True, samesite="Strict")
+    response = see("/login")
+    response.del_cookie(
+        site.settings.cookie, path=f"{site.settings.base}/", httponly=True, samesite="Strict"
+    )
     raise response
 
 
@@ -153,7 +148,7 @@ async def end_session(request: web.Request) -> web.Response:
     if wants_json(request):
         return json({"ok": said})
     site.flash[site.session().id].append(notice(said, ok=True))
-    raise web.HTTPSeeOther("/sessions")
+    raise see("/sessions")
 
 
 def _local(path: str) -> str:

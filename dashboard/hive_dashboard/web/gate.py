@@ -7,12 +7,16 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from ..auth.service import UnknownUser
+from ..auth.sessions import Session
+from ..html import BASE
 from ..pages.plain import message_page
 from .guard import Handler, Refused, check, harden
-from .site import SESSION, SITE, json, page, wants_json
+from .site import SESSION, SITE, Site, json, page, port_of, see, set_session, wants_json
 
 log = logging.getLogger(__name__)
 _OPEN = ("/login", "/s/")  # what a browser without a session may have
+FRESH = web.RequestKey("fresh", str)  # the cookie of a session that was just opened
 _TITLES = {
     404: "not here",
     405: "not that way",
@@ -25,6 +29,7 @@ _TITLES = {
 
 @web.middleware
 async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    BASE.set(request.app[SITE].settings.base)
     try:
         response = await _pass(request, handler)
     except Refused as refused:
@@ -32,6 +37,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         if error.status < 400:
             harden(error)
+            _remember(request, error)
             raise
         words = (
             "There is nothing at this address."
@@ -50,17 +56,18 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = _say(request, 500, "This page failed; the dashboard's log has the cause.")
     if not response.prepared:
         harden(response)
+        _remember(request, response)
     return response
 
 
 async def _pass(request: web.Request, handler: Handler) -> web.StreamResponse:
     site = request.app[SITE]
-    check(request, site.settings, site.port)
-    session = await site.auth.session(request.cookies.get(site.settings.cookie))
+    check(request, site.settings, port_of(request))
+    session = await _session(request, site)
     SESSION.set(session)
     if session is None and not request.path.startswith(_OPEN):
         if request.method == "GET" and not wants_json(request) and request.path != "/events":
-            raise web.HTTPSeeOther(f"/login?next={quote(request.path)}")
+            raise see(f"/login?next={quote(request.path)}")
         raise Refused(401, "You are logged out. Log in again; what you typed stays in this page.")
     if (
         session is not None
@@ -70,6 +77,30 @@ async def _pass(request: web.Request, handler: Handler) -> web.StreamResponse:
     ):
         raise Refused(403, "You may look and not act: ask the operator for a full login.")
     return await handler(request)
+
+
+async def _session(request: web.Request, site: Site) -> Session | None:
+    """Who asks: by the cookie, or as a trusted proxy says. Raises Refused."""
+    cookie = request.cookies.get(site.settings.cookie)
+    header = site.settings.proxy_header
+    named = request.headers.getall(header, []) if header else []
+    if not named or not site.settings.trusts(request.remote):
+        return await site.auth.session(cookie)
+    if len(named) > 1:
+        raise Refused(403, "The proxy named several users.")
+    browser = request.headers.get("User-Agent", "")
+    try:
+        secret, session = await site.auth.trusted(named[0].strip(), cookie, browser)
+    except UnknownUser as error:
+        raise Refused(403, str(error)) from None
+    request[FRESH] = secret
+    return session
+
+
+def _remember(request: web.Request, response: web.StreamResponse) -> None:
+    """The cookie of a session that a proxy's word opened."""
+    if secret := request.get(FRESH):
+        set_session(request, response, secret)
 
 
 def _say(request: web.Request, status: int, words: str) -> web.Response:

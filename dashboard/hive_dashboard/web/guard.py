@@ -60,7 +60,7 @@ def check(request: web.Request, settings: Settings, port: int) -> None:
     # same-site is not enough: another port of this host is same-site.
     if site is not None and site != "same-origin":
         raise Refused(403, "This form was sent from another site, so nothing was done.")
-    if origin is not None and not _is_ours(origin, settings, port):
+    if origin is not None and not _is_ours(origin, host, settings, port):
         raise Refused(403, "This form was sent from another origin, so nothing was done.")
     if site is None and origin is None and request.headers.get("Cookie"):
         raise Refused(403, "The browser did not say where this form came from; nothing was done.")
@@ -68,14 +68,14 @@ def check(request: web.Request, settings: Settings, port: int) -> None:
         raise Refused(415, f"Send a form ({FORM}) or {JSON}, not {request.content_type[:80]}.")
 
 
-def _is_ours(origin: str, settings: Settings, port: int) -> bool:
+def _is_ours(origin: str, host: str, settings: Settings, port: int) -> bool:
+    """Whether the form came from the very origin that was asked: not another port of it."""
     parts = urlsplit(origin)
     if parts.scheme not in ("http", "https") or parts.path:
         return False
-    netloc = parts.netloc
-    if parts.scheme == "https" and parts.port is None:
-        netloc += ":443"
-    return settings.host_allowed(netloc, port)
+    usual = {"http": ":80", "https": ":443"}[parts.scheme]
+    same = parts.netloc.removesuffix(usual) == host.strip().lower().removesuffix(usual)
+    return same and settings.host_allowed(host, port)
 
 
 def harden(response: web.StreamResponse) -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from ..auth.service import Auth
 from ..auth.sessions import Session
-from ..html import Element, tree
+from ..html import BASE, Element, tree
 from ..live.backends import Backend
 from ..live.hub import Hub
 from ..live.mirror import Mirror
@@ -22,6 +22,7 @@ from ..live.sse import Streams
 from ..pages.common import Notice, View
 from ..settings import Settings
 from .guard import JSON
+from .ports import AgentPorts
 from .static import Assets
 
 KEPT_NOTICES = 5
@@ -37,7 +38,8 @@ class Site:
     host: Backend
     broker: Backend
     streams: Streams
-    port: int = 0  # that we listen on
+    ports: AgentPorts
+    port: int = 0  # of the swarm's page
     flash: dict[str, deque[Notice]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_NOTICES))
     )
@@ -72,6 +74,36 @@ class Site:
 
 SITE = web.AppKey("site", Site)
 SESSION: ContextVar[Session | None] = ContextVar("session", default=None)  # of this request
+
+
+def see(path: str) -> web.HTTPSeeOther:
+    """A redirect to a page of ours."""
+    return web.HTTPSeeOther(BASE.get() + path)
+
+
+def set_session(request: web.Request, response: web.StreamResponse, secret: str) -> None:
+    settings = request.app[SITE].settings
+    response.set_cookie(
+        settings.cookie,
+        secret,
+        httponly=True,
+        samesite="Strict",
+        path=f"{settings.base}/",
+        secure=_is_tls(request),
+    )
+
+
+def _is_tls(request: web.Request) -> bool:
+    """Whether the browser speaks TLS, with a proxy in front of us."""
+    return request.headers.get("Origin", "").startswith("https:") or (
+        request.headers.get("X-Forwarded-Proto") == "https"
+    )
+
+
+def port_of(request: web.Request) -> int:
+    """The port of ours that the request came in at."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return int(name[1]) if isinstance(name, tuple) else 0
 
 
 def wants_json(request: web.Request) -> bool:

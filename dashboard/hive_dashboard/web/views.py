@@ -27,7 +27,7 @@ from ..pages.decisions import audit_page
 from ..pages.need import count
 from ..pages.plain import proposal_page, sessions_page
 from .guard import Refused
-from .site import SITE, Packed, Site, differing, json, page
+from .site import SITE, Packed, Site, differing, json, page, port_of, see
 
 LONGEST_QUERY = 200  # characters
 HISTORY = 200  # rows of an agent's log at first, and with each step back
@@ -35,8 +35,11 @@ HISTORY = 200  # rows of an agent's log at first, and with each step back
 
 async def swarm_page(request: web.Request) -> web.Response:
     site = request.app[SITE]
-    if request.path == "/swarm":
-        raise web.HTTPSeeOther("/")
+    agent = site.ports.agent_at(port_of(request))
+    if agent is not None and request.path == "/":
+        raise see(f"/a/{agent}/")
+    if agent is None and request.path == "/swarm":
+        raise see("/")
     return show_swarm(site, site.view())
 
 
@@ -186,10 +189,7 @@ async def messages(request: web.Request) -> web.Response:
         site.broker, "messages", before=_before(request) or NEWEST, limit=HISTORY, **given
     )
     rows = [Message.model_validate(row) for row in answer["messages"]]
-    text = looks.messages_page(
-        site.view(), site.assets.url, rows, given.get("peer", ""), more=len(rows) > 0
-    )
-    return page(text)
+    return page(looks.messages_page(site.view(), site.assets.url, rows, given.get("peer", "")))
 
 
 async def _ask(backend: Backend, method: str, **params: Any) -> dict[str, Any]:

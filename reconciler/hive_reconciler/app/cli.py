@@ -89,6 +89,10 @@ def _swarm(commands: Commands) -> None:
     login = _add(commands, "login", "commands.swarm:login", "print a one-time link to the page")
     login.add_argument("--user", metavar="NAME", help="who logs in, if not you")
     login.add_argument("--view-only", action="store_true", help="may look, not act")
+    users = _add(commands, "users", "commands.users:users", "who may log in", json=True)
+    users.add_argument("action", nargs="?", choices=("add", "remove"))
+    users.add_argument("name", nargs="?", metavar="NAME")
+    users.add_argument("--view-only", action="store_true", help="may look, not act (with add)")
     reconcile = _add(
         commands, "reconcile", "commands.swarm:reconcile", "make a round now", json=True
     )
