@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,15 +17,30 @@ A = "aaaaaaaaaaaa"
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small_disk(request) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="hf-"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "hive-test", path], check=True)
+    image = path.with_suffix(".img")
+    if request.param == "tmpfs":
+        run("mount", "-t", "tmpfs", "-o", "size=8m", "hive-test", path)
+    else:
+        image.touch()
+        os.truncate(image, 12 << 20)
+        run("mkfs.ext4", "-q", "-m", "0", image)
+        if subprocess.run(["losetup", "-f"], capture_output=True, check=False).returncode:
+            path.rmdir()
+            pytest.skip("this machine has no loop devices")
+        run("mount", "-o", "loop", image, path)
     try:
         yield path
     finally:
-        subprocess.run(["umount", "-l", path], check=True)
+        run("umount", "-l", path)
         path.rmdir()
+        image.unlink(missing_ok=True)
+
+
+def run(*command: object) -> None:
+    subprocess.run([*map(str, command)], check=True)
 
 
 async def conditions(hive: Rig) -> set[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support import power_cut
 from support.broker_rig import Rig, agent, rig
+from support.preload import build
 
 A = "aaaaaaaaaaaa"
 MESSAGES = 320
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C co
 
 async def traced_life(tmp_path: Path) -> list[power_cut.Op]:
     """A broker under load, with everything that it wrote and said; then it is killed."""
-    library = await asyncio.to_thread(power_cut.build, tmp_path)
+    library = await asyncio.to_thread(build, "power_trace.c", tmp_path)
     root, out = tmp_path / "root", tmp_path / "trace"
     env = {
         "LD_PRELOAD": str(library),

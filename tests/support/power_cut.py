@@ -12,7 +12,6 @@ import random
 import shutil
 import sqlite3
 import struct
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,19 +20,10 @@ from pathlib import Path
 from hive_broker.store.checksum import SQL as CRC
 from hive_broker.store.opening import open_store
 
-SOURCE = Path(__file__).with_name("power_trace.c")
 HEAD = struct.Struct("<cb6xqq")
 SECTOR = 512
 BIRTH = 8  # syncs while the file is made
 WAYS = ("nothing", "all", "some writes", "torn")
-
-
-def build(directory: Path) -> Path:
-    """The library to preload."""
-    library = directory / "power_trace.so"
-    command = ("cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE)
-    subprocess.run([*map(str, command), "-ldl", "-lpthread"], check=True)
-    return library
 
 
 @dataclass(frozen=True)

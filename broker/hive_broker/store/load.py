@@ -90,9 +90,9 @@ def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
         raise LookupError(uid)
     record, retired, fenced, boot, acked, forgiven = row
     deliveries = db.execute(
-        "select message, attempt, counted, not_before, attached_to, given, hops"
+        "select message, attempt, counted, max(not_before - ?, 0), attached_to, given, hops"
         " from delivery where agent=? and state=0 order by message",
-        (uid,),
+        (_turned_back(db, now), uid),
     )
     running = db.execute(
         "select t.message, t.attempt from turn t join delivery d using(agent, message)"
@@ -136,6 +136,15 @@ def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
             )
         ),
     )
+
+
+def _turned_back(db: sqlite3.Connection, now: float) -> float:
+    """Seconds that somebody set the clock back by, since the last event that has its time
+    from here: what was to wait for seconds must not wait for these as well."""
+    last = db.execute(
+        "select at from event where stream=0 and kind<>'gap' order by id desc limit 1"
+    ).fetchone()
+    return 0.0 if last is None else max(0.0, float(last[0]) - now)
 
 
 def question(row: Any) -> Question:
