@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
@@ -40,11 +41,18 @@ class Body:
 
 
 class Relay:
-    """`used(uid, usage)` is told what each answer cost."""
+    """`used(uid, usage, usd)` is told what each answer cost, `limited(uid, until)` until when
+    the API answers no more."""
 
-    def __init__(self, config: Config, used: Callable[[str, Usage, float], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        used: Callable[[str, Usage, float], None],
+        limited: Callable[[str, float], None],
+    ) -> None:
         self._config = config
         self._used = used
+        self._limited = limited
         self._session = aiohttp.ClientSession(
             # sockets already bound how many connections each agent has
             connector=aiohttp.TCPConnector(limit=0),
@@ -111,6 +119,9 @@ class Relay:
             headers=rules.response_headers(answer.headers),
         )
         meter = self._meter(uid, request, answer)
+        until = rules.retry_at(answer.headers, time.time()) if answer.status == 429 else None
+        if until is not None:
+            self._limited(uid, until)
         try:
             await response.prepare(request)
             async for chunk in answer.content.iter_any():

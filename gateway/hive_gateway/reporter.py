@@ -47,6 +47,10 @@ class Reporter:
         self._changed.set()
         self._unsent.set()
 
+    def limited(self, uid: str, until: float) -> None:
+        """The API answers this agent again at `until` (unix seconds); said once."""
+        self._link.notify("limited", {"uid": uid, "until": until})
+
     async def run(self) -> None:
         """Save and report until cancelled."""
         async with asyncio.TaskGroup() as tasks:

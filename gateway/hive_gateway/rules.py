@@ -48,6 +48,8 @@ NOT_SENT = HOP_BY_HOP | frozenset(
         "x-real-ip",
     ]
 )
+RESET = "anthropic-ratelimit-unified-reset"
+LONGEST_LIMIT = 8 * 86400.0  # seconds; a weekly one and a day
 NOT_RETURNED = HOP_BY_HOP | frozenset(["set-cookie", "alt-svc", "proxy-authenticate"])
 
 
@@ -72,6 +74,18 @@ def request_headers(
 def response_headers(given: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """The headers to return: status, retry-after, rate limits and request id go through."""
     return _without(given, NOT_RETURNED)
+
+
+def retry_at(given: CIMultiDictProxy[str], now: float) -> float | None:
+    """When a limit that was reached ends, in unix seconds; None when the answer does not say."""
+    reset, after = given.get(RESET, ""), given.get("retry-after", "")
+    if reset.isdecimal():
+        until = float(reset)
+    elif after.isdecimal():
+        until = now + float(after)
+    else:
+        return None
+    return until if now < until < now + LONGEST_LIMIT else None
 
 
 def _without(given: CIMultiDictProxy[str], dropped: frozenset[str]) -> CIMultiDict[str]:

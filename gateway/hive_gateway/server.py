@@ -30,7 +30,7 @@ async def running(layout: Layout, environ: Mapping[str, str]) -> AsyncIterator[N
     layout.make_run()
     config = Config(layout.root, environ)
     reporter = Reporter(layout.gateway / "usage.json", layout.broker_sock)
-    relay = Relay(config, reporter.add)
+    relay = Relay(config, reporter.add, reporter.limited)
     sockets = AgentSockets(layout, relay.answer)
     control = Control(layout.gateway / "registry.json", config, sockets)
     await reporter.load()

@@ -391,6 +391,19 @@ async def test_a_retry_that_waits_says_until_when(tmp_path):
             assert abs(status["until"] - time.time() - 2**attempt) < 2
 
 
+async def test_a_limit_that_only_the_gateway_saw_is_waited_for(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout = await hive.harness(A)
+        await hive.ask("send", to="scout", body="x", by="ann")
+        turn, until_then = (await scout.granted())["turn"], time.time() + 5000
+        await hive.ask("limited", uid=A, until=until_then)
+        await scout.ask("state", state="rate-limited")
+        await scout.end(turn, "failed", cause="rate_limit")
+        assert abs((await hive.status(A))["until"] - until_then) < 2
+        assert scout.grants.empty()
+
+
 async def test_a_report_of_use_counts_once_however_often_it_comes(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout", budget={"usd_per_day": 2.0, "turns_per_hour": 100}))

@@ -15,7 +15,7 @@ from hive_gateway.credentials import Credential
 from hive_gateway.ledger import Ledger
 from hive_gateway.meter import MAX_LINE, JsonMeter, StreamMeter, meter_for
 from hive_gateway.prices import usd
-from hive_gateway.rules import allowed, request_headers, response_headers
+from hive_gateway.rules import allowed, request_headers, response_headers, retry_at
 from hive_wire.protocol import Usage
 
 TOKENS = st.integers(0, 1 << 40)
@@ -161,3 +161,18 @@ def test_tokens_cost_what_their_model_costs(model: str, dollars: float) -> None:
         cache_write_tokens=million,
     )
     assert usd(model, usage) == pytest.approx(dollars)
+
+
+@pytest.mark.parametrize(
+    ("headers", "until"),
+    [
+        ({"anthropic-ratelimit-unified-reset": "1500", "retry-after": "7"}, 1500),
+        ({"retry-after": "7"}, 1007),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"anthropic-ratelimit-unified-reset": "999"}, None),
+        ({"retry-after": "99999999"}, None),
+        ({}, None),
+    ],
+)
+def test_when_a_limit_ends(headers: dict[str, str], until: float | None) -> None:
+    assert retry_at(CIMultiDictProxy(CIMultiDict(headers)), 1000.0) == until

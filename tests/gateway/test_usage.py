@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -148,3 +149,16 @@ async def test_an_unreadable_ledger_does_not_stop_the_gateway(hive: Hive) -> Non
     async with UsageBroker(hive.layout.broker_sock) as broker, relaying(hive):
         await post(hive, SCOUT)
         await until(lambda: broker.total(SCOUT, "output_tokens") == 20)
+
+
+async def test_a_limit_with_an_end_is_told(hive: Hive) -> None:
+    async def refused(_: web.Request) -> web.Response:
+        return web.json_response({}, status=429, headers={"retry-after": "3600"})
+
+    async with UsageBroker(hive.layout.broker_sock) as broker, relaying(hive, refused):
+        await until(lambda: bool(broker._peers))
+        await post(hive, SCOUT)
+        await until(lambda: bool(broker.limits))
+        (limit,) = broker.limits
+        assert limit["uid"] == SCOUT
+        assert abs(limit["until"] - time.time() - 3600) < 30

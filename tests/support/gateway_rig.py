@@ -143,6 +143,7 @@ class UsageBroker:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.reports: list[dict[str, Any]] = []
+        self.limits: list[dict[str, Any]] = []
         self.error: Exception | None = None
         self.asked = 0
         self._peers: set[Peer] = set()
@@ -158,9 +159,13 @@ class UsageBroker:
         os.unlink(self._path)
 
     def _peer(self) -> Peer:
-        peer = Peer({"usage": self._usage}, on_close=self._peers.discard)
+        handlers = {"usage": self._usage, "limited": self._limited}
+        peer = Peer(handlers, on_close=self._peers.discard)
         self._peers.add(peer)
         return peer
+
+    def _limited(self, _peer: Peer, params: dict[str, Any]) -> None:
+        self.limits.append(params)
 
     def _usage(self, _peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         self.asked += 1

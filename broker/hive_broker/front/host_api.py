@@ -63,6 +63,7 @@ class HostApi:
             "snapshot.drop": self._on(p.Nothing, self._snapshot_drop),
             "metrics": self._on(p.Nothing, self._metrics),
             "usage": self._on(p.Used, self._usage),
+            "limited": self._on(p.Limited, self._limited),
             "status": self._on(p.Nothing, self._status),
         }
 
@@ -246,6 +247,10 @@ class HostApi:
 
     async def _usage(self, _: Peer, call: p.Used) -> dict[str, Any]:
         await self._app.metering.used(call.uid, call.usage, call.usd, call.at)
+        return {}
+
+    async def _limited(self, _: Peer, call: p.Limited) -> dict[str, Any]:
+        self._app.metering.limited(call.uid, call.until)
         return {}
 
     async def _status(self, _: Peer, __: p.Nothing) -> dict[str, Any]:

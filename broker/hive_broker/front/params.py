@@ -182,6 +182,11 @@ class Used(Call):
     at: float
 
 
+class Limited(Call):
+    uid: Uid
+    until: Annotated[float, Field(ge=0, lt=1e11)]
+
+
 # -- harness.sock ----------------------------------------------------------------
 
 

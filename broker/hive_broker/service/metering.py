@@ -33,3 +33,9 @@ class Metering:
                 self._presence.refresh(agent)
 
         await broker.writer.submit(Unit(changes=(changes.meter(uid, usage, usd, at),)), then)
+
+    def limited(self, uid: str, until: float) -> None:
+        """The model's API refuses this agent until then (unix seconds)."""
+        agent = self._broker.agents.get(uid)
+        if agent is not None:
+            agent.limited_until = until

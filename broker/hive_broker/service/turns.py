@@ -158,7 +158,10 @@ class Turns:
 
     async def _close(self, agent: Agent, end: TurnEnd, *, discarded: bool = False) -> None:
         broker, turn = self._broker, Turn.parse(end.turn)
-        retry_in = None if end.retry_at is None else end.retry_at - broker.clock.wall()
+        retry_at = end.retry_at
+        if end.cause == "rate_limit" and retry_at is None and agent.limited_until:
+            retry_at, agent.limited_until = agent.limited_until, 0.0
+        retry_in = None if retry_at is None else retry_at - broker.clock.wall()
         discarded = discarded or end.discarded
         repeats = discarded or end.cause in UNCERTAIN
         verdict = agent.mailbox.judge(
