@@ -22,7 +22,7 @@ class ByCommand:
         await self.hive.cli("send", to, text)
 
     async def approve(self, n: int) -> None:
-        shown = await self.hive.json("show", str(n))
+        shown = await self.hive.shown(n)
         assert f"agents/{shown['agent']}/agent.toml" in await self.hive.cli("show", str(n))
         await self.hive.cli("approve", str(n), "--expect", shown["effect"]["digest"])
 

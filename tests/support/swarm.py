@@ -176,6 +176,16 @@ class Swarm:
 
         return await self.until(f"an open proposal of kind {kind}", look, timeout)
 
+    async def shown(self, n: int, timeout: float = 60) -> dict[str, Any]:
+        """`hive show N --json` once Nix has said what it makes of it, where there is a Nix."""
+
+        async def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = await self.json("show", str(n))
+            waits = found["build"] is not None and found["build"]["state"] == "running"
+            return None if waits else found
+
+        return await self.until(f"proposal {n} is evaluated", look, timeout)
+
     async def question(self, timeout: float = 40) -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
             questions = (await self.broker("questions", open=True, limit=10))["questions"]

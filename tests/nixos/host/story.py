@@ -37,7 +37,7 @@ class Service(Swarm):
         return f"{await super().report()}\n{journal}"
 
     async def approve(self, n: int, *more: str) -> None:
-        shown = await self.json("show", str(n))
+        shown = await self.shown(n)
         await self.cli("approve", str(n), "--expect", shown["effect"]["digest"], *more)
 
     async def agent(self, name: str) -> dict[str, Any]:
@@ -72,6 +72,10 @@ def activate() -> None:
 def supervisor(name: str) -> int:
     unit = f"container@{name}.service"
     return int(sh("systemctl", "show", "--property=MainPID", "--value", unit))
+
+
+def nix(variable: str) -> str:
+    return f"{{ environment.variables.{variable} = true; }}\n"
 
 
 def commit(topic: str, **files: str) -> None:
@@ -121,20 +125,24 @@ async def changes(hive: Service) -> None:
     first = await hive.calm("scout")
     start = sh("git", "--git-dir", str(hive.layout.hive_git), "rev-parse", "applied")
     pid = supervisor("h-scout")
-    good = "{ environment.variables.GOOD = true; }\n"
-    commit("good", **{"agents/scout/agent.nix": good})
+    commit("good", **{"agents/scout/agent.nix": nix("GOOD")})
     await hive.approve((await hive.open_proposal("apply"))["n"])
     with timed("update in place"):
         updated = await hive.until("the update", lambda: changed(hive, first["revision"]))
     assert supervisor("h-scout") == pid, "the container was restarted"
 
-    commit("bad", **{"agents/scout/agent.nix": "{ syntax error"})
+    commit("unreadable", **{"agents/scout/agent.nix": "{ syntax error"})
+    n = (await hive.open_proposal("apply"))["n"]
+    refused = await hive.until("the refusal", lambda: ended(hive, n))
+    assert (refused["state"], "syntax error" in refused["reason"]) == ("rejected", True), refused
+
+    commit("bad", **{"agents/scout/agent.nix": nix("BREAKS_THE_BUILD")})
     n = (await hive.open_proposal("apply"))["n"]
     await hive.approve(n)
 
     async def told() -> str | None:
         said = str((await hive.agent("scout"))["conditions"])
-        return said if "syntax error" in said and "BuildFailed" in said else None
+        return said if "the builder gave up" in said and "BuildFailed" in said else None
 
     await hive.until("the failed build is shown", told)
     assert (await hive.agent("scout"))["running_revision"] == updated["revision"]
@@ -150,6 +158,11 @@ async def changes(hive: Service) -> None:
     assert back["revision"] == first["revision"]
 
 
+async def ended(hive: Service, n: int) -> dict[str, Any] | None:
+    found: dict[str, Any] = await hive.json("show", str(n))
+    return None if found["state"] == "open" else found
+
+
 async def changed(hive: Service, revision: str) -> dict[str, Any] | None:
     found = await hive.agent("scout")
     return found if found["in_sync"] and found["running_revision"] != revision else None
@@ -160,7 +173,7 @@ async def many(hive: Service) -> None:
     for name in MANY:
         files[f"agents/{name}/agent.toml"] = f'description = "{name}"\n'
         files[f"agents/{name}/prompt.md"] = f"You are {name}.\n"
-        files[f"agents/{name}/agent.nix"] = f"{{ environment.variables.{name.upper()} = true; }}\n"
+        files[f"agents/{name}/agent.nix"] = nix(name.upper())
     commit("many", **files)
     await hive.approve((await hive.open_proposal("apply"))["n"])
     with timed("20 agents: from approve to ready"):

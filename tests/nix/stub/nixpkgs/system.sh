@@ -2,6 +2,10 @@
 PATH=/usr/bin:/bin
 mkdir -p "$out/bin"
 printf '%s\n' "$configuration" >"$out/configuration.json"
+if grep -q BREAKS_THE_BUILD "$out/configuration.json"; then
+  echo "the builder gave up" >&2
+  exit 1
+fi
 printf '%s' "$system" >"$out/system"
 python3 "$generator" "$out/configuration.json" "$out"
 cat >"$out/init" <<END
