@@ -14,7 +14,7 @@ from hive_reconciler.core.containers import Toolchain, restart_key
 from hive_reconciler.core.rollout import COMES_BACK, FAILURES, SHARE, bounded
 from hive_reconciler.model.desired import Desired, Valid
 from hive_reconciler.model.memory import AgentMemory, Failure, Memory
-from hive_reconciler.model.plan import Kind, Plan
+from hive_reconciler.model.plan import Blocked, Kind, Plan
 from hive_reconciler.runtime.base import Observed, Phase
 from hive_wire.hivetoml import HiveToml
 from hive_wire.names import container_name
@@ -159,6 +159,23 @@ def test_a_larger_swarm_bears_one_failure_and_not_two() -> None:
     assert len(chosen(agents)) == 3
     agents[1] = One("a1", failed=True)
     assert chosen(agents) == ["a1"]
+
+
+def test_one_that_waits_for_something_else_takes_no_place() -> None:
+    agents = swarm(3)
+    gone = [one.observed() for one in agents[1:]]
+    desired = Desired("c" * 40, HIVE, {one.name: one.wanted for one in agents})
+    memory = Memory({one.uid: one.memory() for one in agents})
+    statuses = {one.uid: one.status() for one in agents}
+    whole = planner.plan(desired, gone, memory, NEW, NOW)
+    waits = Blocked("a0", agents[0].uid, "NameTaken", "another has its name")
+    starts = [action for action in whole.actions if action.agent == "a0"]
+    assert [action.kind for action in starts] == [Kind.CREATE]
+    for blocked, started in (((waits,), ["a1"]), ((), ["a0"])):
+        actions = tuple(a for a in whole.actions if a not in starts or not blocked)
+        plan = replace(whole, actions=actions, blocked=blocked)
+        found = bounded(plan, desired, gone, memory, statuses=statuses, now=NOW)
+        assert [action.agent for action in found.actions] == started
 
 
 def test_while_the_broker_is_away_nobody_is_known_to_be_well() -> None:

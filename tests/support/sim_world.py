@@ -290,6 +290,9 @@ class SimHive:
         self._world = world
         self._runtime = runtime
 
+    async def tip(self):
+        return self._world.tip.commit
+
     async def read(self):
         await self._world.pause(0.1)
         if self._world.fails("read"):

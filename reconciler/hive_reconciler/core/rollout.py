@@ -73,7 +73,8 @@ def bounded(
     candidates = [action for action in plan.actions if _is_rollout(action, swarm)]
     if not candidates:
         return plan
-    waiting = {action.uid for action in candidates}
+    # Those wait for us, or for something else: neither comes up now.
+    waiting = {action.uid for action in candidates} | {blocked.uid for blocked in plan.blocked}
     stands = {uid: _stand(uid, swarm, waiting) for uid in entries}
     failed = {uid for uid, stand in stands.items() if stand is _Stand.FAILED}
     # One that failed tries again when its own patience says so.
@@ -104,7 +105,7 @@ def _is_rollout(action: Action, swarm: _Swarm) -> bool:
         and entry is not None
         and ran is not None
         and swarm.phase(action.uid) is Phase.RUNNING
-        and (ran.tree, ran.spec) == (entry.tree, entry.spec)
+        and (ran.tree, ran.spec, ran.prompt) == (entry.tree, entry.spec, entry.prompt)
     )
 
 
