@@ -80,6 +80,7 @@ in
     };
 
     environment.systemPackages = [
+      cfg.harness # hive-wake, for the agent's own services
       pkgs.gitMinimal
     ]
     ++ lib.optional (cfg.package != null) cfg.package;

@@ -16,6 +16,7 @@ import logging  # noqa: E402
 from .app import serve  # noqa: E402
 from .settings import Settings, parse  # noqa: E402
 from .spool import SpoolBusy  # noqa: E402
+from .wakeup import install  # noqa: E402
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
@@ -38,6 +39,7 @@ def main() -> int:
     settings = parse()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
+        install(settings.commands, settings.run)
         asyncio.run(_run(settings, came_early))
     except (SpoolBusy, OSError) as error:
         print(f"hive-harness: {error}", file=sys.stderr)

@@ -39,6 +39,11 @@ class Settings:
         return self.run / AGENT_FILE
 
     @property
+    def commands(self) -> Path:
+        """Commands of ours, on the PATH of the engine and of what it starts."""
+        return self.state / ".hive" / "bin"
+
+    @property
     def harness_sock(self) -> Path:
         return self.run / "harness.sock"
 

@@ -52,6 +52,7 @@ class HarnessApi:
             "permission": self._permission,
             "permission.withdraw": self._withdraw,
             "chunk": self._chunk,
+            "wake": self._wake,
         }
 
     async def _hello(self, peer: Peer, params: Params) -> dict[str, Any]:
@@ -128,6 +129,12 @@ class HarnessApi:
         agent = self._greeted(peer)
         chunk = p.parse(p.Chunk, params)
         await self._app.exports.chunk(agent, chunk.stream, chunk.data)
+
+    def _wake(self, _: Peer, params: Params) -> asyncio.Future[dict[str, Any]]:
+        """From any program in the container: the socket says whose it is."""
+        call = p.parse(p.Wake, params)
+        agent = self._app.broker.agent(self._uid)
+        return self._app.post.from_program(agent, call.body, call.key)
 
     def _greeted(self, peer: Peer) -> Agent:
         agent = self._app.broker.agent(self._uid)

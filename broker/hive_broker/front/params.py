@@ -212,6 +212,11 @@ class PermissionKey(Call):
     key: Annotated[str, Field(min_length=1, max_length=200)]
 
 
+class Wake(Call):
+    body: str
+    key: Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class Chunk(Call):
     stream: Annotated[str, Field(max_length=200)]
     data: Annotated[str, Field(max_length=720_000)]  # base64 of 512 KiB and a bit

@@ -109,6 +109,20 @@ class Post:
         message = self._message(draft, (OPERATOR, OPERATOR), to, first["thread"], by)
         return await self._send(message)
 
+    def from_program(self, agent: Agent, body: str, key: str) -> asyncio.Future[dict[str, int]]:
+        """`{id, thread}` of a message that a program in the agent's container wakes it with,
+        in the agent's own name; once per key. Raises RpcError."""
+        try:
+            check_body(body)
+        except Unaddressable as error:
+            raise RpcError(REFUSED, str(error)) from None
+        to = (agent.uid,)
+        self._limits.check_rooms(to)
+        self._limits.spend(agent, len(body))
+        draft = Draft(agent.name, body, key=f"wake:{key}")
+        message = self._message(draft, (agent.uid, agent.name), to, None)
+        return self._send(replace(message, kind="wake"))
+
     async def from_system(
         self, to: str, kind: str, body: str, data: dict[str, Any] | None, key: str
     ) -> int:
