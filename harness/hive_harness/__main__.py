@@ -13,7 +13,7 @@ for _unused in ("ssl", "_hashlib"):
 import asyncio  # noqa: E402
 import logging  # noqa: E402
 
-from .app import serve  # noqa: E402
+from .app import Unkillable, serve  # noqa: E402
 from .settings import Settings, parse  # noqa: E402
 from .spool import SpoolBusy  # noqa: E402
 from .wakeup import install  # noqa: E402
@@ -41,7 +41,7 @@ def main() -> int:
     try:
         install(settings.commands, settings.run)
         asyncio.run(_run(settings, came_early))
-    except (SpoolBusy, OSError) as error:
+    except (SpoolBusy, Unkillable, OSError) as error:
         print(f"hive-harness: {error}", file=sys.stderr)
         return 1
     return 0

@@ -28,6 +28,10 @@ from .uplink import Uplink
 log = logging.getLogger(__name__)
 
 
+class Unkillable(Exception):
+    """A process of a turn outlives SIGKILL: the container must be started anew."""
+
+
 class Harness:
     """Everything of one boot."""
 
@@ -56,15 +60,23 @@ class Harness:
         ]
         self._beside(self._make_clone())
         stopped = asyncio.create_task(stop.wait())
+        work.append(asyncio.create_task(self._fail_if_unkillable()))
         done, _ = await asyncio.wait((*work, stopped), return_when=asyncio.FIRST_COMPLETED)
-        await self._login.cancel()
-        await self._engine.close()
+        if not self._conductor.unkillable.is_set():  # else it would be waited for for ever
+            await self._login.cancel()
+            await self._engine.close()
         await self._uplink.last_words()
         for task in (*work, *self._tasks, stopped):
             task.cancel()
         await asyncio.gather(*work, *self._tasks, stopped, return_exceptions=True)
         for task in done - {stopped}:
             task.result()  # a fault of our own ends the process loudly
+
+    async def _fail_if_unkillable(self) -> None:
+        await self._conductor.unkillable.wait()
+        raise Unkillable(
+            "a process that a turn started cannot be killed: a new container is needed"
+        )
 
     # -- the parts -------------------------------------------------------------
 
@@ -174,7 +186,7 @@ def _text(params: Params, key: str) -> str:
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the harness until `stop`. Raises SpoolBusy."""
+    """Run the harness until `stop`. Raises SpoolBusy, Unkillable."""
     become_subreaper()
     # A thread costs memory in every container, and there is little for it to do.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -25,6 +26,7 @@ from .verdict import Verdict, failed
 
 log = logging.getLogger(__name__)
 
+ABANDONED_AFTER = 10.0  # seconds that the end of a turn gets when something cannot be killed
 NOT_WHILE_RUNNING = "a turn runs; wait for its end, or cancel it"
 
 HELP = """\
@@ -62,6 +64,7 @@ class Conductor:
         self._dropped: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._warm = False
+        self.unkillable = asyncio.Event()  # only a new container gets rid of what runs in it
         self._welcome = asyncio.Event()  # the broker has said which turns stand
         self._engine = engine(self)
         self._uplink = uplink(self)
@@ -230,9 +233,22 @@ class Conductor:
 
     async def _end_turn(self, turn: str, why: Ending) -> None:
         if not await self._engine.end_turn(turn, why):
-            text = "something that the turn started cannot be killed; restart the agent"
+            text = "something that the turn started cannot be killed; the container starts anew"
             self._uplink.badge(states.failed(text))
+            self._beside(self._abandon(turn, why))
             raise RpcError(UNAVAILABLE, text)
+
+    async def _abandon(self, turn: str, why: Ending) -> None:
+        """End the harness, and the container with it, once the turn has its end on disk."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ABANDONED_AFTER), self._quiet:
+                pass
+        if self.turn == turn and why != "dropped":
+            outcome = "cancelled" if why == "cancelled" else "failed"
+            verdict = Verdict(outcome, "" if why == "cancelled" else "stopped")
+            event = verdict.as_turn_end(turn, self._engine.session)
+            await asyncio.to_thread(self._spool.end, event)
+        self.unkillable.set()
 
     def _ask_for_model(self, model: str) -> str:
         own = self._file.current().model
