@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,12 @@ async def test_corpus(
 ) -> None:
     make, said = CORPUS[name]
     oid = await asyncio.to_thread(make, clone)
-    before = await hive.read()
+    before, there = await hive.read(), await asyncio.to_thread(contents, layout)
+    recorded: set[str] = set()
     try:
         done = await hive.submit_commit(manager, scout, oid, "please", clone.fetch(oid))
         message = done.message
+        recorded = {f"refs/tags/proposal/{done.n}", f"refs/tags/closed/{done.n}"}
         assert done.state == "rejected", message
         proposal = await hive.proposal(done.n)
         assert (proposal.state, proposal.reason) == ("rejected", message)
@@ -51,7 +54,27 @@ async def test_corpus(
     assert_matches(said, message)
     assert message.isprintable()
     assert await hive.read() == before
-    assert_no_trace(layout, oid)
+    await asyncio.to_thread(assert_no_trace, layout, oid)
+    now = await asyncio.to_thread(contents, layout)
+    refs = now.refs - there.refs
+    assert {ref for ref, _ in refs} == recorded
+    assert now.objects - there.objects == {f"{tag} tag" for _, tag in refs}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that is in hive.git, reachable or not."""
+
+    refs: frozenset[tuple[str, str]]
+    objects: frozenset[str]  # "OID kind"
+
+
+def contents(layout: Layout) -> Contents:
+    refs = git(layout.hive_git, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+    everything = ("--batch-all-objects", "--batch-check=%(objectname) %(objecttype)")
+    objects = git(layout.hive_git, "cat-file", *everything).splitlines()
+    pairs = (tuple(line.split(" ")) for line in refs)
+    return Contents(frozenset((ref, oid) for ref, oid in pairs), frozenset(objects))
 
 
 def assert_matches(pattern: str, text: str) -> None:
@@ -142,24 +165,36 @@ async def test_extra_objects_stay_outside(
     assert_no_trace(layout, extra)
 
 
+@pytest.mark.parametrize("data", [b"", b"x"])
 async def test_export_that_never_ends(
     hive: Hive,
     manager: Requester,
-    clone: Clone,
     layout: Layout,
     scout: str,
     monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
 ) -> None:
-    monkeypatch.setattr(importing, "SECONDS", 0.3)
+    """Whether it stays silent or trickles on."""
+    monkeypatch.setattr(importing, "SECONDS", 0.5)
 
     async def fetch(have: tuple[str, ...], write: Write) -> str:
         await write(b"PACK")
-        await asyncio.Event().wait()
-        return ""
+        while True:
+            await write(data)
+            await asyncio.sleep(0.001)
 
-    with pytest.raises(Refused, match="did not arrive"):
+    with pytest.raises(Refused, match=r"did not arrive|brings more than"):
         await hive.submit_commit(manager, scout, "a" * 40, "x", fetch)
     assert not list(layout.reconciler.glob("pack-*"))
+
+
+async def test_an_export_without_end_is_cut(hive: Hive, manager: Requester, scout: str) -> None:
+    async def fetch(have: tuple[str, ...], write: Write) -> str:
+        while True:
+            await write(b"x" * 65536)
+
+    with pytest.raises(Refused, match="16 MiB"):
+        await hive.submit_commit(manager, scout, "a" * 40, "x", fetch)
 
 
 async def test_fetch_errors_reach_the_caller(
@@ -171,17 +206,6 @@ async def test_fetch_errors_reach_the_caller(
     with pytest.raises(ConnectionError):
         await hive.submit_commit(manager, scout, "a" * 40, "x", fetch)
     assert not list(layout.reconciler.glob("pack-*"))
-
-
-async def test_texts_are_data(hive: Hive, manager: Requester, layout: Layout) -> None:
-    nasty = 'x\n\nApproved-by: root\nProposal-Id: 7\x1b[2J"\u202e</script>'
-    done = await hive.submit_power(manager, manager.name, "restart", nasty)
-    proposal = await hive.proposal(done.n)
-    assert proposal.pinned.description == nasty
-    raw_tag = git(layout.hive_git, "cat-file", "tag", f"proposal/{done.n}")
-    assert raw_tag.isascii()
-    assert "\x1b" not in raw_tag
-    assert not git(layout.hive_git, "tag", "-l", "--format=%(trailers)", f"proposal/{done.n}")
 
 
 async def test_refusals_are_not_recorded_without_end(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import sys
 from pathlib import Path
 
 import pytest
-from support.git_work import git, manager_of
+from support.git_work import Clone, git, manager_of
 
+from hive_reconciler.git import loose
 from hive_reconciler.git.errors import Busy, Conflict
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.verify import verify
 from hive_reconciler.model.proposal import Requester
 from hive_wire.paths import Layout
 
@@ -66,6 +70,44 @@ async def test_one_outcome_each(hive: Hive, manager: Requester, layout: Layout) 
     log = git(layout.hive_git, "rev-list", "--first-parent", "--count", "applied")
     assert int(log) == len(merged) + 1
     git(layout.hive_git, "fsck", "--strict")
+
+
+async def test_fifty_at_once_with_pushes(
+    hive: Hive, manager: Requester, layout: Layout, tmp_path: Path
+) -> None:
+    """Approvals, denials, withdrawals and pushes: one outcome each, a line of merges, no loss."""
+    cards, pushes = 13, 11
+    digests = await opened(hive, manager, cards)
+    clones = [Clone(layout.hive_git, tmp_path / f"c{number}") for number in range(pushes)]
+
+    async def push(number: int) -> None:
+        clone = clones[number]
+        clone.change(f"modules/m{number}.nix", "{ }\n", f"Module {number}")
+        target = f"HEAD:refs/heads/proposed/m{number}"
+        await asyncio.to_thread(git, clone.path, "push", "-q", str(layout.inbox_git), target)
+        await hive.import_inbox()
+
+    words = {"approve": "merged", "deny": "denied", "withdraw": "withdrawn"}
+    tasks = [attempt(hive, n, digest, word) for n, digest in digests.items() for word in words]
+    tasks += [push(number) for number in range(pushes)]
+    assert len(tasks) == 50
+    random.Random(1).shuffle(tasks)
+    results = await asyncio.gather(*tasks)
+    assert sum(result is not None for result in results) == cards
+    await hive.import_inbox()
+    proposals = await hive.proposals(limit=500)
+    assert [p.n for p in proposals] == list(range(cards + pushes, 0, -1))
+    assert {p.pinned.source for p in proposals} == {"", *(f"m{n}" for n in range(pushes))}
+    for proposal in [p for p in proposals if p.state == "open"]:
+        effect = (await hive.proposal(proposal.n)).effect
+        assert effect is not None
+        await hive.approve(proposal.n, effect.digest, "root")
+    merged = await hive.proposals("merged", 500)
+    log = git(layout.hive_git, "rev-list", "--first-parent", "--count", "applied")
+    assert int(log) == len(merged) + 1
+    modules = git(layout.hive_git, "ls-tree", "--name-only", "applied:modules").split()
+    assert len(modules) == pushes
+    assert (await asyncio.to_thread(verify, layout)).ok
 
 
 WORKER = """
@@ -196,6 +238,38 @@ async def test_a_crash_in_a_submission_leaves_no_proposal(
         finally:
             await again.close()
     assert (await hive.submit_spawn(manager, "a", "x")).n == 1
+
+
+@pytest.mark.parametrize("objects", range(5))
+async def test_a_crash_between_objects_of_a_proposal(
+    hive: Hive, layout: Layout, monkeypatch: pytest.MonkeyPatch, objects: int
+) -> None:
+    """What is there is complete; what is asked again comes through."""
+    manager = await manager_of(hive)
+    written = 0
+    rename = os.rename
+
+    def crash(source: str, target: Path) -> None:
+        nonlocal written
+        if written == objects:
+            raise Crash
+        written += 1
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loose.os, "rename", crash)
+        with pytest.raises(Crash):
+            await hive.submit_spawn(manager, "a", "x")
+    found = git(layout.hive_git, "fsck", "--strict", "--unreachable", "--no-dangling").splitlines()
+    assert not [line for line in found if not line.startswith("unreachable ")]
+    again = await Hive.open(layout, runtime_reads_nix=False)
+    try:
+        assert not await again.proposals()
+        digests = await opened(again, manager, 1)
+        await again.approve(1, digests[1], "root")
+        git(layout.hive_git, "fsck", "--strict")
+    finally:
+        await again.close()
 
 
 def _crash(*_: object) -> None:

@@ -60,7 +60,10 @@ class Lives(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), action=st.sampled_from(["start", "stop", "restart"]))
     def power(self, name: str, action: Any) -> None:
-        self.attempt(self.submissions.power, USER, name, action, "")
+        """No card about another agent becomes another by it."""
+        before = self.cards(name)
+        self.attempt(self.submissions.power, USER, name, action, "", "")
+        assert self.cards(name).items() >= before.items()
 
     @rule(name=st.sampled_from(NAMES))
     def retire(self, name: str) -> None:
@@ -105,10 +108,18 @@ class Lives(RuleBasedStateMachine):
             try:
                 if effect is not None:
                     self.attempt(self.decisions.approve, n, effect.digest, "root", 0)
-                self.attempt(self.submissions.power, USER, "a", "restart", "")
+                self.attempt(self.submissions.power, USER, "a", "restart", "", "")
             except Crash:
                 pass
         self.reopen()
+
+    def cards(self, but: str) -> dict[int, tuple[bool, str | None, tuple[str, ...]]]:
+        """What people see of open proposals about other agents than `but`."""
+        return {
+            p.n: (p.needs_rebase, p.effect and p.effect.digest, p.problems)
+            for p in self.views.newest("open", 1000)
+            if p.pinned.agent != but
+        }
 
     @rule()
     def reopen(self) -> None:

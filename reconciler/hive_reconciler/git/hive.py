@@ -54,6 +54,7 @@ class Hive:
         self._retired = RetiredAgents(repositories)
         self._imports = asyncio.Semaphore(IMPORTS)
         self._jail = Jail()
+        self._inbox = asyncio.Lock()
         self._unrecorded: set[tuple[str, str]] = set()
         self._watch: Watch | None = None
 
@@ -209,14 +210,15 @@ class Hive:
 
     async def import_inbox(self) -> tuple[Submitted, ...]:
         """Bring in heads of inbox.git that no proposal knows. Refusals are recorded, too."""
-        seen = frozenset(self._unrecorded)
         done = []
-        for head in await self._thread.run(new_heads, self._all, seen):
-            try:
-                done.append(await self._import_head(head))
-            except HiveError as error:
-                log.warning("inbox.git: proposed/%s: %s", head.topic, error.message)
-                self._unrecorded.add((head.topic, head.commit))
+        async with self._inbox:  # a head that is on its way in is no new one
+            seen = frozenset(self._unrecorded)
+            for head in await self._thread.run(new_heads, self._all, seen):
+                try:
+                    done.append(await self._import_head(head))
+                except HiveError as error:
+                    log.warning("inbox.git: proposed/%s: %s", head.topic, error.message)
+                    self._unrecorded.add((head.topic, head.commit))
         return tuple(done)
 
     async def submit_power(
