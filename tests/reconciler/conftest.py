@@ -52,7 +52,7 @@ class Swarm:
             self._moved,
         )
         self.host_api = HostApi(self.core, self.builds)
-        requests = RequestsApi(self.core, self.builds, self.host_api.moved)
+        requests = self.requests_api = RequestsApi(self.core, self.builds, self.host_api.moved)
         inbox = Inbox(self.hive, self.layout.inbox_git, self.host_api.moved)
         self._servers = [
             await listen(

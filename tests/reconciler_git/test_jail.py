@@ -72,7 +72,13 @@ async def test_one_process_serves_many_and_leaves_no_children(
 
 async def test_a_killed_jail_is_started_again(hive: Hive, manager: Requester, clone: Clone) -> None:
     assert await submitted(hive, manager, clone, "One.\n") == "open"
-    os.kill((await resident()).pid, signal.SIGKILL)
+    pid = (await resident()).pid
+    os.kill(pid, signal.SIGKILL)
+
+    async def gone() -> bool:
+        return pid not in {process.pid for process in await commands("jail.py")}
+
+    await until(gone)
     assert await submitted(hive, manager, clone, "Two.\n") == "open"
 
 

@@ -20,6 +20,7 @@ from hive_reconciler.git.undo import Undo
 from hive_reconciler.git.views import Views
 from hive_reconciler.model.desired import Desired, Valid
 from hive_reconciler.model.proposal import Requester, proposal_json
+from hive_reconciler.model.swarm import HostAbilities
 from hive_wire.paths import Layout
 
 NAMES = ["a", "b", "c"]
@@ -40,7 +41,7 @@ class Lives(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.all: Repositories = open_repositories(self.layout, FirstCommit(), False)
+        self.all: Repositories = open_repositories(self.layout, FirstCommit(), HostAbilities())
         self.all.key.sign = lambda _: None  # type: ignore[method-assign,assignment]
         self.all.key.verify = lambda _: None  # type: ignore[method-assign,assignment]
         self.decisions = Decisions(self.all)
@@ -143,7 +144,7 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def refs_say_the_same(self) -> None:
-        fresh = open_repositories(self.layout, FirstCommit(), False)
+        fresh = open_repositories(self.layout, FirstCommit(), HostAbilities())
         fresh.key.verify = lambda _: None  # type: ignore[method-assign,assignment]
         try:
             views = Views(fresh, Decisions(fresh))
