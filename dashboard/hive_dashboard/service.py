@@ -17,6 +17,7 @@ from hive_wire.protocol import Event
 from .acts.table import ACTIONS
 from .auth import desk
 from .auth.service import Auth
+from .auth.sessions import new_secret
 from .auth.store import Store
 from .html import Json, tree
 from .live.backends import Backend
@@ -26,7 +27,7 @@ from .live.sse import Streams
 from .live.tools import Tools
 from .pages.rows import row
 from .settings import Settings
-from .web import forms, views
+from .web import api, forms, views
 from .web.gate import gate
 from .web.guard import MAX_REQUEST
 from .web.ports import AgentPorts
@@ -63,6 +64,7 @@ async def serving(settings: Settings) -> AsyncIterator[Site]:
         if system and not desk.give_to_operators(settings.layout.dashboard_sock):
             log.warning("there is no group hive that we belong to: only root gets login links")
         await asyncio.to_thread(_store_port, settings, site.port)
+        site.scrape_token = await asyncio.to_thread(_scrape_token, settings)
         work = (
             site.ports.run(runner),
             site.host.run(),
@@ -138,6 +140,10 @@ def _routes(site: Site) -> web.Application:
     app[SITE] = site
     get, post = app.router.add_get, app.router.add_post
     n, name = "{n:[1-9][0-9]{0,8}}", "{name:[a-z][a-z0-9-]{0,8}}"
+
+    def place(path: str) -> str:
+        return path.replace("{n}", n).replace("{name}", name)
+
     get("/", views.swarm_page)
     get("/swarm", views.swarm_page)
     get("/messages", views.messages)
@@ -158,7 +164,8 @@ def _routes(site: Site) -> web.Application:
     post("/logout", forms.logout)
     post("/sessions/end", forms.end_session)
     for action in ACTIONS:
-        post(action.path.replace("{n}", n).replace("{name}", name), forms.action(action))
+        post(place(action.path), forms.action(action))
+    app.router.add_routes(api.routes(place))
     return app
 
 
@@ -182,3 +189,15 @@ def _store_port(settings: Settings, port: int) -> None:
     beside = path.with_name("port.new")
     beside.write_text(f"{port}\n")
     os.replace(beside, path)
+
+
+def _scrape_token(settings: Settings) -> str:
+    """What lets a scraper read /metrics; made once."""
+    path = settings.layout.dashboard / "metrics-token"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        token = new_secret()
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(f"{token}\n")
+        return token

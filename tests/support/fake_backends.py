@@ -144,6 +144,7 @@ class FakeHost(FakeServer):
         return {**found["row"], "plan": None, **{k: v for k, v in found.items() if k != "row"}}
 
     def _approve(self, q: Params) -> Json:
+        self._proposal(q["n"])
         if self.refuse is not None:
             refuse, self.refuse = self.refuse, None
             raise refuse
@@ -162,6 +163,7 @@ class FakeHost(FakeServer):
         return {"commit": "5e21c0d" + "0" * 33}
 
     def _end(self, n: int, state: str, reason: str | None, by: str) -> Json:
+        self._proposal(n)
         self.proposals[n]["row"].update(state=state, reason=reason, by=by, ended=time.time())
         self.changed("proposals")
         return {}
@@ -197,6 +199,7 @@ class FakeBroker(FakeServer):
                 "login.start": lambda _p, _q: {"url": "https://claude.example/login?x=1"},
                 "login.code": lambda _p, q: self._log_in(q),
                 "login.cancel": lambda _p, _q: {},
+                "metrics": lambda _p, _q: {"text": "hive_broker_messages_total 3\n"},
                 "agents": lambda _p, _q: {"agents": list(self.states.values())},
                 "questions": lambda _p, q: self._questions(q),
                 "messages": lambda _p, q: self._messages(q),
@@ -349,7 +352,7 @@ class FakeBroker(FakeServer):
         return {"id": n, "thread": n}
 
     def _answer(self, q: Params) -> Json:
-        row = self.questions[q["id"] - 1]
+        row = self._question(q["id"])
         row.update(
             state="answered",
             answer={"text": q.get("text"), "choices": q.get("choices")},
@@ -358,12 +361,17 @@ class FakeBroker(FakeServer):
         self.emit("question", row, row["agent"])
         return {}
 
+    def _question(self, n: int) -> Json:
+        if not 1 <= n <= len(self.questions):
+            raise RpcError(NOT_FOUND, f"there is no question {n}")
+        return self.questions[n - 1]
+
     def _questions(self, q: Params) -> Json:
         rows = [r for r in self.questions if r["state"] == "open" or not q["open"]]
         return {"questions": rows[: q["limit"]]}
 
     def _hold(self, q: Params) -> Json:
-        row = self.questions[q["id"] - 1]
+        row = self._question(q["id"])
         row["expires"] = (row["expires"] or time.time()) + q.get("more", 60)
         self.emit("question", row, row["agent"])
         return {"expires": row["expires"]}

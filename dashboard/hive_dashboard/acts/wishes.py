@@ -118,7 +118,12 @@ def parse(model: type[W], fields: Mapping[str, list[str]]) -> W:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise BadForm("; ".join(_words(e) for e in error.errors()[:3])) from None
+        raise BadForm(words(error)) from None
+
+
+def words(error: ValidationError) -> str:
+    """What is wrong, for a person."""
+    return "; ".join(_words(e) for e in error.errors()[:3])
 
 
 def _words(error: Any) -> str:

@@ -61,6 +61,8 @@ class Hub:
         self._epoch: object = None
         self.last: int | None = None  # id of the newest event heard of
         self.version = 0
+        self.heard_total = 0
+        self.dropped_total = 0  # streams whose browser did not read
 
     # -- towards the broker ----------------------------------------------------
 
@@ -85,12 +87,14 @@ class Hub:
         if not rows:
             return
         self.last = rows[-1].id
+        self.heard_total += len(rows)
         self._kept.extend(rows)
         for client in self._clients:
             mine = [row for row in rows if client.wants(row)]
             if not mine:
                 continue
             if len(client.queue) + len(mine) > QUEUE:
+                self.dropped_total += 1
                 client.drop()  # it does not read; it comes back and resumes by id
                 continue
             client.queue.extend(mine)

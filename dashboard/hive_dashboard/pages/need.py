@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..html import Child, Element, h, leet
+from ..live.mirror import Snapshot
 from ..text import one_line
 from .agents import agents
 from .common import View, age, plural
@@ -49,7 +50,11 @@ def away(view: View) -> Element:
 
 def count(view: View) -> int:
     """How many things wait for a person."""
-    s = view.snapshot
+    return waiting(view.snapshot)
+
+
+def waiting(s: Snapshot) -> int:
+    """How many things wait for a person."""
     return (
         sum(q.state == "open" for q in s.questions)
         + len(s.open)

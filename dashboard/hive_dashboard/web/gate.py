@@ -11,6 +11,7 @@ from ..auth.service import UnknownUser
 from ..auth.sessions import Session
 from ..html import BASE
 from ..pages.plain import message_page
+from .api import may_scrape
 from .guard import Handler, Refused, check, harden
 from .site import SESSION, SITE, Site, json, page, port_of, see, set_session, wants_json
 
@@ -65,6 +66,8 @@ async def _pass(request: web.Request, handler: Handler) -> web.StreamResponse:
     check(request, site.settings, port_of(request))
     session = await _session(request, site)
     SESSION.set(session)
+    if session is None and may_scrape(request, site.scrape_token):
+        return await handler(request)
     if session is None and not request.path.startswith(_OPEN):
         if request.method == "GET" and not wants_json(request) and request.path != "/events":
             raise see(f"/login?next={quote(request.path)}")

@@ -40,6 +40,7 @@ class Site:
     streams: Streams
     ports: AgentPorts
     port: int = 0  # of the swarm's page
+    scrape_token: str = ""  # opens /metrics, and nothing else
     flash: dict[str, deque[Notice]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_NOTICES))
     )
@@ -107,6 +108,8 @@ def port_of(request: web.Request) -> int:
 
 
 def wants_json(request: web.Request) -> bool:
+    if request.path.startswith("/api/"):
+        return True
     return JSON in request.headers.get("Accept", "")
 
 
