@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hive_wire.paths import Layout
 from ...model.build import build_text
 from ...model.plan_text import plan_text
 from ...model.records import approval_text
-from ..client import CONFLICT, CallFailed
+from ..client import CONFLICT, CallFailed, Client
 from ..plain import line, plain
 from .common import ago, host, print_json, print_table
 
@@ -55,6 +56,7 @@ def show(layout: Layout, options: argparse.Namespace) -> int:
 
 def approve(layout: Layout, options: argparse.Namespace) -> int:
     with host(layout) as reconciler:
+        _wait_for_nix(reconciler, options.n)
         digest = options.expect
         if digest is None:
             if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -169,6 +171,16 @@ def _signed(found: dict[str, Any], digest: str, options: argparse.Namespace) -> 
         return sign(text, Path(options.sign_with).expanduser())
     except SigningFailed as error:
         raise CallFailed(error.message) from None
+
+
+def _wait_for_nix(reconciler: Client, n: int) -> None:
+    """Until its systems are evaluated: nothing is approved before that."""
+    said = False
+    while (build := reconciler.call("proposal", n=n)["build"]) and build["state"] == "running":
+        if not said:
+            print(f"waiting: Nix evaluates proposal {n}", file=sys.stderr)
+        said = True
+        time.sleep(0.5)
 
 
 def _print_changed(data: dict[str, Any]) -> None:
