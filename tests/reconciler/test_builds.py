@@ -20,6 +20,11 @@ AGENT = """{ pkg, ... }: {
 BETTER = AGENT.replace("2.2", "2.3").replace('(pkg "jq" "1.7")', "").replace('"x"', '"y"')
 BROKEN = AGENT.replace("(pkg ", "(pgk ", 1)
 SLOW = "_: builtins.foldl' builtins.add 0 (builtins.genList (n: n) 300000000)\n"
+ENDLESS = """_: builtins.foldl'
+  (a: _: builtins.foldl' builtins.add a (builtins.genList (n: n) 10000))
+  0
+  (builtins.genList (n: n) 100000)
+"""
 NIX = "agents/hm1nd/agent.nix"
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -163,12 +168,25 @@ async def test_what_evaluation_may_not_do(nix_swarm, asked, agent_nix, said):
     assert said in shown["reason"]
 
 
-async def test_limits_end_an_evaluation(nix_swarm, asked, monkeypatch):
-    monkeypatch.setattr("hive_reconciler.runtime.nix_eval.MEMORY", 1 << 30)
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [
+        ("MEMORY", 1 << 30, "memory to evaluate"),
+        ("CPU_SECONDS", 1, "takes more than 1 s of computing"),
+        ("SECONDS", 2.0, "takes longer than 2 s to evaluate"),
+    ],
+)
+async def test_limits_end_an_evaluation(nix_swarm, asked, monkeypatch, limit, value, said):
     swarm = nix_swarm
-    shown = await judged(swarm, (await asked({NIX: SLOW}))["proposal"])
+    n = (await asked({NIX: AGENT}))["proposal"]
+    assert (await judged(swarm, n))["build"]["state"] == "ok"  # it is in nobody's way later
+    await swarm.approve(n)
+    monkeypatch.setattr(f"hive_reconciler.runtime.nix_eval.{limit}", value)
+    forever = ENDLESS if limit == "SECONDS" else SLOW
+    shown = await judged(swarm, (await asked({NIX: forever}))["proposal"])
     assert shown["state"] == "rejected"
-    assert "memory to evaluate" in shown["reason"]
+    assert said in shown["reason"]
+    assert not any((swarm.layout.root / "builds").iterdir())
 
 
 async def test_a_fault_of_what_is_applied_rejects_nobody(host, nix_swarm, asked):

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,21 +168,18 @@ class Builds:
 
 
 async def _report(nix: Evaluator, found: Candidate) -> BuildReport:
-    may_fetch = not found.new_inputs
     try:
-        async with nix.unpacked(Source(found.base, found.changes)) as merged:
-            after = {
-                name: await nix.system(merged, name, may_fetch=may_fetch) for name in found.systems
-            }
+        after = await nix.systems(
+            Source(found.base, found.changes), found.systems, may_fetch=not found.new_inputs
+        )
     except Unevaluated as error:
         if not error.of_author:
             return BuildReport("not-built", error.message)
         return await _judged(nix, found, error.message)
-    before: dict[str, System] = {}
+    before: Mapping[str, System] = {}
     with contextlib.suppress(Unevaluated):  # then there is nothing to compare with
-        async with nix.unpacked(Source(found.base)) as base:
-            for name in found.present.intersection(found.systems):
-                before[name] = await nix.system(base, name, may_fetch=True)
+        known = sorted(found.present.intersection(found.systems))
+        before = await nix.systems(Source(found.base), known, may_fetch=True)
     systems = tuple(compare(name, before.get(name), after[name]) for name in found.systems)
     return BuildReport("ok", "", systems, found.left_out)
 
@@ -191,8 +188,7 @@ async def _judged(nix: Evaluator, found: Candidate, message: str) -> BuildReport
     """Whose fault it is that it does not evaluate: what is applied tells."""
     control = next(iter(sorted(found.present.intersection(found.systems))), found.control)
     try:
-        async with nix.unpacked(Source(found.base)) as base:
-            await nix.system(base, control, may_fetch=True)
+        await nix.systems(Source(found.base), (control,), may_fetch=True)
     except Unevaluated as error:
         why = f"what is applied does not evaluate either: {error.message}"
         return BuildReport("not-built", why)
