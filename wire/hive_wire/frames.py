@@ -57,6 +57,8 @@ class FrameSplitter:
     many pieces costs its length once.
     """
 
+    __slots__ = ("_held", "_parts")
+
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._held = 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import itertools
 import logging
 import os
 import socket
@@ -68,7 +67,7 @@ class PeerGone(RpcError):
         super().__init__(UNAVAILABLE, f"the connection closed before {what} was answered")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who is at the other end, as the kernel says (SO_PEERCRED)."""
 
@@ -77,8 +76,43 @@ class Caller:
     gid: int
 
 
+class Flag:
+    """An asyncio.Event that weighs little while nobody waits: there are two on each connection,
+    and a broker has thousands."""
+
+    __slots__ = ("_event", "_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._event: asyncio.Event | None = None
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        if self._event is not None:
+            self._event.set()
+
+    def clear(self) -> None:
+        if self._set:
+            self._set, self._event = False, None
+
+    async def wait(self) -> None:
+        if not self._set:
+            if self._event is None:
+                self._event = asyncio.Event()
+            await self._event.wait()
+
+
 class Peer(asyncio.Protocol):
     """One connection. `context` is for whoever owns it (an agent's uid, a session)."""
+
+    __slots__ = (
+        *("_handlers", "_in_flight", "_last_id", "_max_unsent", "_on_close", "_out"),
+        *("_splitter", "_tasks", "_transport", "_waiting", "_writable"),
+        *("caller", "closed", "context"),
+    )
 
     def __init__(
         self,
@@ -89,7 +123,7 @@ class Peer(asyncio.Protocol):
         max_unsent: int = MAX_UNSENT,
     ) -> None:
         self.context = context
-        self.closed = asyncio.Event()
+        self.closed = Flag()
         self.caller = Caller(-1, -1, -1)
         self._handlers = handlers
         self._on_close = on_close
@@ -97,8 +131,8 @@ class Peer(asyncio.Protocol):
         self._splitter = FrameSplitter()
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._ids = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._last_id = 0
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._in_flight = 0
         self._out: list[bytes] = []
 
@@ -114,7 +148,7 @@ class Peer(asyncio.Protocol):
         """
         if self.closed.is_set() or self._transport is None:
             raise PeerGone(method)
-        ident = next(self._ids)
+        ident = self._last_id = self._last_id + 1
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[ident] = answer
         try:
@@ -151,7 +185,7 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._writable = asyncio.Event()
+        self._writable = Flag()
         self._writable.set()
         self.caller = _caller(transport.get_extra_info("socket"))
 
@@ -229,8 +263,8 @@ class Peer(asyncio.Protocol):
 
     def _start(self, ident: Any, method: str, result: Awaitable[Any]) -> None:
         task = asyncio.ensure_future(self._finish(ident, method, result))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
         task.add_done_callback(self._unthrottle)
         self._begun()
 

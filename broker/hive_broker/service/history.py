@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import orjson
@@ -89,7 +89,7 @@ class History:
         while not peer.closed.is_set():
             news, end = self._news.next, self.last
             if cursor >= end:
-                await _first_of(news, peer.closed)
+                await _first_of(news.wait(), peer.closed.wait())
                 continue
             events, cursor = await self._behind(cursor, end, uid, stream)
             for chunk in self._chunks(events):
@@ -137,8 +137,8 @@ def _wanted(event: StoredEvent, uid: str | None, stream: bool) -> bool:
     return (uid is None or event.agent == uid) and (stream or not event.stream)
 
 
-async def _first_of(*events: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
+async def _first_of(*waiting: Coroutine[Any, Any, Any]) -> None:
+    waits = [asyncio.ensure_future(one) for one in waiting]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
