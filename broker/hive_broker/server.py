@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import grp
 import os
+import pwd
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -17,6 +19,8 @@ from .front.doors import Doors
 from .front.host_api import HostApi
 from .service.app import App
 from .service.broker import Broker
+
+GATEWAY_USER, RUN_GROUP = "hive-gateway", "hive-run"
 
 
 class AlreadyRunning(Exception):
@@ -35,8 +39,9 @@ async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[A
         requests = asyncio.create_task(app.requests.run())
         try:
             await doors.settle()
-            api = HostApi(app, doors.settle).handlers()
+            api = HostApi(app, doors.settle, only_usage=_gateway(layout)).handlers()
             server = await listen(layout.broker_sock, lambda: _peer(api, peers), mode=0o660)
+            _give_to_group(layout)
             app.health.begin()
             await app.retention.begin()
             yield app
@@ -60,6 +65,21 @@ def _peer(handlers: Handlers, peers: set[Peer]) -> Peer:
     peer = Peer(handlers, on_close=peers.discard)
     peers.add(peer)
     return peer
+
+
+def _gateway(layout: Layout) -> int | None:
+    """The user of the system service's gateway, which asks for one thing only."""
+    try:
+        return None if layout.tag else pwd.getpwnam(GATEWAY_USER).pw_uid
+    except KeyError:
+        return None
+
+
+def _give_to_group(layout: Layout) -> None:
+    """The system service's broker.sock is for the processes and people of one group."""
+    if not layout.tag:
+        with contextlib.suppress(KeyError, PermissionError):
+            os.chown(layout.broker_sock, -1, grp.getgrnam(RUN_GROUP).gr_gid)
 
 
 @contextmanager

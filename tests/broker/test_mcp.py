@@ -53,7 +53,8 @@ async def test_the_official_client(tmp_path):
         async with session(hive.layout.agent_run(M) / "mcp.sock") as client:
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
             assert set(tools) == {
-                "send", "recv", "ask_operator", "remind", "cancel_reminder", "request_spawn",
+                "send", "recv", "ask_operator", "withdraw_question", "remind",
+                "cancel_reminder", "request_spawn",
                 "request_apply_commit", "kill", "start", "restart", "list_agents",
             }  # fmt: skip
             schema = tools["send"].input_schema
@@ -103,7 +104,14 @@ async def test_what_is_no_json_gets_an_error_and_ends_that_connection(tmp_path):
         await hive.registry(agent(A, "scout"))
         path = hive.layout.agent_run(A) / "mcp.sock"
         good = await hive.tools(A)
-        for bad in (b"hello\n", b"[]\n", b'{"jsonrpc":"2.0"}\n', b"\xff\xfe\n", b'"\\ud800"\n'):
+        for bad in (
+            b"hello\n",
+            b"[]\n",
+            b'{"jsonrpc":"2.0"}\n',
+            b"\xff\xfe\n",
+            b'"\\ud800"\n',
+            b"[" * 9000 + b"\n",
+        ):
             answers = await raw(path, json.dumps(INITIALIZE).encode() + b"\n" + bad)
             [error] = [answer for answer in answers if "error" in answer]
             assert (error["id"], error["error"]["code"]) == (None, -32700)
@@ -117,6 +125,43 @@ async def test_an_unknown_method_is_an_error_and_no_end(tmp_path):
         with pytest.raises(Exception, match="Method not found"):
             await tools.ask("server/nonsense")
         await tools.ask("tools/list")
+
+
+WRONG = (
+    b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":5,"arguments":{}}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"send","arguments":[]}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"send","arguments":{"to":1}}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"send","arguments":{},'
+    b'"_meta":{"hive/call":"../../x"}}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"recv","arguments":{},'
+    b'"_meta":{"hive/call":{"a":1}}}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"initialize","params":{"protocolVersion":[]}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"resources/read","params":{"uri":"file:///etc/passwd"}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"prompts/get","params":{"name":"x"}}',
+    b'{"jsonrpc":"2.0","id":9,"method":"\\u0000","params":{}}',
+)  # fmt: skip
+
+
+async def test_requests_that_mean_nothing_are_answered_with_errors(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        tools = await hive.tools(A)
+        for line in WRONG:
+            tools.writer.write(line + b"\n")
+            async with asyncio.timeout(10):
+                answer = json.loads(await tools.reader.readline())
+            wrong = "error" in answer or answer["result"].get("isError")
+            assert (answer["id"], bool(wrong)) == (9, True), line
+        for quiet in (
+            b'{"jsonrpc":"2.0","method":"notifications/nonsense"}\n',
+            b'{"jsonrpc":"2.0","id":77,"result":{}}\n',
+            b'{"jsonrpc":"2.0","id":78,"error":{"code":1,"message":"x"}}\n',
+        ):
+            tools.writer.write(quiet)
+        assert (await tools.ask("tools/list"))["tools"]
+        assert (await hive.ask("status"))["open"] == 0
+        assert "Traceback" not in hive.log()
 
 
 async def test_too_many_connections_of_one_agent_are_refused(tmp_path):

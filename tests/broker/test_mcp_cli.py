@@ -9,19 +9,29 @@ from pathlib import Path
 
 import pytest
 from support.broker_rig import agent, rig
-from support.claude_cli import claude_cli
+from support.claude_cli import NoCli, claude_cli
 from support.fake_messages_api import Call, FakeApi, Step
+from support.needs import lacking, need
 
 pytestmark = [pytest.mark.cli, pytest.mark.timeout(120)]
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 
 
-async def ask_claude(socket: Path, url: str, home: Path) -> tuple[int, str]:
+@pytest.fixture
+def cli() -> Path:
+    need("socat")
+    try:
+        return claude_cli()
+    except NoCli as error:
+        lacking(str(error))
+
+
+async def ask_claude(cli: Path, socket: Path, url: str, home: Path) -> tuple[int, str]:
     """One prompt, with the agent's socket as a stdio server of that name."""
     server = {"command": "socat", "args": ["-t30", "STDIO", f"UNIX-CONNECT:{socket}"]}
     process = await asyncio.create_subprocess_exec(
-        str(claude_cli()), "-p", "greet cook", "--model", "claude-sonnet-5",
+        str(cli), "-p", "greet cook", "--model", "claude-sonnet-5",
         "--strict-mcp-config", "--mcp-config", json.dumps({"mcpServers": {"hive": server}}),
         "--setting-sources", "", "--allowedTools", "mcp__hive", "--output-format", "json",
         env={
@@ -44,7 +54,7 @@ async def ask_claude(socket: Path, url: str, home: Path) -> tuple[int, str]:
     return process.returncode, out.decode()
 
 
-async def test_the_cli_calls_our_tools_through_socat(tmp_path):
+async def test_the_cli_calls_our_tools_through_socat(tmp_path, cli):
     home = tmp_path / "home"
     home.mkdir()
     async with rig(tmp_path / "root") as hive, FakeApi() as api:
@@ -60,7 +70,7 @@ async def test_the_cli_calls_our_tools_through_socat(tmp_path):
             Step(text="greeted"),
         )
         socket = hive.layout.agent_run(A) / "mcp.sock"
-        status, out = await ask_claude(socket, await api.serve_tcp(), home)
+        status, out = await ask_claude(cli, socket, await api.serve_tcp(), home)
         assert status == 0, out
         assert json.loads(out)["result"] == "greeted"
         message = (await cook.granted())["message"]
@@ -68,6 +78,9 @@ async def test_the_cli_calls_our_tools_through_socat(tmp_path):
         offered = {t for request in api.requests for t in request.tools if "mcp__hive" in t}
         assert offered == {
             f"mcp__hive__{name}"
-            for name in ("send", "recv", "ask_operator", "remind", "cancel_reminder")
+            for name in (
+                *("send", "recv", "ask_operator", "withdraw_question", "remind"),
+                "cancel_reminder",
+            )
         }
         assert "did you mean cook" in api.requests[-1].everything

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -14,7 +15,9 @@ import sys
 import pytest
 from support.broker_rig import Harness, Tools, agent, connected, rig, until
 
+from hive_broker.front.host_api import HostApi
 from hive_broker.server import serving
+from hive_wire.jsonrpc import Peer, RpcError, connect, listen
 from hive_wire.paths import Layout
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -163,3 +166,22 @@ async def test_nothing_blocks_the_loop(tmp_path):
         host.close()
         scout.close()
         tools.close()
+
+
+async def test_the_gateway_may_report_usage_and_nothing_else(tmp_path):
+    layout = Layout.of(tmp_path)
+    async with serving(layout) as app:
+        host = await connected(layout.broker_sock)
+        await host.request("registry.set", {"agents": [agent(A, "scout")]}, timeout=10)
+        handlers = HostApi(app, lambda: asyncio.sleep(0), only_usage=os.getuid()).handlers()
+        socket_path = tmp_path / "gateway.sock"
+        server = await listen(socket_path, lambda: Peer(handlers))
+        gateway = await connect(socket_path)
+        used = {"uid": A, "usage": {"input_tokens": 5}, "at": 1.0}
+        assert await gateway.request("usage", used, timeout=10) == {}
+        for method in sorted(set(handlers) - {"usage"}):
+            with pytest.raises(RpcError, match="may report usage"):
+                await gateway.request(method, {}, timeout=10)
+        gateway.close()
+        host.close()
+        server.close()

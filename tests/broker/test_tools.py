@@ -281,6 +281,41 @@ async def test_a_question_expires_and_may_be_answered_late(tmp_path):
         assert late["data"]["late"] is True
 
 
+async def test_a_question_is_withdrawn_by_its_asker_only(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "cook"))
+        tools, cook = await hive.tools(A), await hive.tools(B)
+        asked = (await tools.call("ask_operator", question="Which?"))["id"]
+        with pytest.raises(ToolFailed, match=f"no open question {asked}; you have: none"):
+            await cook.call("withdraw_question", id=asked)
+        assert await tools.call("withdraw_question", id=asked) == {
+            "id": asked,
+            "state": "withdrawn",
+        }
+        assert (await hive.ask("questions"))["questions"] == []
+        with pytest.raises(RpcError, match="was withdrawn already"):
+            await hive.ask("answer", id=asked, by="ann", text="red")
+        with pytest.raises(ToolFailed, match="you have: none"):
+            await tools.call("withdraw_question", id=asked)
+        assert (await hive.status(A))["queued"] == 0
+
+
+async def test_nothing_in_a_container_answers(tmp_path):
+    """Not over mcp.sock, not over harness.sock; and not the gateway over broker.sock."""
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout", role="manager"))
+        tools, scout = await hive.tools(A), await hive.harness(A)
+        asked = (await tools.call("ask_operator", question="May I?"))["id"]
+        for method in ("answer", "question.hold", "dead.retry", "send", "system", "undamp"):
+            with pytest.raises(RpcError, match="there is no method"):
+                await scout.ask(method, id=asked, by="ann", text="yes")
+            with pytest.raises(RpcError, match="Method not found"):
+                await tools.ask(method, id=asked, by="ann", text="yes")
+            with pytest.raises(ToolFailed, match="you have no tool" if method != "send" else "key"):
+                await tools.call(method, id=asked, by="ann", text="yes")
+        assert [q["id"] for q in (await hive.ask("questions"))["questions"]] == [asked]
+
+
 async def test_typing_holds_a_question(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"))

@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from hive_wire.jsonrpc import INVALID_PARAMS, UNAVAILABLE, Handlers, Params, Peer, RpcError
+from hive_wire.jsonrpc import (
+    INVALID_PARAMS,
+    REFUSED,
+    UNAVAILABLE,
+    Handler,
+    Handlers,
+    Params,
+    Peer,
+    RpcError,
+)
 from hive_wire.protocol import Registry
 
 from ..service.app import App
@@ -24,11 +33,36 @@ HARNESS_SECONDS = 30.0
 class HostApi:
     """One method of this class for each of the socket's; `handlers` names them."""
 
-    def __init__(self, app: App, on_registry: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        app: App,
+        on_registry: Callable[[], Awaitable[None]],
+        *,
+        only_usage: int | None = None,
+    ) -> None:
+        """`only_usage`: a user (uid) that may call nothing but `usage`."""
         self._app = app
         self._on_registry = on_registry
+        self._only_usage = only_usage
 
     def handlers(self) -> Handlers:
+        handlers = self._all()
+        if self._only_usage is None:
+            return handlers
+        return {
+            name: call if name == "usage" else self._guarded(call)
+            for name, call in handlers.items()
+        }
+
+    def _guarded(self, call: Handler) -> Handler:
+        def handle(peer: Peer, params: Params) -> Any:
+            if peer.caller.uid == self._only_usage:
+                raise RpcError(REFUSED, "the gateway may report usage here, and nothing else")
+            return call(peer, params)
+
+        return handle
+
+    def _all(self) -> dict[str, Handler]:
         return {
             "registry.set": self._on(Registry, self._registry),
             "system": self._on(p.System, self._system),

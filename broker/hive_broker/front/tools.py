@@ -45,6 +45,10 @@ class AskOperator(Arguments):
     ] = None
 
 
+class WithdrawQuestion(Arguments):
+    id: Annotated[int, Field(ge=1, description="As ask_operator gave it")]
+
+
 class Remind(Arguments):
     body: Annotated[str, Field(description="What you want to be told")]
     at: Annotated[
@@ -141,6 +145,11 @@ TOOLS = {
             AskOperator,
             "Ask the operator. Returns the question's id at once; the answer comes later as a "
             "message, so end your turn unless you have other work.",
+        ),
+        Tool(
+            "withdraw_question",
+            WithdrawQuestion,
+            "Withdraw a question of yours that needs no answer any more.",
         ),
         Tool(
             "remind",

@@ -35,6 +35,7 @@ class Work:
         self._effects: dict[type[t.Arguments], Callable[..., Awaitable[str]]] = {
             t.Send: self._send,
             t.AskOperator: self._ask,
+            t.WithdrawQuestion: self._withdraw,
             t.Remind: self._remind,
             t.CancelReminder: self._cancel_reminder,
         }
@@ -73,6 +74,11 @@ class Work:
         answer = text({"id": ident, "state": "open"})
         asking = Asking(a.question, a.options, a.multi, a.ttl_seconds)
         await self._app.questions.ask(agent, asking, ident, keep(answer))
+        return answer
+
+    async def _withdraw(self, agent: Agent, a: t.WithdrawQuestion, keep: Keep) -> str:
+        answer = text({"id": a.id, "state": "withdrawn"})
+        await self._app.questions.withdraw(agent, a.id, keep(answer))
         return answer
 
     async def _remind(self, agent: Agent, a: t.Remind, keep: Keep) -> str:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from hive_wire.jsonrpc import BUSY, CONFLICT, NOT_FOUND, RpcError
+from hive_wire.jsonrpc import BUSY, CONFLICT, NOT_FOUND, REFUSED, RpcError
 
 from ..core.addressing import preview
 from ..core.permissions import DENY, Permission, rule_for
 from ..core.questions import Question, Unanswerable, answer_text
 from ..store import changes
-from ..store.reader import PAGE_BYTES
+from ..store.reader import within
 from ..store.rows import NewEvent, NewMessage, Unit
 from .agent import Agent
 from .broker import Broker
 from .deliveries import Deliveries
 from .post import Along
 
+NOTHING = Along()
 MOST_OPEN = 50  # questions that one agent may have open
 
 
@@ -119,6 +118,16 @@ class Questions:
                 await self._become(later, ())
             return later.expires
 
+    async def withdraw(self, agent: Agent, ident: int, along: Along) -> None:
+        """The asker needs no answer any more. Raises RpcError(REFUSED)."""
+        async with self._lock:
+            question = self._broker.questions.get(ident)
+            if question is None or question.uid != agent.uid or question.permission is not None:
+                mine = [q.id for q in self._broker.questions.values() if q.uid == agent.uid]
+                listed = ", ".join(map(str, mine)) or "none"
+                raise RpcError(REFUSED, f"you have no open question {ident}; you have: {listed}")
+            await self._become(question.withdrawn(), (), along)
+
     async def withdraw_all(self, uid: str) -> None:
         """The asker is gone."""
         async with self._lock:
@@ -139,7 +148,7 @@ class Questions:
 
     async def listed(self, *, only_open: bool, limit: int) -> list[dict[str, Any]]:
         found = await self._broker.reader.questions(only_open, limit)
-        return list(_within(self.as_json(question) for question in found))
+        return within((self.as_json(question) for question in found), newest=False)
 
     def as_json(self, question: Question) -> dict[str, Any]:
         """As docs/protocol.md, `Question`."""
@@ -223,7 +232,9 @@ class Questions:
             raise RpcError(NOT_FOUND, f"there is no question {ident}")
         return found
 
-    async def _become(self, question: Question, messages: tuple[NewMessage, ...]) -> None:
+    async def _become(
+        self, question: Question, messages: tuple[NewMessage, ...], along: Along = NOTHING
+    ) -> None:
         def then(_: object) -> None:
             if question.state == "open":
                 self._broker.questions[question.id] = question
@@ -233,13 +244,18 @@ class Questions:
                 if waiting is not None and not waiting.done():
                     waiting.set_result(question)
             self._arm(question)
+            along.then()
             for message in messages:
                 self._deliveries.arrived(message)
 
         unit = Unit(
             messages=messages,
-            events=(self._event(question), *map(self._broker.message_event, messages)),
-            changes=(changes.set_question(question),),
+            events=(
+                self._event(question),
+                *map(self._broker.message_event, messages),
+                *along.events,
+            ),
+            changes=(changes.set_question(question), *along.changes),
         )
         await self._broker.writer.submit(unit, then)
 
@@ -280,13 +296,3 @@ class Questions:
 
 def _shown(permission: Permission) -> dict[str, Any]:
     return {key: getattr(permission, key) for key in ("tool", "input", "rule", "turn")}
-
-
-def _within(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """As many as one answer holds."""
-    size = 0
-    for question in questions:
-        size += len(orjson.dumps(question))
-        if size > PAGE_BYTES:
-            return
-        yield question

@@ -88,12 +88,12 @@ class Reader:
             where.append("(m.sender_name=? or m.recipient=?)")
             values += [peer, peer]
         rows = await self._page(_MESSAGE, where, values, span)
-        return _within((_message(row) for row in rows), newest=span.after is None)
+        return within((_message(row) for row in rows), newest=span.after is None)
 
     async def inbox(self, span: Span) -> list[dict[str, Any]]:
         """A page of what was sent to the operator, oldest first."""
         rows = await self._page(_MESSAGE, ["recipient='operator'"], [], span)
-        return _within((_message(row) for row in rows), newest=span.after is None)
+        return within((_message(row) for row in rows), newest=span.after is None)
 
     # -- events ----------------------------------------------------------------
 
@@ -216,15 +216,15 @@ def _message(row: Any) -> dict[str, Any]:
     }
 
 
-def _within(messages: Iterable[dict[str, Any]], *, newest: bool) -> list[dict[str, Any]]:
+def within(rows: Iterable[dict[str, Any]], *, newest: bool) -> list[dict[str, Any]]:
     """As many as one answer holds; of a page from the end, the newest ones."""
-    page = list(messages)
+    page = list(rows)
     if newest:
         page.reverse()
     size, fitting = 0, list[dict[str, Any]]()
-    for message in page:
-        size += len(orjson.dumps(message))
+    for row in page:
+        size += len(orjson.dumps(row))
         if size > PAGE_BYTES and fitting:
             break
-        fitting.append(message)
+        fitting.append(row)
     return fitting[::-1] if newest else fitting
