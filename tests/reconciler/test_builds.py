@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 
 import pytest
 from support.git_work import Clone, git
@@ -251,6 +252,32 @@ async def test_a_lock_that_does_not_fit(nix_swarm, tmp_path):
     shown = await judged(swarm, found[0]["n"])
     assert shown["state"] == "rejected"
     assert "flake.lock does not fit flake.nix" in shown["reason"]
+
+
+async def test_shared_files_concern_all_agents_but_those_that_go(nix_swarm, tmp_path):
+    swarm = nix_swarm
+    await swarm.until(lambda: swarm.core.picture.desired is not None)
+    for name in ("cook", "scout"):
+        n = (await swarm.host.request("spawn", {"name": name}))["proposal"]
+        await judged(swarm, n)
+        await swarm.approve(n)
+    clone = await asyncio.to_thread(Clone, swarm.layout.hive_git, tmp_path / "clone")
+    shutil.rmtree(clone.path / "agents" / "cook")
+    clone.write("modules/default.nix", "{ }\n")
+    await asyncio.to_thread(clone.commit)
+    push = ("push", "-q", str(swarm.layout.inbox_git), "HEAD:refs/heads/proposed/shared")
+    await asyncio.to_thread(git, clone.path, *push)
+    async with asyncio.timeout(20):
+        while not (
+            found := (await swarm.host.request("proposals", {"state": "open"}))["proposals"]
+        ):
+            await asyncio.sleep(0.02)
+    build = (await judged(swarm, found[0]["n"]))["build"]
+    assert build["state"] == "ok", build
+    assert [(s["container"], s["changed"]) for s in build["systems"]] == [
+        ("hm1nd", False),
+        ("h-scout", False),
+    ]
 
 
 async def test_without_nix_the_card_says_so(swarm):

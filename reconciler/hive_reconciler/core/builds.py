@@ -186,9 +186,8 @@ async def _report(nix: Evaluator, found: Candidate) -> BuildReport:
 
 async def _judged(nix: Evaluator, found: Candidate, message: str) -> BuildReport:
     """Whose fault it is that it does not evaluate: what is applied tells."""
-    control = next(iter(sorted(found.present.intersection(found.systems))), found.control)
     try:
-        await nix.systems(Source(found.base), (control,), may_fetch=True)
+        await nix.systems(Source(found.base), (found.control,), may_fetch=True)
     except Unevaluated as error:
         why = f"what is applied does not evaluate either: {error.message}"
         return BuildReport("not-built", why)

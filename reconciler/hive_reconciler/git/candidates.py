@@ -53,8 +53,8 @@ def candidate(all_: Repositories, decisions: Decisions, n: int) -> Candidate | N
         wanted = _touched(step.changes, after)
         if not wanted:
             return None
-        was, will = _containers(before), _containers(after)
-        chosen = [name for name in wanted if name in will][:MAX_SYSTEMS]
+        chosen = wanted[:MAX_SYSTEMS]
+        present = frozenset(_container(name, before) for name in chosen if name in before)
         shared = [_oids(all_, tree, ("hive.toml", *NIX_SHARED)) for tree in (step.old, step.new)]
         own = [
             [_oids(all_, tree, (f"agents/{name}",)) for tree in (step.old, step.new)]
@@ -66,9 +66,9 @@ def candidate(all_: Repositories, decisions: Decisions, n: int) -> Candidate | N
             proposal.pinned.requester.kind == "user",
             step.old,
             step.changes,
-            tuple(will[name] for name in chosen),
-            frozenset(was.values()),
-            next((was[name] for name, entry in before.items() if _is_manager(entry)), ""),
+            tuple(_container(name, after) for name in chosen),
+            present,
+            min(present) if present else _manager(before),
             any(change.path in ("flake.nix", "flake.lock") for change in step.changes),
             len(wanted) - len(chosen),
         )
@@ -83,16 +83,15 @@ def _touched(changes: Sequence[FileChange], after: Mapping[str, Entry]) -> list[
     return [*sorted(own), *sorted(rest)]
 
 
-def _containers(agents: Mapping[str, Entry]) -> dict[str, str]:
-    return {
-        name: container_name(name, entry.spec.role)
-        for name, entry in agents.items()
-        if isinstance(entry, Valid)
-    }
+def _container(name: str, agents: Mapping[str, Entry]) -> str:
+    entry = agents[name]
+    return container_name(name, entry.spec.role if isinstance(entry, Valid) else "agent")
 
 
-def _is_manager(entry: Entry) -> bool:
-    return isinstance(entry, Valid) and entry.spec.role == "manager"
+def _manager(agents: Mapping[str, Entry]) -> str:
+    return next(
+        (n for n, e in agents.items() if isinstance(e, Valid) and e.spec.role == "manager"), ""
+    )
 
 
 def _oids(all_: Repositories, tree: str, paths: Sequence[str]) -> list[str | None]:

@@ -177,6 +177,8 @@ class Evaluator:
         await self._must(directory, ("tar", "-C", folder, "-x", "-f", str(archive)))
         if gone:
             await self._must(directory, ("rm", "-f", "--", *(f"{folder}/{p}" for p in gone)))
+            empty = ("-mindepth", "1", "-type", "d", "-empty", "-delete")
+            await self._must(directory, ("find", folder, *empty))  # git knows no empty directory
         await self._must(directory, ("tar", "-C", folder, "-x", "-f", str(overlay)))
         await asyncio.to_thread(complete, directory / "source")
 
@@ -225,7 +227,7 @@ def _tar(changes: Sequence[FileChange]) -> bytes:
             if change.new is None or change.new.data is None:
                 continue
             entry = tarfile.TarInfo(change.path)
-            entry.size, entry.mode = len(change.new.data), 0o644
+            entry.size, entry.mode = len(change.new.data), change.new.mode & 0o777
             tar.addfile(entry, io.BytesIO(change.new.data))
     return packed.getvalue()
 
