@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,12 @@ def user() -> Requester:
 @pytest.fixture
 async def clone(hive: Hive, layout: Layout, tmp_path: Path) -> Clone:
     return Clone(layout.hive_git, tmp_path / "clone")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where others may look, unlike a test's own directory."""
+    path = Path(tempfile.mkdtemp(prefix="hive-place-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

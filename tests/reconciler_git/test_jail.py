@@ -119,6 +119,15 @@ async def test_limits_hold(
         await submitted(hive, manager, clone, "One.\n" * 1000)
 
 
+async def test_nothing_runs_where_it_cannot_be_confined(jail: Jail, tmp_path: Path) -> None:
+    async with jail.job("take", tmp_path / "missing") as stream:
+        stream.writer.write(b"PACK")
+        stream.writer.write_eof()
+        with pytest.raises(Refused, match="No such file"):
+            await importing._objects(stream)
+    assert await idle()
+
+
 async def test_the_jail_ends_with_hive(hive: Hive, manager: Requester, clone: Clone) -> None:
     assert await submitted(hive, manager, clone, "One.\n") == "open"
     await hive.close()

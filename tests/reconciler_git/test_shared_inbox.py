@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +23,6 @@ echo "Be brief." > agents/hm1nd/prompt.md
 git commit -qam Shorter
 git push -q "$1/inbox.git" HEAD:refs/heads/proposed/brief
 """
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """Where others may look, unlike a test's own directory."""
-    path = Path(tempfile.mkdtemp(prefix="hive-inbox-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def as_pusher(home: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +14,6 @@ from hive_reconciler.git.repositories import share_inbox
 from hive_wire.paths import Layout
 
 NOBODY, GROUP = 65534, 64123
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """Where others may look, unlike a test's own directory."""
-    path = Path(tempfile.mkdtemp(prefix="hive-ssh-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

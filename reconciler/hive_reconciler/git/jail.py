@@ -46,32 +46,49 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def main() -> None:
     control = socket.socket(fileno=0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children leave no zombies
-    if os.geteuid() == 0:
-        _call("unshare", CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET)
-        _mount("none", "/", None, MS_REC | MS_SLAVE, None)  # what the host unmounts goes here, too
+    problem = None
+    try:
+        if os.geteuid() == 0:
+            _call("unshare", CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET)
+            _mount("none", "/", None, MS_REC | MS_SLAVE, None)  # the host's unmounts come here, too
+    except OSError as error:
+        problem = error
     while True:
         data, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 1)
         if not data:
             return
         if os.fork() == 0:
             control.close()
-            _serve(json.loads(data), descriptors[0])
+            _serve(json.loads(data), descriptors[0], problem)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _serve(request: dict[str, Any], stream: int) -> None:
-    """In the child. Never returns."""
+def _serve(request: dict[str, Any], stream: int, problem: OSError | None) -> None:
+    """In the child. Never returns. Nothing runs unconfined: with a `problem` nothing at all."""
     try:
+        if problem is not None:
+            raise problem
         environment = _confine(request)
         if request["job"] == "pack":
             _pack(request, stream, environment)
         else:
             _take(request, stream, environment)
-    except OSError as error:  # also a stream whose other end is gone
+    except BrokenPipeError:
+        pass  # nobody listens any more
+    except OSError as error:
         print(f"jail: {error}", file=sys.stderr, flush=True)
+        if request["job"] == "take":
+            _refuse(stream, str(error))
     finally:
         os._exit(0)
+
+
+def _refuse(stream: int, reason: str) -> None:
+    with os.fdopen(stream, "wb", closefd=False) as out:
+        _write(out, REFUSED, reason.encode(errors="replace"))
+    while os.read(stream, 1 << 16):  # an answer before the end of input could get lost
+        pass
 
 
 # -- confinement -------------------------------------------------------------------

@@ -51,7 +51,7 @@ class Jail:
         objects: Path | None = None,
         gid: int = NOBODY,
     ) -> AsyncIterator[Stream]:
-        """A stream to a child of its own, as docs of `jail` say. Raises Refused, OSError."""
+        """A stream to a child of its own, as the head of `jail` says. Raises Refused."""
         request = {
             "job": kind,
             "git": _git(),
@@ -86,8 +86,11 @@ class Jail:
                     socket.send_fds(self._control, [request], [stream.fileno()])
                     return
                 await self.close()
-            self._control = await self._start()
-            socket.send_fds(self._control, [request], [stream.fileno()])
+            try:
+                self._control = await self._start()
+                socket.send_fds(self._control, [request], [stream.fileno()])
+            except OSError as error:
+                raise Refused(f"git cannot be confined here, and does not run: {error}") from None
 
     async def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
