@@ -98,6 +98,10 @@ class Rig:
         found = (await self.ask("agents"))["agents"]
         return next(status for status in found if status["uid"] == uid)
 
+    async def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """The first thousand of these kinds."""
+        return (await self.ask("events", kinds=list(kinds), limit=1000, after=0))["events"]
+
     async def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
