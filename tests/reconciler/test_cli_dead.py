@@ -1,4 +1,4 @@
-"""hive dead and hive mcp, against a real broker."""
+"""hive dead, hive mcp, and what hive status says of messages, against a real broker."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pathlib import Path
 from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from support.broker_rig import Rig, agent, rig
+
+from hive_broker.store.highwater import HighWater, Marks
+from hive_wire.jsonrpc import Peer, listen
 
 A = "aaaaaaaaaaaa"
 HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
@@ -117,3 +120,31 @@ async def test_a_model_reads_and_writes_and_consents_to_nothing(tmp_path):
             away = await client.call_tool("status", {})  # no reconciler runs here
             assert away.is_error
             assert "hive up" in away.content[0].text
+
+
+HOST = {
+    "root": "/r", "runtime": "nspawn", "applied": "0" * 40, "at": 1.0, "stale": None,
+    "suspended": None, "agents": [],
+}  # fmt: skip
+
+
+async def test_status_says_what_is_wrong_with_the_broker(tmp_path):
+    async with rig(tmp_path) as broker:
+        await broker.registry(agent(A, "scout"))
+        server = await listen(
+            broker.layout.host_sock, lambda: Peer({"status": lambda *_: dict(HOST)})
+        )
+        status, out, _ = await hive(tmp_path, "status")
+        assert (status, "!!" in out) == (0, False)
+        await broker.kill()
+        assert "!! BrokerAway: the broker does not run here" in (await hive(tmp_path, "status"))[1]
+        high = HighWater(broker.layout.broker / "highwater")
+        high.raise_to(Marks(99, 1))
+        high.close()
+        await broker.start()
+        out = (await hive(tmp_path, "status"))[1]
+        assert "!! MessagesLost: 99 messages that were stored before this start are gone" in out
+        found = json.loads((await hive(tmp_path, "status", "--json"))[1])["messages"]
+        assert [c["type"] for c in found["conditions"]] == ["MessagesLost"]
+        assert (found["open"], found["dead"]) == (0, 0)
+        server.close()

@@ -11,18 +11,32 @@ from hive_wire.paths import Layout
 from ...model.plan_text import plan_text
 from ..client import CallFailed, Client
 from ..plain import line, plain
-from .common import host, me, print_json, print_table
+from .common import broker, host, me, print_json, print_table
 
 WAIT = 300.0  # seconds
 
 
 def status(layout: Layout, options: argparse.Namespace) -> int:
     found = wait(layout) if options.wait else host(layout).call("status")
+    found["messages"] = _messages(layout)
     if options.json:
         print_json(found)
     else:
+        for condition in found["messages"]["conditions"]:
+            print(f"!! {condition['type']}: {plain(condition['message'])}")
         print_status(found)
     return 1 if options.wait and not _is_calm(found) else 0
+
+
+def _messages(layout: Layout) -> dict[str, Any]:
+    """How the broker stands; that it is away is a condition, too."""
+    try:
+        with broker(layout) as client:
+            found = client.call("status")
+    except CallFailed as error:
+        away = {"type": "BrokerAway", "message": error.message, "since": None}
+        return {"conditions": [away]}
+    return {key: found[key] for key in ("conditions", "open", "dead")}
 
 
 def doctor(layout: Layout, options: argparse.Namespace) -> int:
