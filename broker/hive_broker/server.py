@@ -39,7 +39,7 @@ async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[A
         requests = asyncio.create_task(app.requests.run())
         try:
             await doors.settle()
-            api = HostApi(app, doors.settle, only_usage=_gateway(layout)).handlers()
+            api = HostApi(app, doors.settle, only_reports=_gateway(layout)).handlers()
             server = await listen(layout.broker_sock, lambda: _peer(api, peers), mode=0o660)
             _give_to_group(layout)
             app.health.begin()

@@ -168,18 +168,19 @@ async def test_nothing_blocks_the_loop(tmp_path):
         tools.close()
 
 
-async def test_the_gateway_may_report_usage_and_nothing_else(tmp_path):
+async def test_the_gateway_may_report_and_nothing_else(tmp_path):
     layout = Layout.of(tmp_path)
     async with serving(layout) as app:
         host = await connected(layout.broker_sock)
         await host.request("registry.set", {"agents": [agent(A, "scout")]}, timeout=10)
-        handlers = HostApi(app, lambda: asyncio.sleep(0), only_usage=os.getuid()).handlers()
+        handlers = HostApi(app, lambda: asyncio.sleep(0), only_reports=os.getuid()).handlers()
         socket_path = tmp_path / "gateway.sock"
         server = await listen(socket_path, lambda: Peer(handlers))
         gateway = await connect(socket_path)
         used = {"uid": A, "usage": {"input_tokens": 5}, "at": 1.0}
         assert await gateway.request("usage", used, timeout=10) == {}
-        for method in sorted(set(handlers) - {"usage"}):
+        assert await gateway.request("limited", {"uid": A, "until": 1.0}, timeout=10) == {}
+        for method in sorted(set(handlers) - {"usage", "limited"}):
             with pytest.raises(RpcError, match="may report usage"):
                 await gateway.request(method, {}, timeout=10)
         gateway.close()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support.claude_harness import both_versions
 from support.fake_broker import FakeBroker
 from support.fake_messages_api import Call, FakeApi, Step
 from support.harness_process import HarnessProcess
@@ -41,6 +42,7 @@ async def broker(harness: HarnessProcess) -> AsyncIterator[FakeBroker]:
 SEND = Step(text="I answer", calls=(Call("mcp__hive__send", {"to": "operator", "body": "hi"}),))
 
 
+@both_versions
 async def test_a_turn_with_a_hive_tool_call(
     harness: HarnessProcess, broker: FakeBroker, api: FakeApi
 ) -> None:
@@ -75,6 +77,7 @@ async def test_the_next_turn_and_the_next_boot_continue_the_session(
     assert "xyzzy" in api.requests[-1].everything
 
 
+@both_versions
 async def test_the_engine_is_killed_in_mid_turn_and_the_turn_ends_once(
     harness: HarnessProcess, broker: FakeBroker, api: FakeApi
 ) -> None:
@@ -88,6 +91,7 @@ async def test_the_engine_is_killed_in_mid_turn_and_the_turn_ends_once(
         assert "say hi" not in api.requests[-1].last
 
 
+@both_versions
 async def test_kill_9_of_the_harness_in_mid_turn_resumes_exactly_once(
     harness: HarnessProcess, broker: FakeBroker, api: FakeApi
 ) -> None:
@@ -126,6 +130,7 @@ async def test_sigterm_in_mid_turn_is_orderly_and_resumes(
         assert api.requests[-1].everything.count("[hive] message 1 ") == 1
 
 
+@both_versions
 async def test_a_turn_that_finished_without_a_stored_result_is_given_back(
     harness: HarnessProcess, broker: FakeBroker, api: FakeApi
 ) -> None:
@@ -144,6 +149,7 @@ async def test_a_turn_that_finished_without_a_stored_result_is_given_back(
         assert len(api.requests) == 1
 
 
+@both_versions
 async def test_cancel_in_the_middle_of_an_answer_and_of_a_tool(
     harness: HarnessProcess, broker: FakeBroker, api: FakeApi
 ) -> None:

@@ -28,6 +28,7 @@ from . import params as p
 
 M = TypeVar("M", bound=BaseModel)
 HARNESS_SECONDS = 30.0
+REPORTS = ("usage", "limited")  # the gateway's
 
 
 class HostApi:
@@ -38,26 +39,28 @@ class HostApi:
         app: App,
         on_registry: Callable[[], Awaitable[None]],
         *,
-        only_usage: int | None = None,
+        only_reports: int | None = None,
     ) -> None:
-        """`only_usage`: a user (uid) that may call nothing but `usage`."""
+        """`only_reports`: a user (uid) that may call nothing but REPORTS."""
         self._app = app
         self._on_registry = on_registry
-        self._only_usage = only_usage
+        self._only_reports = only_reports
 
     def handlers(self) -> Handlers:
         handlers = self._all()
-        if self._only_usage is None:
+        if self._only_reports is None:
             return handlers
         return {
-            name: call if name == "usage" else self._guarded(call)
+            name: call if name in REPORTS else self._guarded(call)
             for name, call in handlers.items()
         }
 
     def _guarded(self, call: Handler) -> Handler:
         def handle(peer: Peer, params: Params) -> Any:
-            if peer.caller.uid == self._only_usage:
-                raise RpcError(REFUSED, "the gateway may report usage here, and nothing else")
+            if peer.caller.uid == self._only_reports:
+                raise RpcError(
+                    REFUSED, "the gateway may report usage and limits here, and nothing else"
+                )
             return call(peer, params)
 
         return handle
