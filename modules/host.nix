@@ -30,7 +30,7 @@ in
 {
   imports = [
     (import ./options.nix { inherit self; })
-    ./services.nix
+    (import ./services.nix { inherit self; })
   ];
 
   config = mkIf cfg.enable {

@@ -65,6 +65,17 @@ in
       '';
     };
 
+    swarm = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      example = lib.literalExpression "inputs.my-swarm.outPath";
+      description = ''
+        Applied repository whose agents' systems are part of this host's configuration. Then
+        nixos-rebuild is the only builder: the reconciler starts, switches and stops containers
+        with what the host has, once that was made from the approved commit.
+      '';
+    };
+
     operators = mkOption {
       type = types.listOf types.str;
       default = [ ];

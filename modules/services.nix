@@ -1,4 +1,5 @@
 # The four processes of the host as hardened units.
+{ self }:
 {
   config,
   lib,
@@ -69,6 +70,18 @@ let
     ++ lib.optional (
       cfg.gateway.oauthTokenFile != null
     ) "claude-oauth-token:${cfg.gateway.oauthTokenFile}";
+  declared = pkgs.writeText "hive-systems.json" (
+    builtins.toJSON (
+      import ./declared.nix {
+        inherit lib;
+        src = cfg.swarm;
+        systems = self.lib.mkSwarm {
+          src = cfg.swarm;
+          inherit (pkgs.stdenv.hostPlatform) system;
+        };
+      }
+    )
+  );
 in
 {
   config = lib.mkIf cfg.enable {
@@ -87,7 +100,8 @@ in
         environment = {
           HIVE_FLAKE = cfg.hyperhiveFlake;
           NIX_REMOTE = "daemon";
-        };
+        }
+        // lib.optionalAttrs (cfg.swarm != null) { HIVE_SYSTEMS = "${declared}"; };
         serviceConfig = {
           ExecStart = command cfg.packages.reconciler "hive-c0re" (
             [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import platform
 import re
@@ -190,3 +191,24 @@ def test_the_vm_has_in_its_store_what_a_new_swarm_asks_for() -> None:
     made = first_files(FirstCommit())["agents/hm1nd/agent.nix"]
     for file in (REPOSITORY / "tests/nix/swarm/agents").glob("*/agent.nix"):
         assert file.read_text() == made
+
+
+def test_declared_systems_say_what_they_were_made_of(nix: Nix, source: Path) -> None:
+    expression = (
+        "import /src/modules/declared.nix { lib = import /stub/nixpkgs/lib;"
+        ' src = /src/templates/swarm; systems.hm1nd.config = { system.build.toplevel = "/x";'
+        ' services.hive-agent = { name = "hm1nd"; role = "manager"; engine = "rehearsal"; }; }; }'
+    )
+    done = nix.run(
+        *("nix-instantiate", "--eval", "--strict", "--json", "-E", expression),
+        binds={source: "/src", STUB: "/stub"},
+    )
+    assert done.returncode == 0, done.stderr
+    swarm = REPOSITORY / "templates/swarm"
+    nix_file = "agents/hm1nd/agent.nix"
+    assert json.loads(done.stdout)["hm1nd"] == {
+        "engine": "rehearsal",
+        "role": "manager",
+        "system": "/x",
+        "files": {nix_file: hashlib.sha256((swarm / nix_file).read_bytes()).hexdigest()},
+    }

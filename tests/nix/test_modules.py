@@ -36,6 +36,7 @@ HOST: dict[str, dict[str, Any]] = {
     },
     "host-oauth": {"enable": True, "gateway": {"oauthTokenFile": "/run/secrets/token"}},
     "host-rehearse": {"enable": True, "rehearse": True},
+    "host-declared": {"enable": True, "swarm": "/src/templates/swarm"},
 }
 AGENT: dict[str, dict[str, Any]] = {
     "agent-off": {},
@@ -57,6 +58,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"enable": True, "gateway": {"apiKeyFile": "/a", "oauthTokenFile": "/b"}},
         "set apiKeyFile or oauthTokenFile, not both",
     ),
+    "swarm": ("host", {"enable": True, "swarm": "here"}, "swarm' is not of type"),
     "secret in the store": (
         "host",
         {"enable": True, "gateway": {"apiKeyFile": "/nix/store/x-key"}},

@@ -60,7 +60,7 @@ async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     layout.reconciler.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.logs.mkdir(exist_ok=True)
     lock = Lock(layout.reconciler / "lock")
-    runtime = choose(wish, layout)
+    runtime = await asyncio.to_thread(choose, wish, layout)
     first = FirstCommit(engine="rehearsal" if rehearse else "claude")
     hive = await Hive.open(
         layout,

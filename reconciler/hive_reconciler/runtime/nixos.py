@@ -7,10 +7,12 @@ builds two at once in one directory. What it shows (list, status, run) works on 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
 from hive_wire.paths import Layout
 from hive_wire.spec import NetworkMode
@@ -20,37 +22,41 @@ from .base import Container, Finding, Observed, Phase, RuntimeFailure
 from .checks import check
 from .nixos_build import Builder, eval_identity
 from .nixos_conf import NETWORKS, Conf, conf_of
+from .nixos_declared import Declared
 from .nixos_files import Files
-from .nixos_host import Done, Places, must, run
-from .nixos_state import PROPERTIES, Unit, observe, parse_machines, parse_units, unit_of
+from .nixos_host import Done, Places, run
+from .nixos_state import Unit, observe
+from .nixos_units import Units
 from .processes import identify
 from .watch import Watch
 
 START_SECONDS = 90.0
 START_GRACE = 10.0
-SWITCH_SECONDS = 180.0
-KILL_SECONDS = 30.0
 SETTLED_AFTER = (0.5, 2.0, 5.0)
 _CONTROLLERS = {"memory": "memory", "cpu": "cpus", "pids": "tasks"}
 
 
 class NixosRuntime:
-    """`builder` makes systems; `places` are NixOS's own unless a test says otherwise."""
+    """`systems` makes or knows them; `places` are NixOS's own unless a test says otherwise."""
 
     name = "nixos"
     networks: frozenset[NetworkMode] = NETWORKS
 
-    def __init__(self, layout: Layout, builder: Builder, places: Places | None = None) -> None:
+    def __init__(self, layout: Layout, systems: Systems, places: Places | None = None) -> None:
         self._layout = layout
-        self._builder = builder
+        self._systems = systems
         self._places = places or Places()
         self._files = Files(layout, self._places)
+        self._units = Units(layout, self._places)
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._watch: Watch | None = None
 
     @classmethod
     def of(cls, layout: Layout) -> NixosRuntime:
-        """As services.hive-c0re runs it: HIVE_FLAKE names the hyperhive to build with."""
+        """As services.hive-c0re runs it: HIVE_SYSTEMS lists what the host's configuration built,
+        else HIVE_FLAKE names the hyperhive to build with."""
+        if declared := os.environ.get("HIVE_SYSTEMS"):
+            return cls(layout, Declared(layout.hive_git, Path(declared)))
         flake = os.environ.get("HIVE_FLAKE", "")
         work = layout.root / "builds"
         return cls(layout, Builder(layout.hive_git, work, flake, identity=eval_identity()))
@@ -59,9 +65,9 @@ class NixosRuntime:
 
     async def observe(self) -> tuple[Observed, ...]:
         confs = await asyncio.to_thread(self._files.confs)
-        units, machines = await asyncio.gather(self._units(), self._machines())
+        units, machines = await asyncio.gather(self._units.show(), self._units.machines())
         self._follow(confs, units)
-        return observe(
+        seen = observe(
             confs,
             units,
             machines,
@@ -69,18 +75,18 @@ class NixosRuntime:
             tag=self._layout.tag,
             unenforced=await asyncio.to_thread(self._unenforced),
         )
+        return self._with_stale(confs, seen)
 
-    async def _units(self) -> dict[str, Unit]:
-        done = await must(
-            *("systemctl", "show", "--all", "--timestamp=unix"),
-            *(f"--property={','.join(PROPERTIES)}", "container@*.service"),
-            reason="ObserveFailed",
-        )
-        return parse_units(done.out)
-
-    async def _machines(self) -> frozenset[str]:
-        done = await must("machinectl", "list", "--output=json", reason="ObserveFailed")
-        return parse_machines(done.out)
+    def _with_stale(
+        self, confs: tuple[Conf, ...], seen: tuple[Observed, ...]
+    ) -> tuple[Observed, ...]:
+        """One that runs another system than the host declares runs no known revision."""
+        stale = set()
+        for conf in confs:
+            current = self._systems.current(conf.name)
+            if current is not None and current != conf.running:
+                stale.add(conf.name)
+        return tuple(replace(one, revision=None) if one.name in stale else one for one in seen)
 
     async def _phase(self, name: str) -> Phase:
         for seen in await self.observe():
@@ -138,7 +144,7 @@ class NixosRuntime:
             system = await self._system(container, before)
             conf = conf_of(container, self._layout.root, system)
             await asyncio.to_thread(self._prepare, conf, before)
-            await self._limit(container)
+            await self._units.limit(container)
             await self._start(container.name)
 
     async def _refuse_unlimited(self, container: Container) -> None:
@@ -154,10 +160,12 @@ class NixosRuntime:
     async def _system(self, container: Container, before: Conf | None) -> str:
         """The store path to run: that of last time when nothing changed."""
         wanted = (container.revision, container.restart_key)
+        current = self._systems.current(container.name)
         if (
             before is not None
             and before.settled
             and (before.revision, before.restart_key) == wanted
+            and current in (None, before.running)
         ):
             return before.running
         if container.commit is None:
@@ -165,7 +173,7 @@ class NixosRuntime:
                 "NothingToBuild", f"{container.name} came without a commit", permanent=True
             )
         name = container.name
-        return await self._builder.build(
+        return await self._systems.build(
             container.commit, name, lambda system: self._files.keep(name, "next", system)
         )
 
@@ -176,23 +184,14 @@ class NixosRuntime:
         self._files.keep(conf.name, "running", conf.running)
         self._files.write(conf)
 
-    async def _limit(self, container: Container) -> None:
-        await must(
-            *("systemctl", "set-property", "--runtime", self._unit(container.name)),
-            f"MemoryMax={container.memory}",
-            f"TasksMax={container.tasks}",
-            f"CPUQuota={container.cpus * 100:g}%",
-            reason="LimitRefused",
-        )
-
     async def _start(self, name: str) -> None:
-        unit = self._unit(name)
+        unit = self._units.name(name)
         # A used-up start limit, or what a killed nspawn left, would refuse.
-        await self._end(name, grace=START_GRACE)
+        await self._units.end(name, grace=START_GRACE)
         started = await run("systemctl", "start", unit, seconds=START_SECONDS)
         if not started.ok:
-            said = await self.logs(name, 8)
-            await self._end(name, grace=0)
+            said = await self._units.logs(name, 8)
+            await self._units.end(name, grace=0)
             raise RuntimeFailure("StartFailed", _explained(f"{unit} did not start", started, said))
         if await self._phase(name) is not Phase.RUNNING:
             raise RuntimeFailure("StartFailed", f"{unit} ended as soon as it had started")
@@ -205,7 +204,7 @@ class NixosRuntime:
             before = await asyncio.to_thread(self._files.conf, container.name)
             if before is None or await self._phase(container.name) is not Phase.RUNNING:
                 raise RuntimeFailure("NotRunning", f"{container.name} does not run: start it")
-            await self._limit(container)
+            await self._units.limit(container)
             system = await self._system(container, before)
             wanted = conf_of(container, self._layout.root, system)
             if not _takes_in_place(before, wanted):
@@ -222,21 +221,18 @@ class NixosRuntime:
             await asyncio.to_thread(self._files.write, taken)
             return
         await asyncio.to_thread(self._files.write, between)
-        done = await self._reload(wanted.name)
+        done = await self._units.reload(wanted.name)
         if done.ok:
             await asyncio.to_thread(self._files.keep, wanted.name, "running", taken.running)
             await asyncio.to_thread(self._files.write, taken)
             return
-        said = await self.logs(wanted.name, 8)
+        said = await self._units.logs(wanted.name, 8)
         await asyncio.to_thread(self._files.write, before.switching_to(before.running))
-        undone = await self._reload(wanted.name)
+        undone = await self._units.reload(wanted.name)
         if not undone.ok:
             await asyncio.to_thread(self._files.write, between)
         state = "the former system runs again" if undone.ok else "and switching back failed too"
         raise RuntimeFailure("SwitchFailed", _explained(f"switch failed; {state}", done, said))
-
-    async def _reload(self, name: str) -> Done:
-        return await run("systemctl", "reload", self._unit(name), seconds=SWITCH_SECONDS)
 
     # -- stop and destroy ------------------------------------------------------
 
@@ -245,28 +241,10 @@ class NixosRuntime:
             if await asyncio.to_thread(self._files.conf, name) is None:
                 return
             await asyncio.to_thread(self._files.mark_stopped, name, stopped=True)
-            await self._end(name, grace)
+            await self._units.end(name, grace)
             phase = await self._phase(name)
             if phase is not Phase.STOPPED:
                 raise RuntimeFailure("StopFailed", f"{name} is still {phase.value}")
-
-    async def _end(self, name: str, grace: float) -> None:
-        """TERM by systemd; KILL after `grace` seconds; what is left outside of the unit too."""
-        unit, machine = self._unit(name), self._layout.machine(name)
-        stopping = asyncio.create_task(
-            run("systemctl", "stop", unit, seconds=grace + 2 * KILL_SECONDS)
-        )
-        done, _ = await asyncio.wait((stopping,), timeout=grace)
-        if not done:
-            await run("systemctl", "kill", "--kill-whom=all", "--signal=KILL", unit)
-        with contextlib.suppress(RuntimeFailure):
-            await stopping
-        await run("systemctl", "reset-failed", unit)
-        if machine in await self._machines():
-            await run("machinectl", "kill", "--signal=KILL", machine)
-            await run("machinectl", "terminate", machine)
-        # nspawn itself refuses to start where a killed one left this mounted.
-        await run("umount", "--quiet", "--lazy", str(self._places.exports / machine))
 
     async def destroy(self, name: str) -> None:
         async with self._busy[name]:
@@ -274,25 +252,24 @@ class NixosRuntime:
                 return
             if await self._phase(name) is not Phase.STOPPED:
                 raise RuntimeFailure("StillRunning", f"{name} runs: stop it first")
-            await run("systemctl", "revert", self._unit(name))  # its limits
+            await run("systemctl", "revert", self._units.name(name))  # its limits
             await asyncio.to_thread(self._files.forget, name)
 
     # -- tell ------------------------------------------------------------------
 
     async def logs(self, name: str, limit: int) -> tuple[str, ...]:
-        """Of the host's journal: the container's own is the agent's to write."""
-        done = await must(
-            *("journalctl", "--no-pager", "--quiet", "--output=cat"),
-            *(f"--lines={limit}", f"--unit={self._unit(name)}"),
-            reason="LogsFailed",
-        )
-        return tuple(done.out.splitlines())
+        return await self._units.logs(name, limit)
 
     async def doctor(self) -> tuple[Finding, ...]:
         return await nixos_doctor.findings(self._places)
 
-    def _unit(self, name: str) -> str:
-        return unit_of(self._layout.machine(name))
+
+class Systems(Protocol):
+    """Where systems come from; see Builder and Declared."""
+
+    def current(self, container: str, /) -> str | None: ...
+
+    async def build(self, commit: str, container: str, keep: Callable[[str], None]) -> str: ...
 
 
 def _runs(conf: Conf | None, container: Container) -> bool:

@@ -64,6 +64,10 @@ class Builder:
         self._flake = flake
         self._slots = asyncio.Semaphore(AT_ONCE)
 
+    def current(self, _container: str) -> str | None:
+        """The system that must run, where that is known without a build: here never."""
+        return None
+
     async def build(self, commit: str, container: str, keep: Callable[[str], None]) -> str:
         """The store path of the system. `keep` makes it safe from garbage collection, before
         the build's own root goes. Raises RuntimeFailure."""

@@ -26,12 +26,26 @@ let
       "systemd"
       "util-linux"
     ] package
-    // {
+    // rec {
       stdenv.hostPlatform = { inherit system; };
+      writeText = writeShellScript;
       writeShellScript = name: text: package "${name}-${builtins.hashString "md5" text}";
     };
   self = {
     outPath = "/nix/store/00000000000000000000000000000000-source";
+    # Of the swarm only what the host's module asks for.
+    lib.mkSwarm =
+      { src, system }:
+      lib.genAttrs (lib.attrNames (builtins.readDir (src + "/agents"))) (name: {
+        config = {
+          services.hive-agent = {
+            inherit name;
+            role = "manager";
+            engine = "rehearsal";
+          };
+          system.build.toplevel = package "nixos-system-${name}-${system}";
+        };
+      });
     packages.${system} = lib.genAttrs [
       "broker"
       "dashboard"

@@ -58,6 +58,7 @@ let
     filterAttrs =
       keep: set:
       lib.removeAttrs set (lib.filter (name: !(keep name set.${name})) (lib.attrNames set));
+    optionalAttrs = condition: set: if condition then set else { };
     optional = condition: value: if condition then [ value ] else [ ];
     optionals = condition: values: if condition then values else [ ];
     unique = lib.foldl' (seen: value: if lib.elem value seen then seen else seen ++ [ value ]) [ ];

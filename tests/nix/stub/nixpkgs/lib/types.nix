@@ -49,6 +49,7 @@ let
         value: isString value && match pattern value != null
       );
     package = one "package" isDerivation;
+    path = one "absolute path" (value: match "/.*" "${value}" != null);
 
     nullOr = type: {
       name = "null or ${type.name}";
