@@ -191,6 +191,9 @@ async def before_reboot() -> None:
         await the_story(hive, ByCommand(hive))
     await people(hive)
     await faults(hive)
+    with timed("backup"):
+        await hive.cli("backup", "/root/backup")
+    assert Path("/root/backup/hive.git").is_dir()
     await changes(hive)
     await many(hive)
     with timed("enable = false: all stopped"):
