@@ -13,11 +13,10 @@ let
       inherit (pkgs.stdenv.hostPlatform) system;
       inherit modules;
     };
-  updated = "{ environment.variables.UPDATED = \"yes\"; }";
   systems = [
     (swarm [ ]).hm1nd
     (swarm [ ]).h-scout
-    (swarm [ (import (builtins.toFile "updated.nix" updated)) ]).h-scout
+    (swarm [ { environment.variables.UPDATED = "yes"; } ]).h-scout
   ];
 in
 pkgs.testers.runNixOSTest {

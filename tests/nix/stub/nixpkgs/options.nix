@@ -46,7 +46,12 @@ in
       config = set;
       hostPlatform = text;
     };
-    system.stateVersion = text;
+    specialisation = set;
+    system = {
+      extraDependencies = list;
+      stateVersion = text;
+    };
+    virtualisation = set;
     systemd = {
       services = set;
       tmpfiles.settings = set;

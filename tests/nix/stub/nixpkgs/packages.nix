@@ -131,35 +131,60 @@ let
     override = { packageOverrides }: python packageOverrides;
     withPackages = choose: fake "python-env" "3.13" { chosen = choose (scope overrides); };
   };
+
+  # Its machines are evaluated; nothing boots.
+  test =
+    all: given:
+    let
+      nixosSystem = import ./nixos.nix {
+        inherit lib;
+        packages.${system} = all;
+      };
+      machine =
+        module:
+        (nixosSystem {
+          modules = [
+            module
+            { nixpkgs.hostPlatform = system; }
+          ];
+        }).config.system.build.toplevel;
+    in
+    run "vm-test-${given.name}" {
+      machines = map machine (lib.attrValues (given.nodes or { } // given.containers or { }));
+      inherit (given) testScript;
+    } "";
 in
-lib.genAttrs [
-  "bubblewrap"
-  "claude-code"
-  "coreutils"
-  "git"
-  "gitMinimal"
-  "gnugrep"
-  "gnutar"
-  "iproute2"
-  "jq"
-  "makeBinaryWrapper"
-  "nftables"
-  "nixfmt"
-  "openssh"
-  "ripgrep"
-  "ruff"
-  "systemd"
-  "util-linux"
-] (name: fake name "1.0" { })
-// {
-  inherit lib;
-  nix = fake "nix" "2.31" { };
-  python3 = python (_: _: { });
-  stdenv.hostPlatform = { inherit system; };
-  closureInfo = { rootPaths }: run "closure-info" { inherit rootPaths; } "";
-  mkShell = _: fake "shell" "0" { };
-  runCommand = run;
-  testers.runNixOSTest = test: fake "vm-test-${test.name}" "0" { };
-  writeShellScript = written "#!/bin/sh\n";
-  writeText = written "";
-}
+lib.fix (
+  all:
+  lib.genAttrs [
+    "bubblewrap"
+    "claude-code"
+    "coreutils"
+    "git"
+    "gitMinimal"
+    "gnugrep"
+    "gnutar"
+    "iproute2"
+    "jq"
+    "makeBinaryWrapper"
+    "nftables"
+    "nixfmt"
+    "openssh"
+    "ripgrep"
+    "ruff"
+    "systemd"
+    "util-linux"
+  ] (name: fake name "1.0" { })
+  // {
+    inherit lib;
+    nix = fake "nix" "2.31" { };
+    python3 = python (_: _: { });
+    stdenv.hostPlatform = { inherit system; };
+    closureInfo = { rootPaths }: run "closure-info" { inherit rootPaths; } "";
+    mkShell = _: fake "shell" "0" { };
+    runCommand = run;
+    testers.runNixOSTest = test all;
+    writeShellScript = written "#!/bin/sh\n";
+    writeText = written "";
+  }
+)
