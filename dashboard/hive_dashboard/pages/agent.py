@@ -35,7 +35,8 @@ def head(view: View, it: AgentView) -> Element:
         hidden("command", "cancel"),
         h(
             "button.btn.sm.st.s-bad",
-            leet("■ CANC3L TURN", "Cancel the running turn"),
+            h("span", "■ CANC3L", h("span.hide-m", " TURN"), aria_hidden="true"),
+            h("span.sr", "Cancel the running turn"),
             type="submit",
             id="cancel",
         ),

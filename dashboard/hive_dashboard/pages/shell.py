@@ -30,7 +30,7 @@ def bar(view: View, current: str, *tail: Child, ident: str | None = None) -> Ele
         ),
         h("span.dim.hide-m.el", status.runtime if status else ""),
         h(
-            "nav.nav.hide-m",
+            "nav.nav",
             [
                 h("a", name, href=href, aria_current="page" if name == current else None)
                 for name, href in PAGES

@@ -33,6 +33,7 @@ const tail = new Tail(log, {
 });
 
 function gap(text) {
+  const height = log.scrollHeight;
   let el = document.getElementById("gap");
   if (!el) {
     el = document.createElement("div");
@@ -41,6 +42,7 @@ function gap(text) {
     log.prepend(el);
   }
   el.textContent = text;
+  if (!tail.follow) log.scrollTop += log.scrollHeight - height; // under the reader nothing moves
 }
 
 pill?.addEventListener("click", () => tail.resume());

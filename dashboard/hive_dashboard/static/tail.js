@@ -12,6 +12,7 @@ export class Tail {
     this.rows = 0;
     this.follow = true;
     this.unseen = 0;
+    if (this.holed) this.wipe();
     this.skipped = 0;
     this.lastTop = 0;
     this.meantAt = -1e9;
@@ -73,7 +74,11 @@ export class Tail {
   kick() {
     if (this.frame) return;
     this.frame = true;
-    const run = () => { this.frame = false; this.flush(); if (this.queue.length) this.kick(); };
+    const run = () => {
+      this.frame = false;
+      this.flush();
+      if (this.queue.length && (this.follow || this.rows < CAP)) this.kick();
+    };
     if (document.hidden) setTimeout(run, 500); else requestAnimationFrame(run);
   }
 
@@ -83,6 +88,7 @@ export class Tail {
   flush() {
     const { queue } = this;
     if (queue.length > CAP) this.skip(queue.length - CAP);
+    if (!this.follow && this.rows >= CAP) return this.count(); // nothing is taken from under the reader
     const start = performance.now(), made = [];
     while (made.length < queue.length && made.length < PER_FRAME && performance.now() - start < BUDGET_MS)
       made.push(this.make(queue[made.length]));
@@ -99,7 +105,7 @@ export class Tail {
     if (this.follow) {
       this.trim();
       this.toBottom();
-    } else if (made.length) this.onUnseen?.((this.unseen += made.length));
+    } else this.count(made.length);
     this.sealSoon();
   }
 
@@ -107,12 +113,23 @@ export class Tail {
   skip(n) {
     this.queue.splice(0, n);
     this.skipped += n;
-    if (this.follow) {
-      for (const chunk of this.chunks) chunk.el.remove();
-      this.chunks = [];
-      this.rows = 0;
-    }
+    if (this.follow) this.wipe();
+    else { this.holed = true; this.unseen += n; } // what is drawn and what waits no longer meet
     this.onSkip?.(this.skipped);
+  }
+
+  wipe() {
+    for (const chunk of this.chunks) chunk.el.remove();
+    this.chunks = [];
+    this.rows = 0;
+    this.holed = false;
+  }
+
+  // How many rows the reader who looks elsewhere has not seen.
+  count(more = 0) {
+    this.unseen += more;
+    const n = this.unseen + (this.rows >= CAP ? this.queue.length : 0);
+    if (n) this.onUnseen?.(n);
   }
 
   trim() {

@@ -1,0 +1,138 @@
+"""An open page while processes die, sleep and come back: no gap, no duplicate, no lie."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from playwright.async_api import Page, expect
+from support.browsing import NEEDED, Browser, browsing
+from support.fake_backends import FakeBroker, FakeHost
+
+from hive_wire.jsonrpc import connect
+from hive_wire.paths import Layout
+
+pytestmark = [*NEEDED, pytest.mark.slow]
+
+
+@dataclass
+class Apart:
+    """The dashboard as a process of its own, which can be stopped and killed."""
+
+    layout: Layout
+    host: FakeHost
+    broker: FakeBroker
+    port: int
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "hive_dashboard", "--root", str(self.layout.root),
+            "--port", str(self.port), stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        async with asyncio.timeout(30):
+            assert b"dashboard:" in await self.process.stdout.readline()
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.signal(signal.SIGCONT)
+        self.process.kill()
+        await self.process.wait()
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    async def link(self, user: str = "damo") -> str:
+        peer = await connect(self.layout.dashboard_sock)
+        answer = await peer.request("login.issue", {"user": user, "view_only": False})
+        peer.close()
+        return str(answer["url"])
+
+
+@asynccontextmanager
+async def apart(layout: Layout) -> AsyncIterator[Apart]:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = int(found.getsockname()[1])
+    host, broker = FakeHost(layout), FakeBroker(layout)
+    async with host, broker:
+        world = Apart(layout, host, broker, port)
+        await world.start()
+        try:
+            yield world
+        finally:
+            await world.kill()
+
+
+async def log_of(b: Browser) -> Page:
+    page = await b.tab("/a/scout/")
+    await expect(page.locator("#live")).to_contain_text("L1VE")
+    return page
+
+
+async def ids(page: Page) -> list[int]:
+    return await page.evaluate(
+        "[...document.querySelectorAll('#tail [data-id]')].map(e => Number(e.dataset.id))"
+    )
+
+
+async def test_a_killed_dashboard_comes_back_without_gap_or_duplicate(layout: Layout) -> None:
+    async with apart(layout) as world, browsing(world) as b:  # type: ignore[arg-type]
+        page = await log_of(b)
+        await page.fill("#p", "half a sentence")
+        first = world.broker.emit("text", {"text": "before"})
+        await expect(page.locator(f'[data-id="{first}"]')).to_be_visible()
+        await world.kill()
+        world.broker.emit_many([("text", {"text": f"meanwhile {i}"}) for i in range(30)])
+        await world.start()
+        last = world.broker.emit("text", {"text": "after"})
+        await expect(page.locator(f'[data-id="{last}"]')).to_be_visible()
+        assert await ids(page) == list(range(1, last + 1))
+        await expect(page.locator("#live")).to_contain_text("L1VE")
+        assert await page.input_value("#p") == "half a sentence"
+        await page.press("#p", "Enter")
+        await expect(page.locator("#tail")).to_contain_text("half a sentence")
+
+
+async def test_a_killed_broker_comes_back_without_gap_or_duplicate(layout: Layout) -> None:
+    async with apart(layout) as world, browsing(world) as b:  # type: ignore[arg-type]
+        page = await log_of(b)
+        world.broker.emit("text", {"text": "before"})
+        await world.broker.stop()
+        await expect(page.locator("#sec-away")).to_contain_text("the broker is away")
+        world.broker.emit_many([("text", {"text": f"meanwhile {i}"}) for i in range(30)])
+        await world.broker.start()
+        await expect(page.locator("#sec-away")).not_to_contain_text("away")
+        last = world.broker.emit("text", {"text": "after"})
+        await expect(page.locator(f'[data-id="{last}"]')).to_be_visible()
+        assert await ids(page) == list(range(1, last + 1))
+
+
+async def test_after_a_sleep_the_page_goes_on_where_it_was(layout: Layout) -> None:
+    """SIGSTOP is what a sleeping laptop looks like: everything is open, nothing comes."""
+    async with apart(layout) as world, browsing(world) as b:  # type: ignore[arg-type]
+        page = await log_of(b)
+        first = world.broker.emit("text", {"text": "before"})
+        await expect(page.locator(f'[data-id="{first}"]')).to_be_visible()
+        world.signal(signal.SIGSTOP)
+        world.broker.emit_many([("text", {"text": f"meanwhile {i}"}) for i in range(30)])
+        stale = re.compile("ST4LE")
+        await expect(page.locator("#live")).to_contain_text(stale, timeout=40_000)
+        world.signal(signal.SIGCONT)
+        await expect(page.locator("#live")).to_contain_text("L1VE", timeout=30_000)
+        last = world.broker.emit("text", {"text": "after"})
+        await expect(page.locator(f'[data-id="{last}"]')).to_be_visible()
+        assert await ids(page) == list(range(1, last + 1))
