@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import settings
@@ -104,7 +104,7 @@ class Deliveries(RuleBasedStateMachine):
         self.seen |= set(pick.all)
         for message in pick.all:
             found = self.disk.open[message]
-            self.disk.open[message] = replace(found, attached_to=pick.waking, given=call)
+            self.disk.open[message] = found._replace(attached_to=pick.waking, given=call)
         self.box.attach(pick, call)
         self.handed |= set(pick.all)
 
@@ -146,7 +146,7 @@ class Deliveries(RuleBasedStateMachine):
             unseen = self.box.unseen(greeting.resume, frozenset(calls))
             self.box.owe(unseen)
             for message in unseen:
-                self.disk.open[message] = replace(self.disk.open[message], given=None)
+                self.disk.open[message] = self.disk.open[message]._replace(given=None)
             self.handed -= set(unseen)
             self.seen -= set(unseen)
             self.box.resume(greeting.resume)

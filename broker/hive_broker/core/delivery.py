@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,11 @@ class Turn:
         return cls(int(message), int(attempt))
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An open delivery. `attempt` is that of the turn it wakes next, or wakes now."""
+class Delivery(NamedTuple):
+    """An open delivery. `attempt` is that of the turn it wakes next, or wakes now.
+
+    A tuple, because a start may make a hundred thousand of them.
+    """
 
     message: int
     attempt: int = 1

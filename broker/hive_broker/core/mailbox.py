@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import replace
 
 from .delivery import Delivery, Ending, Greeting, Pick, Turn, Verdict
 
@@ -111,7 +110,7 @@ class Mailbox:
         """The picked messages are the turn's now; `call` handed them out."""
         for message in pick.all:
             delivery = self._open[message]
-            self._open[message] = replace(delivery, attached_to=pick.waking, given=call)
+            self._open[message] = delivery._replace(attached_to=pick.waking, given=call)
         if pick.fresh:
             self._attached.setdefault(pick.waking, []).extend(pick.fresh)
 
@@ -127,7 +126,7 @@ class Mailbox:
     def owe(self, messages: Iterable[int]) -> None:
         """The engine never saw these."""
         for message in messages:
-            self._open[message] = replace(self._open[message], given=None)
+            self._open[message] = self._open[message]._replace(given=None)
 
     # -- terminal events -------------------------------------------------------
 
@@ -147,14 +146,14 @@ class Mailbox:
             settled = (waking.message, *seen)
             return Verdict(end.turn, stands=True, settled=settled, detached=unseen)
         counted = waking.counted + end.counted
-        tried = replace(waking, attempt=waking.attempt + 1, counted=counted)
+        tried = waking._replace(attempt=waking.attempt + 1, counted=counted)
         if counted >= MAX_COUNTED:
             return Verdict(end.turn, stands=True, dead=tried, detached=attached)
         delay = _delay(end, uncounted_before=waking.attempt - 1 - waking.counted)
         return Verdict(
             end.turn,
             stands=True,
-            returned=replace(tried, not_before=now + delay),
+            returned=tried._replace(not_before=now + delay),
             detached=attached if end.discarded else (),
         )
 
@@ -213,7 +212,7 @@ class Mailbox:
     def undamp(self) -> None:
         """All that is open begins anew, as if a person had sent it."""
         self._let_go()
-        self._open = {m: replace(found, hops=0) for m, found in self._open.items()}
+        self._open = {m: found._replace(hops=0) for m, found in self._open.items()}
 
     def open(self) -> tuple[Delivery, ...]:
         return tuple(self._open[message] for message in sorted(self._open))
@@ -230,7 +229,7 @@ class Mailbox:
         for message in self._held_back:
             found = self._open.get(message)
             if found is not None and found.attempt == 1:
-                self._open[message] = replace(found, not_before=0.0)
+                self._open[message] = found._replace(not_before=0.0)
         self._held_back.clear()
 
     def _keep(self, delivery: Delivery) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import orjson
 
@@ -86,7 +86,7 @@ def _steady(delivery: Delivery, clock: Clock) -> Delivery:
     """With its time as unix seconds turned into a steady one; 0 stays 0."""
     if not delivery.not_before:
         return delivery
-    return replace(delivery, not_before=clock.steady_at(delivery.not_before))
+    return delivery._replace(not_before=clock.steady_at(delivery.not_before))
 
 
 def _spending(stored: AgentState, clock: Clock) -> Spending:

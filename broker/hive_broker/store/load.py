@@ -110,7 +110,7 @@ def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
         fenced=bool(fenced),
         boot=boot,
         acked=acked,
-        deliveries=tuple(Delivery(*found) for found in deliveries),
+        deliveries=tuple(map(Delivery._make, deliveries)),
         running=None if running is None else Turn(*running),
         calls=tuple(Call(*row) for row in calls),
         dead=_one(db, "select count(*) from delivery where agent=? and state=3", uid),
