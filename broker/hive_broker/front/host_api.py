@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from hive_wire.jsonrpc import (
-    INVALID_PARAMS,
     REFUSED,
     UNAVAILABLE,
     Handler,
@@ -23,8 +22,8 @@ from hive_wire.protocol import Registry
 from ..service.app import App
 from ..service.post import Draft
 from ..store.reader import Span
-from ..store.search import Wanted, search
 from . import params as p
+from .history_api import HistoryApi, cursor
 
 M = TypeVar("M", bound=BaseModel)
 HARNESS_SECONDS = 30.0
@@ -93,12 +92,7 @@ class HostApi:
             "login.start": self._on(p.Login, self._login_start),
             "login.code": self._on(p.LoginCode, self._login_code),
             "login.cancel": self._on(p.Login, self._login_cancel),
-            "events": self._on(p.Events, self._events),
-            "subscribe": self._on(p.Subscribe, self._subscribe),
-            "search_events": self._on(p.Search, self._search),
-            "snapshot": self._on(p.Nothing, self._snapshot),
-            "snapshot.drop": self._on(p.Nothing, self._snapshot_drop),
-            "metrics": self._on(p.Nothing, self._metrics),
+            **HistoryApi(self._app).handlers(self._on),
             "usage": self._on(p.Used, self._usage),
             "limited": self._on(p.Limited, self._limited),
             "status": self._on(p.Nothing, self._status),
@@ -174,7 +168,7 @@ class HostApi:
     async def _messages(self, _: Peer, call: p.Messages) -> dict[str, Any]:
         span = Span(call.limit, call.after, call.before)
         found = await self._app.broker.reader.messages(call.peer, span)
-        return {"messages": found, "cursor": _cursor(found, call.after, call.before)}
+        return {"messages": found, "cursor": cursor(found, call.after, call.before)}
 
     async def _inbox(self, _: Peer, call: p.Inbox) -> dict[str, Any]:
         return {"messages": await self._app.broker.reader.inbox(Span(call.limit, call.after))}
@@ -242,45 +236,7 @@ class HostApi:
         except TimeoutError:
             raise RpcError(UNAVAILABLE, f"{agent.name} did not answer in time") from None
 
-    # -- history -----------------------------------------------------------------
-
-    async def _events(self, _: Peer, call: p.Events) -> dict[str, Any]:
-        span = Span(call.limit, call.after, call.before)
-        stored = await self._app.broker.reader.events(call.uid, span, kinds=call.kinds)
-        found = self._app.broker.history.page(stored, newest=call.after is None)
-        return {"events": found, "cursor": _cursor(found, call.after, call.before)}
-
-    async def _subscribe(self, peer: Peer, call: p.Subscribe) -> dict[str, Any]:
-        history = self._app.broker.history
-        return {"cursor": history.subscribe(peer, call.after, call.uid, call.stream)}
-
-    async def _search(self, _: Peer, call: p.Search) -> dict[str, Any]:
-        words = tuple(call.query.split())
-        if not words:
-            raise RpcError(INVALID_PARAMS, "query: say at least one word")
-        broker = self._app.broker
-        uid = None if call.agent is None else self._uid(call.agent)
-        before = call.before or broker.history.last + 1
-        wanted = Wanted(words, uid, call.kinds, before, call.limit)
-        found = await asyncio.to_thread(search, broker.path, wanted)
-        events = broker.history.page(list(found.events), newest=True)
-        cursor = found.cursor if len(events) == len(found.events) else int(events[0]["id"])
-        return {"events": events, "more": cursor > 0, "cursor": cursor or None}
-
-    def _uid(self, name_or_uid: str) -> str:
-        """Of an agent that lives or lived."""
-        known = self._app.broker.name_of
-        return name_or_uid if name_or_uid in known else self._app.broker.agent(name_or_uid).uid
-
-    async def _snapshot(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
-        return {"path": str(await self._app.snapshot.make())}
-
-    async def _snapshot_drop(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
-        await self._app.snapshot.drop()
-        return {}
-
-    async def _metrics(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
-        return {"text": self._app.metrics.text()}
+    # -- figures -----------------------------------------------------------------
 
     async def _usage(self, _: Peer, call: p.Used) -> dict[str, Any]:
         await self._app.metering.used(call.uid, call.usage, call.usd, call.at)
@@ -292,11 +248,3 @@ class HostApi:
 
     async def _status(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
         return self._app.status()
-
-
-def _cursor(rows: list[dict[str, Any]], after: int | None, before: int | None) -> int | None:
-    """Where the next page goes on, in the direction that was asked for."""
-    if not rows:
-        return after if after is not None else before
-    going_back = after is None and before is not None
-    return int(rows[0 if going_back else -1]["id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Collection
 
 from hive_wire.jsonrpc import RpcError
 
@@ -31,7 +32,7 @@ class Health:
         self._stop = threading.Event()
         self.messages: int | None = None  # on disk when the check ended
         broker.on_health = self._changed
-        broker.on_damaged = lambda ident: broker.spawn(self.damaged(ident))
+        broker.on_damaged = lambda ident: broker.spawn(self.damaged((ident,)))
 
     def begin(self) -> None:
         if self._broker.lost:
@@ -54,12 +55,12 @@ class Health:
         self.messages = found.messages
         if found.structure:
             self._corrupt(found.structure)
-        for ident in found.damaged:
-            await self.damaged(ident)
+        if found.damaged:
+            await self.damaged(found.damaged)
 
-    async def damaged(self, ident: int) -> None:
-        """Nobody gets this message: it is a dead letter of each agent that waited for it."""
-        self._damaged.add(ident)
+    async def damaged(self, idents: Collection[int]) -> None:
+        """Nobody gets these messages: each is a dead letter of the agents that wait for it."""
+        self._damaged.update(idents)
         some = ", ".join(map(str, sorted(self._damaged)[:NAMED]))
         self._conditions.set(
             c.MESSAGES_DAMAGED,
@@ -67,7 +68,7 @@ class Health:
             "ask their senders again, and have the disk checked",
         )
         for agent in list(self._broker.agents.values()):
-            if agent.mailbox.has(ident):
+            for ident in filter(agent.mailbox.has, sorted(idents)):
                 await self._condemn(agent, ident)
 
     async def _condemn(self, agent: Agent, ident: int) -> None:

@@ -30,8 +30,7 @@ class Limits:
     def check_rooms(self, uids: Iterable[str]) -> None:
         """Raises RpcError(BUSY) when too much waits for one of them."""
         try:
-            for uid in uids:
-                agent = self._broker.agents[uid]
+            for agent in filter(None, map(self._broker.agents.get, uids)):
                 check_room(agent.name, agent.mailbox.size)
         except TooMuch as error:
             raise RpcError(BUSY, str(error)) from None

@@ -12,17 +12,16 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
 
 from .ballast import Ballast
-from .changes import to_json
-from .checksum import message_crc
 from .highwater import HighWater, Marks
-from .rows import NewEvent, NewMessage, StoredEvent, Unit, Written
+from .rows import StoredEvent, Unit, Written
+from .tables import Tables
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class Writer:
         on_events: Callable[[Sequence[StoredEvent]], None],
         on_health: Callable[[], None],
     ) -> None:
-        self._db = db
+        self._tables = Tables(db, last, sequences)
         self._high = high
         self._ballast = ballast
         self.full = False
@@ -85,8 +84,6 @@ class Writer:
         self._saw_corrupt: str | None = None
         self.counts = Counts()
         self._on_health = on_health
-        self._last_message, self._last_event = last.message, last.event
-        self._sequences = sequences
         self._on_events = on_events
         self._loop = asyncio.get_running_loop()
         self._next: list[_Job] = []
@@ -208,40 +205,34 @@ class Writer:
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
-            was_full = self._ballast.full
             self._ballast.look()
+            was_full = self._ballast.full
             if not self._commit(batch) and (len(batch) > 1 or self._ballast.full != was_full):
                 for job in batch:  # one bad unit must not fail the others
                     self._commit([job])
             self._loop.call_soon_threadsafe(
                 self._done, batch, self._ballast.full, self._saw_corrupt
             )
-        self._db.close()
+        self._tables.close()
         self._high.close()
 
     def _commit(self, batch: list[_Job]) -> bool:
         for job in batch:
             job.result = DiskFull()
         batch = [job for job in batch if job.unit.vital or not self._ballast.full]
-        last_message, last_event = self._last_message, self._last_event
-        sequences = dict(self._sequences)
         began = time.perf_counter()
         try:
-            self._db.execute("begin immediate")
-            self._write(batch)
-            self._db.execute("commit")
+            written = self._tables.commit([job.unit for job in batch])
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever one unit holds
-            if self._db.in_transaction:
-                self._db.execute("rollback")
-            self._last_message, self._last_event = last_message, last_event
-            self._sequences = sequences
             self._note(error)
             for job in batch:
                 job.result = error
             return False
+        for job, result in zip(batch, written, strict=True):
+            job.result = result
         self.counts.commits += 1
         self.counts.seconds += time.perf_counter() - began
-        self._high.raise_to(Marks(self._last_message, self._last_event))
+        self._high.raise_to(self._tables.last)
         return True
 
     def _note(self, error: Exception) -> None:
@@ -250,85 +241,6 @@ class Writer:
             self._ballast.ran_out()
         elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             self._saw_corrupt = str(error)
-
-    def _write(self, batch: list[_Job]) -> None:
-        db = self._db
-        messages = [message for job in batch for message in job.unit.messages]
-        known: dict[int, tuple[int, int]] = {}
-        if messages:
-            done = db.executemany(_INSERT_MESSAGE, map(_message_row, messages)).rowcount
-            if done != len(messages):
-                known = self._known(messages)
-        fresh = [job for job in batch if _known_id(job, known) is None]
-        db.executemany(
-            "insert into delivery(agent, message, not_before, hops) values(?,?,?,?)",
-            [
-                (uid, m.id, m.not_before, m.hops)
-                for job in fresh
-                for m in job.unit.messages
-                for uid in m.recipients
-            ],
-        )
-        written = (m.id for job in fresh for m in job.unit.messages)
-        self._last_message = max((self._last_message, *written))
-        for job in batch:
-            job.result = Written(duplicate=_known_id(job, known))
-        rows: list[tuple[object, ...]] = []
-        for job in fresh:
-            job.result = Written(tuple(self._numbered(job.unit.events, rows)))
-        db.executemany(_INSERT_EVENT, rows)
-        for job in fresh:
-            for statement, parameters in job.unit.changes:
-                db.execute(statement, parameters).fetchall()
-
-    def _known(self, messages: Iterable[NewMessage]) -> dict[int, tuple[int, int]]:
-        """From the ids that were not taken, because of their key, to the id and thread of
-        the messages that hold it."""
-        found: dict[int, tuple[int, int]] = {}
-        for message in messages:
-            if message.key is None:
-                continue
-            row = self._db.execute(
-                "select id, thread from message where sender=? and key=?",
-                (message.sender, message.key),
-            ).fetchone()
-            if row[0] != message.id:
-                found[message.id] = row
-        return found
-
-    def _numbered(
-        self, events: Iterable[NewEvent], rows: list[tuple[object, ...]]
-    ) -> Iterable[StoredEvent]:
-        """The events with their numbers; what goes into their table is put into `rows`."""
-        for e in events:
-            ident = self._last_event = self._last_event + 1
-            seq = self._sequences[e.agent] = self._sequences.get(e.agent, 0) + 1
-            data = to_json(e.data)
-            stored = StoredEvent(ident, e.agent, seq, e.turn, e.kind, e.data, e.at, len(data))
-            rows.append((ident, e.agent, seq, e.turn, e.kind, int(stored.stream), data, e.at))
-            yield stored
-
-
-_INSERT_MESSAGE = (
-    "insert into message(id, sender, sender_name, recipient, kind, body, data, thread,"
-    " in_reply_to, key, at, crc) values(?,?,?,?,?,?,?,?,?,?,?,?) on conflict do nothing"
-)
-_INSERT_EVENT = (
-    "insert into event(id, agent, seq, turn, kind, stream, data, at) values(?,?,?,?,?,?,?,?)"
-)
-
-
-def _message_row(m: NewMessage) -> tuple[object, ...]:
-    data = None if m.data is None else to_json(m.data)
-    crc = message_crc(m.sender, m.sender_name, m.to, m.kind, m.body, data)
-    return (
-        *(m.id, m.sender, m.sender_name, m.to, m.kind, m.body, data),
-        *(m.thread, m.in_reply_to, m.key, m.at, crc),
-    )
-
-
-def _known_id(job: _Job, known: dict[int, tuple[int, int]]) -> tuple[int, int] | None:
-    return known.get(job.unit.messages[0].id) if job.unit.messages else None
 
 
 def _log_failure(future: asyncio.Future[Any]) -> None:

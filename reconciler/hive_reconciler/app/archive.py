@@ -87,12 +87,13 @@ def git(repo: Path, *arguments: str) -> str:
 
 
 def pack(folder: Path, parts: Sequence[str], file: Path, excluded: Sequence[str] = ()) -> None:
-    """The `parts` of `folder` that exist, with owners and modes. Raises CallFailed."""
+    """The `parts` of `folder` that exist, with modes and owners: by name where the other
+    machine has that name. Raises CallFailed."""
     there = [part for part in parts if os.path.lexists(folder / part)]
     done = _run(
         (
             *("tar", "--create", "--file", str(file), "--directory", str(folder)),
-            *("--numeric-owner", "--xattrs", "--sparse", "--warning=no-file-ignored"),
+            *("--xattrs", "--sparse", "--warning=no-file-ignored"),
             *(f"--exclude={pattern}" for pattern in excluded),
             *(("--", *there) if there else ("--files-from", "/dev/null")),
         )
@@ -101,13 +102,15 @@ def pack(folder: Path, parts: Sequence[str], file: Path, excluded: Sequence[str]
         raise CallFailed(f"tar of {folder} failed: {done.stderr.strip()[-500:]}")
 
 
-def unpack(file: Path, folder: Path) -> None:
-    """Into the new directory `folder`. Raises CallFailed."""
+def unpack(file: Path, folder: Path, *, numbers: bool) -> None:
+    """Into `folder`; `numbers`: owners by number, as a container knows them. Raises
+    CallFailed."""
     owners = "--same-owner" if os.geteuid() == 0 else "--no-same-owner"
     done = _run(
         (
             *("tar", "--extract", "--file", str(file), "--directory", str(folder)),
-            *("--numeric-owner", "--xattrs", "--preserve-permissions", owners),
+            *("--xattrs", "--preserve-permissions", owners),
+            *(("--numeric-owner",) if numbers else ()),
         )
     )
     if done.returncode != 0:

@@ -18,6 +18,7 @@ from .. import archive
 from ..client import UNAVAILABLE, CallFailed, Client
 from ..held import Held
 from ..lock import Lock, Taken
+from .common import host
 
 
 def backup(layout: Layout, options: argparse.Namespace) -> int:
@@ -59,14 +60,24 @@ def _still(layout: Layout) -> Iterator[Client | None]:
 
 @contextmanager
 def _down(layout: Layout) -> Iterator[None]:
+    if _listens(layout):
+        raise CallFailed("the reconciler runs, but its broker is away; see: hive status")
     try:
         lock = Lock(layout.lock)
     except Taken:
-        raise CallFailed("hive up runs, but its broker does not answer; see hive doctor") from None
+        raise CallFailed("hive up runs, but its broker is away; see: hive status") from None
     try:
         yield
     finally:
         lock.release()
+
+
+def _listens(layout: Layout) -> bool:
+    try:
+        host(layout).close()
+    except CallFailed:
+        return False
+    return True
 
 
 def _collect(layout: Layout, target: Path, broker: Client | None) -> archive.Manifest:

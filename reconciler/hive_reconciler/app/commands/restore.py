@@ -32,7 +32,7 @@ def restore(layout: Layout, options: argparse.Namespace) -> int:
         raise CallFailed(f"{layout.root} is up; stop it first: hive down") from None
     try:
         _put_back(layout, source)
-    except OSError as error:
+    except (OSError, CallFailed) as error:
         raise CallFailed(
             f"not restored: {error}; remove {layout.root} before you try again"
         ) from None
@@ -47,12 +47,12 @@ def restore(layout: Layout, options: argparse.Namespace) -> int:
 
 
 def _put_back(layout: Layout, source: Path) -> None:
-    archive.unpack(source / "host.tar", layout.root)
+    archive.unpack(source / "host.tar", layout.root, numbers=False)
     (layout.root / "agents").mkdir(mode=0o711)
     for packed in sorted((source / "agents").glob("*.tar")):
         home = layout.agent(packed.stem)
         home.mkdir(mode=0o711)
-        archive.unpack(packed, home)
+        archive.unpack(packed, home, numbers=True)
     _broker(layout, source / archive.DATABASE)
     configure_libgit2()
     if (source / archive.INBOX).exists():
