@@ -51,6 +51,7 @@ class Found:
     aims: list[Aim] = field(default_factory=list)
 
     def say(self, what: str, value: float, unit: str, aim: float | None = None) -> None:
+        print(f"{what}: {value:.1f} {unit}", flush=True)
         self.rows.append((what, value, unit))
         if aim is not None:
             self.aims.append(Aim(what, value, aim, unit))
@@ -255,7 +256,7 @@ async def stopped(found: Found) -> None:
         )
         await asyncio.sleep(STOPPED)
         hive.process.send_signal(signal.SIGCONT)
-        ids = [first["id"], *((await one)["id"] for one in asked)]
+        ids = [first["id"], *(sent["id"] for sent in await asyncio.gather(*asked))]
         await ending
         done = [first["id"]]
         for _ in asked:

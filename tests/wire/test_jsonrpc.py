@@ -223,6 +223,23 @@ async def test_more_than_may_run_at_once_waits_its_turn(serve):
     peer.close()
 
 
+async def test_whoever_waits_for_a_flag_hears_of_it_although_it_was_cleared_meanwhile():
+    flag = jsonrpc.Flag()
+    flag.clear()
+    early = asyncio.ensure_future(flag.wait())
+    await asyncio.sleep(0)
+    flag.clear()
+    flag.set()
+    flag.clear()
+    late = asyncio.ensure_future(flag.wait())
+    await asyncio.wait_for(early, 5)
+    await asyncio.sleep(0)
+    assert not late.done()
+    flag.set()
+    await asyncio.wait_for(late, 5)
+    assert flag.is_set()
+
+
 async def test_listening_takes_the_place_of_a_stale_socket(tmp_path):
     path = tmp_path / "s.sock"
     old = await jsonrpc.listen(path, lambda: Peer({"who": lambda *_: "old"}))
