@@ -122,7 +122,7 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
 
     layout = settings.layout
     mirror = Mirror(changed)
-    ports = AgentPorts(settings.host, mirror.ports_taken)
+    ports = AgentPorts(settings.host, mirror.ports)
     hub = Hub(heard)
     host = Backend(
         "reconciler", layout.host_sock, {"changed": host_changed}, greet_host, mirror.turned

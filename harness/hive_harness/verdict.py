@@ -44,6 +44,8 @@ class Verdict:
     usage: Usage = field(default_factory=Usage)
     cost_usd: float = 0.0
     duration_ms: int = 0
+    context: int = 0  # tokens that the model last read and wrote
+    window: int = 0  # tokens that it can; 0: unknown
 
     @property
     def counted(self) -> bool:
@@ -68,6 +70,8 @@ class Verdict:
             "usage": vars(self.usage),
             "cost_usd": round(self.cost_usd, 9),
             "duration_ms": self.duration_ms,
+            "context": self.context,
+            "window": self.window,
         }
 
 

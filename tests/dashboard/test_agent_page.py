@@ -105,6 +105,18 @@ def test_spending_is_of_the_last_day() -> None:
     assert spending.spent(time.time() + 90_000) == {}
 
 
+async def test_the_context_is_a_gauge(page_world: World) -> None:
+    world = page_world
+    assert "C0NTEXT" not in await world.get("/a/scout/"), "no data is no zero"
+    ended = {"turn": "1.1", "outcome": "ok", "context": 122_000, "window": 200_000}
+    world.broker.emit("turn.ended", ended)
+    await world.until(lambda: bool(world.site.mirror.snapshot.spent))
+    page = await world.get("/a/scout/")
+    assert "122k of 200k tokens" in page
+    assert "61%" in page
+    assert "context 61% full" in await world.get("/")
+
+
 async def test_search_looks_in_all_history(page_world: World) -> None:
     world = page_world
     world.broker.emit_many([("text", {"text": f"line {i}"}) for i in range(450)])

@@ -40,6 +40,20 @@ async def test_kept_state_is_shown_and_revived(page_world: World) -> None:
     assert "revive old waits for approval" in page
 
 
+async def test_purge_wants_the_name(page_world: World) -> None:
+    world = page_world
+    world.host.retired = [OLD]
+    world.site.mirror.stale("kept")
+    await world.until(lambda: bool(world.site.mirror.snapshot.kept))
+    given = {"uid": OLD["uid"], "confirm": "odl"}
+    assert "Type old to remove" in await post(world, "/kept/old/purge", given, 422)
+    assert world.host.called("purge") == []
+    page = await post(world, "/kept/old/purge", {**given, "confirm": "old"})
+    assert world.host.called("purge") == [{"agent": OLD["uid"], "on_behalf": "damo"}]
+    assert "All that was kept of old is removed" in page
+    assert "K3PT" not in page
+
+
 async def test_changes_go_to_the_agent_and_the_proposal_stays_open(page_world: World) -> None:
     world = page_world
     world.host.add(7)

@@ -101,6 +101,7 @@ class FakeHost(FakeServer):
                 "revert": lambda _p, q: self._propose("revert", f"revert {q['what']}"),
                 "retire": lambda _p, q: self._propose("retire", f"retire {q['agent']}"),
                 "revive": lambda _p, q: self._propose("revert", f"revive {q['agent']}"),
+                "purge": lambda _p, q: self._purge(q),
                 "allow": lambda _p, q: self._propose("apply", f"allow {q['rule']}"),
                 "retired": lambda _p, _q: {"agents": self.retired},
                 "logs": lambda _p, _q: {"lines": self.lines},
@@ -170,6 +171,12 @@ class FakeHost(FakeServer):
 
     def _spawn(self, q: Params) -> Json:
         return self._propose("spawn", q["description"] or "new", q["name"])
+
+    def _purge(self, q: Params) -> Json:
+        if all(row["uid"] != q["agent"] for row in self.retired):
+            raise RpcError(NOT_FOUND, f"nothing is kept of {q['agent']}")
+        self.retired = [row for row in self.retired if row["uid"] != q["agent"]]
+        return {"purged": [q["agent"]]}
 
     def _propose(self, kind: str, description: str, agent: str = "scout") -> Json:
         n = max(self.proposals, default=0) + 1

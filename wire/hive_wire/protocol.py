@@ -95,6 +95,8 @@ class TurnEnd(Frame):
     usage: Usage = Usage()
     cost_usd: Annotated[float, Field(ge=0)] = 0.0
     duration_ms: Annotated[int, Field(ge=0)] = 0
+    context: Annotated[int, Field(ge=0)] = 0  # tokens that the model last read and wrote
+    window: Annotated[int, Field(ge=0)] = 0  # tokens that it can; 0: unknown
 
 
 class Running(Frame):

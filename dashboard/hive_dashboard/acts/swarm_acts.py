@@ -6,7 +6,7 @@ from typing import Any
 
 from ..text import one_line
 from .job import Failed, Job
-from .wishes import Approve, Deny, Power, Reason, Spawn
+from .wishes import Approve, Deny, Power, Purge, Reason, Spawn
 
 
 async def approve(job: Job) -> str:
@@ -77,6 +77,14 @@ async def retire(job: Job) -> str:
 
 async def revive(job: Job) -> str:
     return _asked(await job.to_host("revive", agent=job.name), f"revive {job.name}")
+
+
+async def purge(job: Job) -> str:
+    wish: Purge = job.wish
+    if wish.confirm != job.name:
+        raise Failed(422, f"Type {job.name} to remove all that is kept of it.")
+    await job.to_host("purge", agent=wish.uid)
+    return f"All that was kept of {job.name} is removed."
 
 
 async def power(job: Job) -> str:

@@ -103,6 +103,11 @@ class EndSession(Wish):
     session: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
+class Purge(Wish):
+    uid: Annotated[str, Field(pattern=r"^[a-z0-9]{12}$")]
+    confirm: Annotated[Annotated[str, Field(max_length=60)], AfterValidator(str.strip)]
+
+
 class Nothing(Wish):
     pass
 

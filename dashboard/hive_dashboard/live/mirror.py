@@ -73,6 +73,7 @@ class Snapshot:
     inbox: tuple[Message, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     lanes: dict[str, tuple[Span, ...]] = field(default_factory=dict)
+    doors: dict[str, int] = field(default_factory=dict)  # agent: its own port
     taken: dict[str, int] = field(default_factory=dict)  # agent: a port that another process has
     logins: dict[str, str] = field(default_factory=dict)  # uid: where a person logs in
     spent: dict[str, Spent] = field(default_factory=dict)  # by uid
@@ -87,6 +88,7 @@ class Mirror:
         self._stale: set[str] = set()
         self._lanes = Lanes()
         self._spending = Spending()
+        self._doors: dict[str, int] = {}
         self._taken: dict[str, int] = {}
         self._logins: dict[str, str] = {}
         self._wake = asyncio.Event()
@@ -125,10 +127,11 @@ class Mirror:
             self._logins[uid] = url
         self.stale("agents")
 
-    def ports_taken(self, taken: dict[str, int]) -> None:
-        """By agent: its own port, which another process has."""
-        self._taken = taken
-        self.stale("agents")
+    def ports(self, doors: dict[str, int], taken: dict[str, int]) -> None:
+        """By agent: its own port that is open, and the one which another process has."""
+        if (doors, taken) != (self._doors, self._taken):
+            self._doors, self._taken = doors, taken
+            self.stale("agents")
 
     def stale(self, *parts: str) -> None:
         self._stale.update(parts)
@@ -158,7 +161,8 @@ class Mirror:
         unread = {p: why for p, why in self.snapshot.unread.items() if p not in parts} | failed
         away = {b.title: b.away_since for b in (host, broker) if b.away_since is not None}
         old = self.snapshot
-        if (found, away, unread, self._taken) == ({}, old.away, old.unread, old.taken):
+        ports = (self._doors, self._taken)
+        if (found, away, unread, ports) == ({}, old.away, old.unread, (old.doors, old.taken)):
             return
         self.snapshot = replace(
             old,
@@ -166,6 +170,7 @@ class Mirror:
             away=away,
             unread=unread,
             lanes=self._lanes.spans(minute()),
+            doors=self._doors,
             taken=self._taken,
             logins=dict(self._logins),
             spent=self._spending.spent(time.time()),

@@ -16,13 +16,21 @@ SHOWN = 24  # turns whose tokens are kept one by one
 @dataclass(frozen=True)
 class Spent:
     """Of the last 24 hours. `tokens` and `usd` are sums; `last` the tokens of each of the last
-    turns, oldest first."""
+    turns, oldest first; `context` what the conversation fills of the model's `window`, in tokens
+    (0: unknown)."""
 
     turns: int = 0
     failed: int = 0
     tokens: int = 0
     usd: float = 0.0
     last: tuple[int, ...] = ()
+    context: int = 0
+    window: int = 0
+
+    @property
+    def filled(self) -> float | None:
+        """How full the window is, 0 to 1."""
+        return min(1.0, self.context / self.window) if self.context and self.window else None
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class _Turn:
     tokens: int
     usd: float
     failed: bool
+    context: int
+    window: int
 
 
 class Spending:
@@ -59,6 +69,8 @@ class Spending:
                     tokens=sum(turn.tokens for turn in recent),
                     usd=round(sum(turn.usd for turn in recent), 6),
                     last=tuple(turn.tokens for turn in recent[-SHOWN:]),
+                    context=recent[-1].context,
+                    window=recent[-1].window,
                 )
         return found
 
@@ -69,7 +81,12 @@ def _turn(event: Event) -> _Turn:
     fields = usage if isinstance(usage, dict) else {}
     tokens = sum(_number(fields.get(name)) for name in Usage.model_fields)
     return _Turn(
-        event.at, int(tokens), _number(data.get("cost_usd")), data.get("outcome") == "failed"
+        event.at,
+        int(tokens),
+        _number(data.get("cost_usd")),
+        data.get("outcome") == "failed",
+        int(_number(data.get("context"))),
+        int(_number(data.get("window"))),
     )
 
 

@@ -6,7 +6,7 @@ from ..html import Child, Element, h, leet
 from ..live.spending import Spent
 from ..text import one_line
 from .agents import AgentView
-from .common import View, age, button, count_text, form, hidden, size
+from .common import View, age, button, count_text, form, gauge, hidden, size
 
 
 def info(view: View, it: AgentView) -> Element:
@@ -15,8 +15,9 @@ def info(view: View, it: AgentView) -> Element:
         _conditions(it) if it.troubles else None,
         _login(view, it) if _may_log_in(it) and not view.view_only else None,
         _work(view, it),
+        _context(view, it),
         _tokens(view, it),
-        _box(it) if it.host else None,
+        _box(view, it) if it.host else None,
         _power(it) if not view.view_only else None,
     ]
     return h("aside.info", parts, id="sec-info", aria_label="agent details")
@@ -124,6 +125,21 @@ def _work(view: View, it: AgentView) -> Element:
     )
 
 
+def _context(view: View, it: AgentView) -> Element | None:
+    """What the conversation fills of the model's window, after the last turn."""
+    spent = view.snapshot.spent.get(it.uid or "")
+    if spent is None or spent.filled is None:
+        return None
+    words = f"{count_text(spent.context)} of {count_text(spent.window)} tokens"
+    return _part(
+        "C0NTEXT",
+        "Context",
+        "think",
+        _kv(words, f"{spent.filled:.0%}"),
+        gauge(spent.filled, f"context: {words}"),
+    )
+
+
 def _tokens(view: View, it: AgentView) -> Element:
     spent = view.snapshot.spent.get(it.uid or "")
     limit = it.host.usd_per_day if it.host else None
@@ -164,7 +180,7 @@ def _bars(spent: Spent) -> Element:
     )
 
 
-def _box(it: AgentView) -> Element:
+def _box(view: View, it: AgentView) -> Element:
     host = it.host
     assert host is not None
     memory = size(host.memory) if host.memory else "0"
@@ -183,7 +199,7 @@ def _box(it: AgentView) -> Element:
         _kv("memory", memory + (f" / {size(host.memory_limit)}" if host.memory_limit else ""))
         if host.memory
         else None,
-        _kv("page", f"port {host.web_port}") if host.web_port else None,
+        _kv("page", f"port {door}") if (door := view.snapshot.doors.get(it.name)) else None,
         _kv("printed", h("a.s-idle.c", "journal", href=f"/a/{it.name}/journal")),
     )
 

@@ -11,7 +11,7 @@ from ..live.mirror import minute
 from ..live.models import Condition
 from ..text import clip, one_line
 from .agents import AgentView, agents
-from .common import View, age, clock, count_text, panel, plural, size
+from .common import View, age, clock, count_text, gauge, panel, plural, size
 
 LANES = 12  # agents
 _LANE = {
@@ -68,6 +68,7 @@ def _box(view: View, row: AgentView) -> Element:
             f"article.box.s-{row.kind}",
             h("div.row", h("a.nm0", row.name, href=f"/a/{row.name}/"), h("span.grow"), row.badge()),
             h("div.task", clip(one_line(task), 160)),
+            _context(view, row),
             [_trouble(c) for c in troubles if c.type != "Stalled"],
             h(
                 "div.row.meta.num",
@@ -84,6 +85,13 @@ def _box(view: View, row: AgentView) -> Element:
         if status or host
         else h("article.box")
     )
+
+
+def _context(view: View, row: AgentView) -> Element | None:
+    spent = view.snapshot.spent.get(row.uid or "")
+    if spent is None or spent.filled is None:
+        return None
+    return gauge(spent.filled, f"context {spent.filled:.0%} full")
 
 
 def _trouble(c: Condition) -> Element:

@@ -211,6 +211,20 @@ def plural(n: int, one: str, many: str | None = None) -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
+def gauge(part: float, words: str) -> Element:
+    """How full something is, `part` of 1."""
+    kind = "bad" if part >= 0.9 else "think" if part >= 0.6 else "idle"
+    return h(
+        f"svg.gauge.s-{kind}",
+        h("rect.rest", x=0, y=0, width=100, height=4),
+        h("rect.part", x=0, y=0, width=max(1, round(part * 100)), height=4),
+        viewBox="0 0 100 4",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=words,
+    )
+
+
 def count_text(count: int) -> str:
     """2.9M, 48k, 900."""
     for unit, step in (("M", 1_000_000), ("k", 1_000)):

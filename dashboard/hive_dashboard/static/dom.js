@@ -12,7 +12,7 @@ export function build(tree) {
   const el = SVG.has(tag) ? document.createElementNS(NS, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attrs)) put(el, name, value);
   for (const child of children) el.append(build(child));
-  if (el.dataset.at) el.textContent = clock(el);
+  if (el.dataset.at || el.dataset.since || el.dataset.until) tick(el);
   return el;
 }
 

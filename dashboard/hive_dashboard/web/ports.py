@@ -15,14 +15,15 @@ AGAIN = 30.0  # seconds until a taken port is tried again
 
 
 class AgentPorts:
-    """`on_taken` hears which agents' ports another process has, whenever that changes."""
+    """`on_change` hears which agents' ports are open, and which another process has."""
 
-    def __init__(self, host: str, on_taken: Callable[[dict[str, int]], None]) -> None:
+    def __init__(
+        self, host: str, on_change: Callable[[dict[str, int], dict[str, int]], None]
+    ) -> None:
         self._host = host
-        self._on_taken = on_taken
+        self._on_change = on_change
         self._wanted: dict[str, int] = {}
         self._open: dict[int, web.TCPSite] = {}
-        self._taken: dict[str, int] = {}
         self._wake = asyncio.Event()
 
     def want(self, ports: Mapping[str, int]) -> None:
@@ -47,9 +48,7 @@ class AgentPorts:
                 for name, port in self._wanted.items()
                 if not await self._try(runner, port)
             }
-            if taken != self._taken:
-                self._taken = taken
-                self._on_taken(taken)
+            self._on_change({n: p for n, p in self._wanted.items() if n not in taken}, taken)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN if taken else None):
                     await self._wake.wait()

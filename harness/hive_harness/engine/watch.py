@@ -98,6 +98,7 @@ class TurnWatch:
         self.window = max(
             (count(m.get("contextWindow")) for m in windows if isinstance(m, dict)), default=0
         )
+        self.verdict = replace(self.verdict, context=self.context, window=self.window)
 
 
 def count(value: Any) -> int:
