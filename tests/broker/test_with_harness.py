@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 from support.broker_rig import agent, rig, until
+from support.claude_cli import NoCli, claude_cli
+from support.fake_messages_api import Call, FakeApi, Step
 from support.harness_process import HarnessProcess
+from support.needs import lacking
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+
+
+@pytest.fixture
+def cli():
+    try:
+        return claude_cli()
+    except NoCli as error:
+        lacking(str(error))
 
 
 def harness(hive, root, uid: str, name: str) -> HarnessProcess:
@@ -51,3 +62,36 @@ async def test_a_rehearsed_turn(tmp_path, dies):
 
 async def _settled(hive) -> bool:
     return (await hive.ask("status"))["open"] == 0
+
+
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+async def test_a_permission_from_the_engine_to_a_person_and_back(tmp_path, cli):
+    """The real CLI, harness and broker; the person answers by the hive command's choice."""
+    async with rig(tmp_path / "root") as hive, FakeApi() as api:
+        await hive.registry(agent(A, "scout", engine="claude"))
+        scout = HarnessProcess(tmp_path / "scout", engine_path=cli)
+        scout.run = hive.layout.agent_run(A)
+        scout.agent(uid=A, name="scout", engine="claude", ask=["Bash"])
+        await api.serve_unix(scout.run / "model" / "model.sock")
+        api.script(Step(calls=(Call("Bash", {"command": "touch done.txt"}),)))
+        await scout.start()
+        try:
+            await hive.ask("send", to="scout", body="x", by="ann")
+
+            async def asked():
+                return (await hive.ask("questions"))["questions"]
+
+            [question] = await until(asked, "a question")
+            assert question["permission"]["rule"] == "Bash(touch done.txt)"
+            assert (await hive.status(A))["state"] == "waiting"
+            await hive.ask("answer", id=question["id"], by="ann", choices=["once"])
+            await until(lambda: _settled(hive), "the turn ends")
+            assert (scout.state / "done.txt").exists()
+            await until(lambda: _state(hive, "idle"), "it is idle")
+        finally:
+            await scout.stop()
+
+
+async def _state(hive, state: str) -> bool:
+    return (await hive.status(A))["state"] == state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -154,6 +155,25 @@ async def test_a_process_that_grew_or_played_enough_is_renewed(
         assert "word0" in rig.api.requests[-1].everything
         ends = rig.broker.ends
         assert ends[0].cost_usd == pytest.approx(ends[1].cost_usd)
+
+
+@both_versions
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+async def test_an_idle_engine_is_stopped_and_its_session_resumed(tmp_path: Path, cli: Path) -> None:
+    async with claude_rig(tmp_path, cli, "--idle-stop", "0.3") as rig, rig.harness:
+        rig.api.script(Step(calls=(Call("Bash", {"command": "echo $PPID > pid"}),)))
+        rig.broker.post("the word is xyzzy")
+        first = await rig.broker.ended()
+        process = Path("/proc", (rig.harness.state / "pid").read_text().strip())
+        async with asyncio.timeout(20):
+            while process.exists():
+                await asyncio.sleep(0.02)
+        rig.broker.post("y")
+        second = await rig.broker.ended(2)
+        assert second.session == first.session
+        assert second.cost_usd > 0
+        assert "xyzzy" in rig.api.requests[-1].everything
 
 
 @both_versions

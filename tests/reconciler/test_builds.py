@@ -5,10 +5,11 @@ import os
 import shutil
 
 import pytest
-from support.git_work import Clone, git
+from support.git_work import Clone
 from support.needs import lacking
 from support.nix_env import NixUnavailable
 from support.nix_host import GLUE, NixHost, nix_host
+from support.pushing import pushed
 
 from hive_reconciler.app.commands.review import proposal_text
 from hive_wire.jsonrpc import BUSY, RpcError
@@ -28,7 +29,7 @@ ENDLESS = """_: builtins.foldl'
 """
 NIX = "agents/hm1nd/agent.nix"
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +208,42 @@ async def test_a_fault_of_what_is_applied_rejects_nobody(host, nix_swarm, asked)
     await swarm.approve(shown["n"])
 
 
+async def test_words_of_an_author_open_no_network(host, nix_swarm, asked):
+    swarm = nix_swarm
+    nix = '_: throw "unable to download what you want"\n'
+    shown = await judged(swarm, (await asked({NIX: nix}))["proposal"])
+    assert shown["state"] == "open"
+    assert shown["build"]["state"] == "not-built"
+    assert "unable to download what you want" in shown["build"]["reason"]
+    assert {line.split()[1] for line in runs(host)} == {"0"}, "a run saw a network"
+
+
+async def test_a_system_that_is_no_derivation_is_refused(nix_swarm, asked, tmp_path):
+    """Its path is an argument of a program."""
+    swarm = nix_swarm
+    flake = GLUE.replace(
+        "hyperhive.lib.mkSwarm { src = ./.; system",
+        '{ hm1nd.config = { environment.systemPackages = [ ]; system.build.toplevel.drvPath = "--help"; }; }; z = { z',
+    )
+    assert flake != GLUE
+    n = await pushed(
+        swarm.layout, swarm.host, tmp_path, "argument", lambda c: c.write("flake.nix", flake)
+    )
+    shown = await judged(swarm, n)
+    assert shown["state"] == "rejected"
+    assert "is no system" in shown["reason"]
+
+
+async def test_peoples_proposals_come_first(host, nix_swarm, asked):
+    swarm = nix_swarm
+    before = len(runs(host))
+    slow = (await asked({NIX: ENDLESS}))["proposal"]
+    await swarm.until(lambda: len(runs(host)) > before)
+    mine = (await swarm.host.request("spawn", {"name": "scout"}))["proposal"]
+    assert (await judged(swarm, mine))["build"]["state"] == "ok"
+    assert (await swarm.host.request("proposal", {"n": slow}))["build"]["state"] == "running"
+
+
 async def test_a_withdrawn_proposal_is_evaluated_no_longer(host, nix_swarm, asked):
     swarm = nix_swarm
     before = len(runs(host))
@@ -239,17 +276,11 @@ async def test_a_result_is_kept_over_restarts_and_changes_elsewhere(host, nix_sw
 async def test_a_lock_that_does_not_fit(nix_swarm, tmp_path):
     swarm = nix_swarm
     await swarm.until(lambda: swarm.core.picture.desired is not None)
-    clone = await asyncio.to_thread(Clone, swarm.layout.hive_git, tmp_path / "clone")
-    clone.write(
-        "flake.nix", GLUE.replace("inputs.", 'inputs.more.url = "github:a/b";\n  inputs.', 1)
+    flake = GLUE.replace("inputs.", 'inputs.more.url = "github:a/b";\n  inputs.', 1)
+    n = await pushed(
+        swarm.layout, swarm.host, tmp_path, "lock", lambda c: c.write("flake.nix", flake)
     )
-    await asyncio.to_thread(clone.commit)
-    push = ("push", "-q", str(swarm.layout.inbox_git), "HEAD:refs/heads/proposed/lock")
-    await asyncio.to_thread(git, clone.path, *push)
-    async with asyncio.timeout(20):
-        while not (found := (await swarm.host.request("proposals", {}))["proposals"]):
-            await asyncio.sleep(0.02)
-    shown = await judged(swarm, found[0]["n"])
+    shown = await judged(swarm, n)
     assert shown["state"] == "rejected"
     assert "flake.lock does not fit flake.nix" in shown["reason"]
 
@@ -261,30 +292,15 @@ async def test_shared_files_concern_all_agents_but_those_that_go(nix_swarm, tmp_
         n = (await swarm.host.request("spawn", {"name": name}))["proposal"]
         await judged(swarm, n)
         await swarm.approve(n)
-    clone = await asyncio.to_thread(Clone, swarm.layout.hive_git, tmp_path / "clone")
-    shutil.rmtree(clone.path / "agents" / "cook")
-    clone.write("modules/default.nix", "{ }\n")
-    await asyncio.to_thread(clone.commit)
-    push = ("push", "-q", str(swarm.layout.inbox_git), "HEAD:refs/heads/proposed/shared")
-    await asyncio.to_thread(git, clone.path, *push)
-    async with asyncio.timeout(20):
-        while not (
-            found := (await swarm.host.request("proposals", {"state": "open"}))["proposals"]
-        ):
-            await asyncio.sleep(0.02)
-    build = (await judged(swarm, found[0]["n"]))["build"]
+
+    def edit(clone):
+        shutil.rmtree(clone.path / "agents" / "cook")
+        clone.write("modules/default.nix", "{ }\n")
+
+    n = await pushed(swarm.layout, swarm.host, tmp_path, "shared", edit)
+    build = (await judged(swarm, n))["build"]
     assert build["state"] == "ok", build
     assert [(s["container"], s["changed"]) for s in build["systems"]] == [
         ("hm1nd", False),
         ("h-scout", False),
     ]
-
-
-async def test_without_nix_the_card_says_so(swarm):
-    await swarm.until(lambda: swarm.core.picture.desired is not None)
-    asked = await swarm.host.request("spawn", {"name": "scout", "description": "x"})
-    assert asked["message"].endswith("Its Nix files are not built here: no nix in this test")
-    shown = await swarm.host.request("proposal", {"n": asked["proposal"]})
-    assert shown["build"]["state"] == "not-built"
-    assert "Nix: not built here: no nix in this test" in proposal_text(shown)
-    await swarm.approve(asked["proposal"])

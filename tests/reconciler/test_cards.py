@@ -1,25 +1,9 @@
 """What a proposal shows beside its effect: what forbids it, and what happens here and now."""
 
-import asyncio
-
-from support.git_work import Clone, git
+from support.pushing import pushed
 
 from hive_reconciler.app.commands.review import proposal_text
 from hive_reconciler.model.plan_text import plan_text
-
-
-async def pushed(swarm, tmp_path, topic, path, content):
-    """The proposal that a pushed branch became."""
-    clone = await asyncio.to_thread(Clone, swarm.layout.hive_git, tmp_path / topic)
-    clone.change(path, content(clone.read(path)))
-    refspec = f"HEAD:refs/heads/proposed/{topic}"
-    await asyncio.to_thread(git, clone.path, "push", "-q", str(swarm.layout.inbox_git), refspec)
-    async with asyncio.timeout(20):
-        while True:
-            for found in (await swarm.host.request("proposals", {}))["proposals"]:
-                if found["commit"] == git(clone.path, "rev-parse", "HEAD"):
-                    return found["n"]
-            await asyncio.sleep(0.02)
 
 
 async def test_a_card_says_what_forbids_its_approval(swarm, tmp_path):
@@ -30,10 +14,11 @@ async def test_a_card_says_what_forbids_its_approval(swarm, tmp_path):
     assert shown["checks"] == []
     assert "hive approve" in proposal_text(shown)
 
-    def tighter(text):
-        return text.replace('max_memory = "8G"', 'max_memory = "4G"')
+    def tighter(clone):
+        text = clone.read("hive.toml")
+        clone.write("hive.toml", text.replace('max_memory = "8G"', 'max_memory = "4G"'))
 
-    await swarm.approve(await pushed(swarm, tmp_path, "less", "hive.toml", tighter))
+    await swarm.approve(await pushed(swarm.layout, swarm.host, tmp_path, "less", tighter))
     shown = await swarm.host.request("proposal", {"n": asked["proposal"]})
     (problem,) = shown["checks"]
     assert "limits.memory = 6G is above 4G" in problem
@@ -55,3 +40,13 @@ async def test_the_live_plan_of_a_start_is_an_approved_change(swarm):
 async def test_status_names_the_templates(swarm):
     await swarm.until(lambda: swarm.core.picture.desired is not None)
     assert (await swarm.host.request("status"))["templates"] == ["worker"]
+
+
+async def test_without_nix_the_card_says_so(swarm):
+    await swarm.until(lambda: swarm.core.picture.desired is not None)
+    asked = await swarm.host.request("spawn", {"name": "scout", "description": "x"})
+    assert asked["message"].endswith("Its Nix files are not built here: no nix in this test")
+    shown = await swarm.host.request("proposal", {"n": asked["proposal"]})
+    assert shown["build"]["state"] == "not-built"
+    assert "Nix: not built here: no nix in this test" in proposal_text(shown)
+    await swarm.approve(asked["proposal"])

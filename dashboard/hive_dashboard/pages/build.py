@@ -9,7 +9,6 @@ from ..text import one_line
 _STATES = {
     "running": ("idle", "Nix evaluates it; it can be approved when that is done"),
     "ok": ("ok", "evaluated; nothing is built before you approve"),
-    "failed": ("bad", "does not evaluate"),
     "not-built": ("think", "not built here"),
 }
 _MARKS = {"added": ("+", "ok"), "removed": ("-", "bad"), "changed": ("~", "think")}

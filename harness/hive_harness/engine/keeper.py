@@ -77,14 +77,13 @@ class EngineKeeper:
             if self.closing:
                 raise ShuttingDown
             self._stay_awake()
-            process = self.process
-            if process is not None and process.pid is not None and self._launch == launch:
-                return process, False
-            await self._stop(GRACE)
-            process = await self._start(launch, continued)
+            process, new = self.process, False
+            if process is None or process.pid is None or self._launch != launch:
+                await self._stop(GRACE)
+                process, new = await self._start(launch, continued), True
         if not self.busy:
             self.rest()
-        return process, True
+        return process, new
 
     async def trim(self) -> bool:
         """Between turns: stop a process that grew, or that played many turns. True if so."""

@@ -20,11 +20,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from ..git.candidates import Candidate
-from ..git.errors import Busy, Conflict, HiveError, Refused
+from ..git.errors import Busy, Conflict, HiveError
 from ..git.hive import Hive
 from ..git.intake import Submitted
 from ..model.build import BuildReport, System, compare
-from ..runtime.nix_eval import Evaluator, Source, Unevaluated
+from ..runtime.nix_eval import Evaluator, Fault, Source, Unevaluated
 from .files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _REPORTS: TypeAdapter[dict[str, BuildReport]] = TypeAdapter(dict[str, BuildRepor
 class _Job:
     candidate: Candidate
     key: str
-    task: asyncio.Task[None]
+    task: asyncio.Task[BuildReport]
 
 
 class Builds:
@@ -74,12 +74,9 @@ class Builds:
         return report or RUNNING
 
     async def must_be_over(self, n: int) -> None:
-        """Raises Busy while `n` is evaluated, Refused when it does not evaluate."""
-        report = await self.of(n)
-        if report is RUNNING:
+        """Raises Busy while `n` is evaluated."""
+        if await self.of(n) is RUNNING:
             raise Busy(f"Nix still evaluates proposal {n}; `hive show {n}` says when it is done")
-        if report is not None and report.state == "failed":
-            raise Refused(f"proposal {n} {report.reason}")
 
     async def noted(self, submitted: Submitted) -> str:
         """What to tell who asked, with what is known of its Nix files."""
@@ -120,21 +117,23 @@ class Builds:
     async def _choose(self) -> None:
         """Go on with what is still wanted, else begin with the next; people's come first."""
         assert isinstance(self._nix, Evaluator)
+        if self._job is not None and self._job.task.done():
+            over, self._job = self._job, None
+            await self._record(over, over.task.result())
         opened = await self._hive.proposals("open", 500)
         wanted = [found for p in opened if (found := await self._hive.candidate(p.n)) is not None]
-        for found in wanted:
-            report = self._known(found)
-            if report is not None and report.state == "failed":
-                await self._reject(found.n, report.reason)
-        due = [found for found in wanted if self._known(found) is None]
-        keys = {_key(self._nix, found) for found in due}
-        if self._job is not None and self._job.key not in keys:
-            await self._stop()  # withdrawn, superseded, decided, or applied moved under it
-        if self._job is None and due:
-            first = min(due, key=lambda found: (not found.by_person, found.n))
-            key = _key(self._nix, first)
-            task = asyncio.create_task(self._evaluate(self._nix, first, key), name=f"nix {first.n}")
-            self._job = _Job(first, key, task)
+        due = {_key(self._nix, found): found for found in wanted if self._known(found) is None}
+        first = min(due, key=lambda key: (not due[key].by_person, due[key].n), default=None)
+        job = self._job
+        if job is not None and (
+            job.key not in due  # withdrawn, superseded, decided, or applied moved under it
+            or (first is not None and due[first].by_person and not job.candidate.by_person)
+        ):
+            await self._stop()
+        if self._job is None and first is not None:
+            task = asyncio.create_task(_report(self._nix, due[first]), name=f"nix {due[first].n}")
+            task.add_done_callback(lambda _: self.look())
+            self._job = _Job(due[first], first, task)
 
     async def _stop(self) -> None:
         job, self._job = self._job, None
@@ -142,44 +141,53 @@ class Builds:
             job.task.cancel()
             await asyncio.wait([job.task])
 
-    async def _evaluate(self, nix: Evaluator, found: Candidate, key: str) -> None:
-        try:
-            report = await _report(nix, found)
-        except Exception as error:
-            log.exception("evaluating proposal %d failed", found.n)
-            report = BuildReport("not-built", f"{type(error).__name__}: {error}")
-        self._job = None
+    async def _record(self, job: _Job, report: BuildReport) -> None:
+        """A failure is not kept: it ends the proposal, and may have been of the moment."""
         if report.state == "failed":
-            await self._reject(found.n, report.reason)
-        if report.state == "not-built":
-            self._not_here[key] = (time.monotonic() + RETRY, report)
+            with contextlib.suppress(Conflict):  # it ended meanwhile
+                await self._hive.reject(job.candidate.n, report.reason)
+        elif report.state == "not-built":
+            now = time.monotonic()
+            self._not_here = {k: v for k, v in self._not_here.items() if v[0] > now}
+            self._not_here[job.key] = (now + RETRY, report)
         else:
-            self._reports[key] = report
+            self._reports[job.key] = report
             while len(self._reports) > KEPT:
                 self._reports.pop(next(iter(self._reports)))
             await asyncio.to_thread(_save, self._file, dict(self._reports))
-        self._on_change()
-        self.look()
-
-    async def _reject(self, n: int, reason: str) -> None:
-        with contextlib.suppress(Conflict):  # it ended meanwhile
-            await self._hive.reject(n, reason)
         self._on_change()
 
 
 async def _report(nix: Evaluator, found: Candidate) -> BuildReport:
     try:
-        after = await nix.systems(
-            Source(found.base, found.changes), found.systems, may_fetch=not found.new_inputs
-        )
+        return await _evaluated(nix, found)
     except Unevaluated as error:
-        if not error.of_author:
-            return BuildReport("not-built", error.message)
-        return await _judged(nix, found, error.message)
+        if error.fault is Fault.AUTHOR:
+            return await _judged(nix, found, error.message)
+        cure = "; nix flake archive on this host fetches inputs of a flake.lock"
+        return BuildReport(
+            "not-built", error.message + (cure if error.fault is Fault.MISSING else "")
+        )
+    except Exception as error:
+        log.exception("evaluating proposal %d failed", found.n)
+        return BuildReport("not-built", f"{type(error).__name__}: {error}")
+
+
+async def _evaluated(nix: Evaluator, found: Candidate) -> BuildReport:
+    """Raises Unevaluated."""
+    merged = Source(found.base, found.changes)
+    try:
+        after = await nix.systems(merged, found.systems)
+    except Unevaluated as error:
+        if error.fault is not Fault.MISSING or found.new_inputs:
+            raise
+        # What is applied needs the same inputs, and its code was approved: it may fetch them.
+        await nix.systems(Source(found.base), (found.control,), network=True)
+        after = await nix.systems(merged, found.systems)
     before: Mapping[str, System] = {}
     with contextlib.suppress(Unevaluated):  # then there is nothing to compare with
         known = sorted(found.present.intersection(found.systems))
-        before = await nix.systems(Source(found.base), known, may_fetch=True)
+        before = await nix.systems(Source(found.base), known, network=True)
     systems = tuple(compare(name, before.get(name), after[name]) for name in found.systems)
     return BuildReport("ok", "", systems, found.left_out)
 
@@ -187,7 +195,7 @@ async def _report(nix: Evaluator, found: Candidate) -> BuildReport:
 async def _judged(nix: Evaluator, found: Candidate, message: str) -> BuildReport:
     """Whose fault it is that it does not evaluate: what is applied tells."""
     try:
-        await nix.systems(Source(found.base), (found.control,), may_fetch=True)
+        await nix.systems(Source(found.base), (found.control,), network=True)
     except Unevaluated as error:
         why = f"what is applied does not evaluate either: {error.message}"
         return BuildReport("not-built", why)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-State = Literal["running", "ok", "failed", "not-built"]
+State = Literal["running", "ok", "failed", "not-built"]  # one that failed is shown as rejected
 MAX_LISTED = 100  # packages or units of one system
 
 
@@ -90,8 +90,6 @@ def build_text(build: Mapping[str, Any]) -> str:
         return "Nix: its systems are being evaluated"
     if build["state"] == "not-built":
         return f"Nix: not built here: {build['reason']}"
-    if build["state"] == "failed":
-        return f"Nix: {build['reason']}"
     lines = ["Nix: evaluated, nothing built yet"]
     for system in build["systems"]:
         lines += _system_lines(system)

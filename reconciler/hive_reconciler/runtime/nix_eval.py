@@ -1,8 +1,7 @@
 """What Nix makes of a tree that nobody approved: evaluated and dry-built, never built.
 
-Nix runs purely, as an unprivileged user where there is one, with limits on time, memory, files
-and output, and without network. Only when inputs that are applied already are missing in the
-store, it runs again with network, because then it fetches nothing that an author chose.
+Nix runs purely, as an unprivileged user, with limits on time, memory, files and output, and
+without network: even pure code may fetch. Only what is applied, and so approved, may have it.
 """
 
 from __future__ import annotations
@@ -16,8 +15,10 @@ import re
 import shutil
 import tarfile
 import tempfile
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from hive_wire.paths import Layout
@@ -51,6 +52,7 @@ _HOST = (
 )
 _MEMORY = ("out of memory", "Out of memory", "std::bad_alloc", "GC Warning: Failed to expand heap")
 _PLACE = re.compile(r"/nix/store/[^/\s]+-source/([^\s:]+):(\d+):\d+:")
+_DRV = re.compile(r"/nix/store/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+\.drv")
 _AT = re.compile(r"\n\s+(?=at [/«])")
 _DRY = re.compile(r"(?:these )?(\d+|this|this path) (derivations?|paths?) will be (built|fetched)")
 
@@ -70,13 +72,19 @@ def evaluator(layout: Layout, runtime: str) -> Evaluator | str:
     return Evaluator(layout.hive_git, layout.root / "builds", flake, identity=identity)
 
 
-class Unevaluated(Exception):
-    """Why there is no result. `of_author`: it is in what was asked for, not in this host."""
+class Fault(Enum):
+    AUTHOR = "it is in the files"
+    HOST = "it is in this host"
+    MISSING = "something would have to be fetched"
 
-    def __init__(self, message: str, *, of_author: bool) -> None:
+
+class Unevaluated(Exception):
+    """Why there is no result."""
+
+    def __init__(self, message: str, fault: Fault) -> None:
         super().__init__(message)
         self.message = message
-        self.of_author = of_author
+        self.fault = fault
 
 
 @dataclass(frozen=True)
@@ -102,17 +110,18 @@ class Evaluator:
         self._identity = identity
 
     async def systems(
-        self, source: Source, containers: Sequence[str], *, may_fetch: bool
+        self, source: Source, containers: Sequence[str], *, network: bool = False
     ) -> dict[str, System]:
-        """Evaluate the systems of these containers. Raises Unevaluated."""
+        """Evaluate the systems of these containers. `network` lets the code fetch what the store
+        lacks: for approved trees only. Raises Unevaluated."""
         found = {}
         try:
             async with asyncio.timeout(SECONDS), self._unpacked(source) as directory:
                 for name in containers:
-                    found[name] = await self._system(directory, name, may_fetch=may_fetch)
+                    found[name] = await self._system(directory, name, network=network)
         except TimeoutError:
             message = f"takes longer than {SECONDS:g} s to evaluate"
-            raise Unevaluated(message, of_author=True) from None
+            raise Unevaluated(message, Fault.AUTHOR) from None
         return found
 
     @contextlib.asynccontextmanager
@@ -125,7 +134,7 @@ class Evaluator:
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
-    async def _system(self, directory: Path, container: str, *, may_fetch: bool) -> System:
+    async def _system(self, directory: Path, container: str, *, network: bool) -> System:
         attribute = f'path:{directory / "source"}#nixosConfigurations."{container}".config'
         argv = (
             *("nix", "--extra-experimental-features", "nix-command flakes", "eval", "--json"),
@@ -135,16 +144,16 @@ class Evaluator:
             *("--override-input", "hyperhive", self.flake, attribute, "--apply", _READ),
         )
         done = await self._limited(directory, argv)
-        if not done.ok and any(words in done.err for words in _OFFLINE) and may_fetch:
+        if network and not done.ok and _is_offline(done):
             done = await self._limited(directory, argv, network=True)
         if not done.ok:
-            raise _explained(container, done, may_fetch=may_fetch)
+            raise _explained(container, done)
         return await self._dry_built(directory, container, _parsed(container, done.out))
 
     async def _dry_built(self, directory: Path, container: str, system: System) -> System:
         done = await self._limited(directory, ("nix-store", "--realise", "--dry-run", system.drv))
         if not done.ok:
-            raise _explained(container, done, may_fetch=True)
+            raise _explained(container, done)
         counts = {"built": 0, "fetched": 0}
         for number, _, what in _DRY.findall(done.err):
             counts[what] = int(number) if number.isdecimal() else 1
@@ -167,7 +176,7 @@ class Evaluator:
         git = ("git", "--git-dir", str(self._repository))
         packed = await run(*git, "archive", "--format=tar", f"--output={archive}", source.tree)
         if not packed.ok:
-            raise Unevaluated(f"hive.git: {packed.last_words()}", of_author=False)
+            raise Unevaluated(f"hive.git: {packed.last_words()}", Fault.HOST)
         overlay = directory / "changes.tar"
         await asyncio.to_thread(overlay.write_bytes, _tar(source.changes))
         for file in (archive, overlay):
@@ -185,7 +194,7 @@ class Evaluator:
     async def _must(self, directory: Path, argv: Sequence[str]) -> None:
         done = await self._limited(directory, argv)
         if not done.ok:
-            raise Unevaluated(f"{argv[0]}: {done.last_words()}", of_author=False)
+            raise Unevaluated(f"{argv[0]}: {done.last_words()}", Fault.HOST)
 
     # -- limits ----------------------------------------------------------------------
 
@@ -205,7 +214,7 @@ class Evaluator:
                 environment=environment,
             )
         except RuntimeFailure as error:
-            raise Unevaluated(error.message, of_author=False) from None
+            raise Unevaluated(error.message, Fault.HOST) from None
 
 
 def _jail(identity: Identity | None, *, network: bool) -> tuple[str, ...]:
@@ -235,40 +244,42 @@ def _tar(changes: Sequence[FileChange]) -> bytes:
 def _parsed(container: str, text: str) -> System:
     try:
         found = json.loads(text)
-        packages: dict[str, str] = {}
-        for name, version in ((_short(n), _short(v)) for n, v in found["packages"]):
-            known = packages.get(name)
-            packages[name] = version if known is None else f"{known}, {version}"
+        versions: defaultdict[str, set[str]] = defaultdict(set)
+        for name, version in found["packages"]:
+            versions[_short(name)].add(_short(version))
+        packages = {name: _short(", ".join(sorted(some))) for name, some in versions.items()}
+        if not _DRV.fullmatch(str(found["drv"])):  # it becomes an argument of nix-store
+            raise ValueError("no derivation")
         units = {_short(name): str(digest) for name, digest in found["units"].items()}
-        return System(str(found["drv"]), packages, units)
+        return System(found["drv"], packages, units)
     except (ValueError, KeyError, TypeError):
         message = f"{container}: what Nix printed of it is no system or longer than 1 MiB"
-        raise Unevaluated(message, of_author=True) from None
+        raise Unevaluated(message, Fault.AUTHOR) from None
+
+
+def _is_offline(done: Done) -> bool:
+    return any(words in done.err for words in _OFFLINE)
 
 
 def _short(text: object) -> str:
     return str(text)[:100]
 
 
-def _explained(container: str, done: Done, *, may_fetch: bool) -> Unevaluated:
+def _explained(container: str, done: Done) -> Unevaluated:
     """Why, in a sentence that names the file where Nix does."""
     said = _AT.split(done.err.rpartition("error: ")[2])[0].strip()[:2000] or done.last_words()
     if any(words in done.err for words in _HOST):
-        return Unevaluated(f"{container}: {said}", of_author=False)
+        return Unevaluated(f"{container}: {said}", Fault.HOST)
     if done.status in (-9, -24, 137, 152) or any(words in done.err for words in _MEMORY):
         took = f"{CPU_SECONDS} s of computing or {MEMORY >> 30} GiB of memory"
-        return Unevaluated(f"{container}: takes more than {took} to evaluate", of_author=True)
+        return Unevaluated(f"{container}: takes more than {took} to evaluate", Fault.AUTHOR)
     if "while updating the lock file" in done.err or "requires lock file changes" in done.err:
         return Unevaluated(
             "flake.lock does not fit flake.nix: run nix flake lock and commit what it writes",
-            of_author=True,
+            Fault.AUTHOR,
         )
-    if any(words in done.err for words in _OFFLINE):
-        why = (
-            said if may_fetch else "an input that the changed flake.lock names is not in the store"
-        )
-        cure = "nix flake archive fetches it"
-        return Unevaluated(f"{container}: {why}; {cure}", of_author=False)
+    if _is_offline(done):
+        return Unevaluated(f"{container}: {said}", Fault.MISSING)
     places = _PLACE.findall(done.err)
     where = next((f"{path}:{line}: " for path, line in places if path.startswith("agents/")), "")
-    return Unevaluated(f"{where or container + ': '}{said}", of_author=True)
+    return Unevaluated(f"{where or container + ': '}{said}", Fault.AUTHOR)
