@@ -31,7 +31,7 @@ class Session:
 
     id: str
     engine: str
-    turns: int = 0  # that ended in it
+    turns: int = 0  # that ended well in it
     context: int = 0  # tokens that the model last read and wrote
     window: int = 0  # tokens that the model can take; 0 is unknown
     base: int = 0  # tokens when it was last shortened

@@ -153,7 +153,7 @@ async def test_a_cli_that_hangs_is_started_anew(tmp_path: Path, cli: Path, when:
     ("engine", "words"),
     [
         (None, "is the engine installed"),
-        ("echo 2.0.9 '(Claude Code)'", "speaks 2.1.197 and later of 2.1"),
+        ("echo 2.0.9 '(Claude Code)'", "speaks 2.1.140 and later of 2.1"),
         ("echo hello", "names no version"),
     ],
 )
@@ -179,7 +179,7 @@ async def test_a_cli_that_cannot_be_used(tmp_path: Path, engine: str | None, wor
     [
         (b"2.1.197 (Claude Code)\n", (2, 1, 197)),
         (b"2.1.9999 (Claude Code)\n", (2, 1, 9999)),
-        (b"2.1.196 (Claude Code)\n", None),
+        (b"2.1.139 (Claude Code)\n", None),
         (b"2.2.0 (Claude Code)\n", None),
         (b"3.0.0 (Claude Code)\n", None),
         (b"", None),

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 VERSION = "2.1.330"
-OLDEST = "2.1.197"  # that the harness takes
+OLDEST = "2.1.197"  # of those that are tested
 
 
 class NoCli(Exception):

@@ -24,9 +24,11 @@ from ..service.post import Draft
 from ..store.reader import Span
 from . import params as p
 from .history_api import HistoryApi, cursor
+from .login_api import LoginApi
 
 M = TypeVar("M", bound=BaseModel)
 HARNESS_SECONDS = 30.0
+COMPACT_SECONDS = 300.0  # a model writes a summary meanwhile
 REPORTS = ("usage", "limited")  # the gateway's
 
 
@@ -89,10 +91,8 @@ class HostApi:
             "pause": self._on(p.Pause, self._pause),
             "unpause": self._on(p.Pause, self._unpause),
             "command": self._on(p.Command, self._command),
-            "login.start": self._on(p.Login, self._login_start),
-            "login.code": self._on(p.LoginCode, self._login_code),
-            "login.cancel": self._on(p.Login, self._login_cancel),
             **HistoryApi(self._app).handlers(self._on),
+            **LoginApi(self._app).handlers(self._on),
             "usage": self._on(p.Used, self._usage),
             "limited": self._on(p.Limited, self._limited),
             "status": self._on(p.Nothing, self._status),
@@ -215,24 +215,16 @@ class HostApi:
         asked: dict[str, Any] = {"command": call.command}
         if call.argument is not None:
             asked["argument"] = call.argument
-        answer = await self._ask(call.uid, "command", asked)
+        seconds = COMPACT_SECONDS if call.command == "compact" else HARNESS_SECONDS
+        answer = await self._ask(call.uid, "command", asked, seconds)
         return {"text": str(answer.get("text", "")) if isinstance(answer, dict) else ""}
 
-    async def _login_start(self, _: Peer, call: p.Login) -> dict[str, Any]:
-        return {"url": await self._app.logins.start(self._app.broker.agent(call.uid), call.by)}
-
-    async def _login_code(self, _: Peer, call: p.LoginCode) -> dict[str, Any]:
-        agent = self._app.broker.agent(call.uid)
-        return {"text": await self._app.logins.code(agent, call.code, call.by)}
-
-    async def _login_cancel(self, _: Peer, call: p.Login) -> dict[str, Any]:
-        await self._app.logins.cancel(self._app.broker.agent(call.uid), call.by)
-        return {}
-
-    async def _ask(self, uid: str, method: str, asked: dict[str, Any]) -> Any:
+    async def _ask(
+        self, uid: str, method: str, asked: dict[str, Any], seconds: float = HARNESS_SECONDS
+    ) -> Any:
         agent = self._app.broker.agent(uid)
         try:
-            return await agent.connected().request(method, asked, timeout=HARNESS_SECONDS)
+            return await agent.connected().request(method, asked, timeout=seconds)
         except TimeoutError:
             raise RpcError(UNAVAILABLE, f"{agent.name} did not answer in time") from None
 

@@ -17,7 +17,7 @@ from ..settings import Settings
 from .launch import Launch
 from .process import EngineGone, EngineProcess, Event, Hooks, Refused
 from .sessions import Sessions
-from .version import TESTED, Versions
+from .version import TESTED, Versions, text
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class EngineKeeper:
         self.process: EngineProcess | None = None
         self._failed_resumes = 0
         self._versions = Versions(children)
-        self.version = TESTED  # of the CLI, once one was started
+        self.version = TESTED[-1]  # of the CLI, once one was started
         self.continues = False  # the process was told to go on with the turn that was cut
         self.busy = False
         self.closing = False
@@ -129,6 +129,8 @@ class EngineKeeper:
     async def _start(self, launch: Launch, continued: str) -> EngineProcess:
         if launch.engine == "claude":
             self.version = await self._versions.of(launch.argv[0], dict(launch.env))
+            if self.version not in TESTED:
+                self._ears.stderr(f"Claude Code {text(self.version)} is not a tested version")
         session = await asyncio.to_thread(self.sessions.of, launch.engine)
         resume = await asyncio.to_thread(self.sessions.exists, session)
         self.continues = bool(continued) and await asyncio.to_thread(

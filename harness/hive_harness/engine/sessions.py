@@ -27,12 +27,12 @@ class Sessions:
         """A new session: what was said before is left behind, but for the agent's notes."""
         return self._store(Session(str(uuid.uuid4()), engine, notes=notes))
 
-    def turn_ended(self, context: int, window: int, at: float) -> None:
+    def turn_ended(self, *, ok: bool, context: int, window: int, at: float) -> None:
         """`context` and `window` in tokens, 0 when they are unknown; `at` in unix seconds."""
         if self.current is not None:
             was = self.current
             context, window = context or was.context, window or was.window
-            self._store(replace(was, turns=was.turns + 1, context=context, window=window, at=at))
+            self._store(replace(was, turns=was.turns + ok, context=context, window=window, at=at))
 
     def shortened(self, context: int) -> None:
         """The conversation has `context` tokens now."""

@@ -71,8 +71,13 @@ class Upkeep:
 
     async def noted(self, watch: TurnWatch) -> None:
         """A turn printed its result."""
-        sessions = self._keeper.sessions
-        await asyncio.to_thread(sessions.turn_ended, watch.context, watch.window, time.time())
+        await asyncio.to_thread(
+            self._keeper.sessions.turn_ended,
+            ok=watch.verdict is not None and watch.verdict.outcome == "ok",
+            context=watch.context,
+            window=watch.window,
+            at=time.time(),
+        )
 
     # -- inside ----------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..processes import Children
 from .process import EngineMissing
 
-OLDEST, TESTED = (2, 1, 197), (2, 1, 330)
+OLDEST = (2, 1, 140)
+TESTED = ((2, 1, 197), (2, 1, 330))
 ANSWER_WITHIN = 30.0  # seconds; a cold disk is slow with a file of this size
 
 Version = tuple[int, int, int]
@@ -58,13 +59,13 @@ def usable(path: str, printed: bytes) -> Version:
     if found is None:
         raise EngineMissing(f"{path} is no Claude Code CLI: its --version names no version")
     version = (int(found[1]), int(found[2]), int(found[3]))
-    if version[:2] != TESTED[:2] or version < OLDEST:
+    if version[:2] != OLDEST[:2] or version < OLDEST:
         raise EngineMissing(
-            f"{path} is Claude Code {_text(version)}; the harness speaks "
-            f"{_text(OLDEST)} and later of {TESTED[0]}.{TESTED[1]}"
+            f"{path} is Claude Code {text(version)}; the harness speaks "
+            f"{text(OLDEST)} and later of {OLDEST[0]}.{OLDEST[1]}"
         )
     return version
 
 
-def _text(version: Version) -> str:
+def text(version: Version) -> str:
     return ".".join(map(str, version))
