@@ -57,6 +57,7 @@ let
     SystemCallFilter = [
       "@system-service"
       "~@privileged"
+      "@chown" # they give their sockets to groups of theirs
     ];
   };
 

@@ -29,7 +29,7 @@ from hive_wire.paths import SYSTEM_ROOT, SYSTEM_RUN, Layout
 
 LAYOUT = Layout(SYSTEM_ROOT, SYSTEM_RUN, "")
 WORK = Path("/root/work")
-MANY = [f"x{n}" for n in range(20)]
+MANY = [f"x{n}" for n in range(12)]
 
 
 def open_runtime() -> NixosRuntime:
@@ -186,14 +186,14 @@ async def as_the_loop_does(actions: Iterable[Coroutine[Any, Any, None]]) -> None
 
 async def many(runtime: NixosRuntime) -> None:
     at = commit(**{name: nix(name.upper()) for name in MANY})
-    with timed("20: build and start"):
+    with timed("12 at once: build and start"):
         await as_the_loop_does(runtime.start(container(name, "r", at)) for name in MANY)
     observed = await runtime.observe()
     assert {o.phase for o in observed} == {Phase.RUNNING} and len(observed) == len(MANY)
     for name in MANY:
         own = inside(f"h-{name}", "cat /run/current-system/configuration.json").stdout
         assert f'"{name.upper()}":true' in own, f"{name} has another's system"
-    with timed("observe 20"):
+    with timed("observe 12"):
         await runtime.observe()
     await runtime.stop("h-x1", 10)
     await record()
@@ -229,9 +229,9 @@ async def after_reboot() -> None:
     observed = await runtime.observe()
     assert len(observed) == len(MANY)
     assert {o.phase for o in observed} == {Phase.STOPPED}
-    with timed("20 after a reboot: start"):
+    with timed("12 after a reboot: start"):
         await as_the_loop_does(runtime.start(container(name, "r", None)) for name in MANY)
-    with timed("20: stop"):
+    with timed("12: stop"):
         await as_the_loop_does(runtime.stop(f"h-{name}", 10) for name in MANY)
     await as_the_loop_does(runtime.destroy(f"h-{name}") for name in MANY)
     assert await runtime.observe() == ()
