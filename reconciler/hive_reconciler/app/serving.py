@@ -22,7 +22,7 @@ from hive_wire.jsonrpc import (
     RpcError,
 )
 
-from ..git.errors import Busy, Conflict, HiveError, NotFound, ReadFailed
+from ..git.errors import Busy, Conflict, DiskFailed, HiveError, NotFound, ReadFailed
 from ..runtime.base import RuntimeFailure
 
 
@@ -99,7 +99,7 @@ def _code(error: HiveError) -> int:
         return NOT_FOUND
     if isinstance(error, Busy):
         return BUSY
-    return UNAVAILABLE if isinstance(error, ReadFailed) else REFUSED
+    return UNAVAILABLE if isinstance(error, ReadFailed | DiskFailed) else REFUSED
 
 
 def _words(error: ValidationError) -> str:

@@ -43,6 +43,16 @@ class UnrecordedCommit(ReadFailed):
         self.why = why
 
 
+class DiskFailed(HiveError):
+    """The disk did not take what git had to write. Nothing may be concluded from it."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"hive.git cannot be written: {error}. Agents go on as they are; make room on the "
+            "disk, or see why it cannot be written, then try again"
+        )
+
+
 class Refused(HiveError):
     """The request cannot be done as asked."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -83,6 +84,11 @@ def signature(at: float | None = None) -> pygit2.Signature:
     return pygit2.Signature(NAME, MAIL, int(time.time() if at is None else at), 0)
 
 
+def _is_full(error: OSError) -> bool:
+    """libgit2 says it in words only."""
+    return error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
+
+
 class Store:
     """Objects and refs of one bare repository. Used in the git thread only."""
 
@@ -137,11 +143,14 @@ class Store:
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
-        """Raises Conflict when the ref exists or moved, Busy when a lock file is in the way."""
+        """Raises Conflict when the ref exists or moved, Busy when a lock file is in the way,
+        OSError when the disk is full."""
         try:
             with self.locked():
                 yield
         except OSError as error:
+            if _is_full(error):
+                raise
             raise Busy(
                 f"{name} cannot be written: {error}. If no other program works on it, the lock "
                 "is a leftover, and a new start of the reconciler removes it"
