@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.reasons import reasons
 
 TREE = Path(__file__).parents[2]
 PAGES = [TREE / "README.md", TREE / "CHANGELOG.md", *sorted((TREE / "docs").rglob("*.md"))]
@@ -31,3 +32,18 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert {"up", "stop", "reconcile"} <= named
     for name in named - {"command"}:
         assert re.search(rf"^ +{name}\b", listed, re.MULTILINE), f"README names hive {name}"
+
+
+def test_every_reason_of_a_condition_has_its_meaning_and_cure() -> None:
+    page = (TREE / "docs/reconcile.md").read_text()
+    rows = {
+        name: [cell.strip() for cell in row.split("|")[2:-1]]
+        for row in page.splitlines()
+        if row.startswith("| `")
+        for name in re.findall(r"`([A-Z]\w+)`", row.split("|")[1])
+    }
+    found = reasons()
+    named = {"HistoryRewritten", "UnrecordedCommit", *found}
+    assert named - rows.keys() == set(), "not on the page"
+    assert rows.keys() - named == set(), "on the page, and nowhere in the code"
+    assert all(len(cells) == 2 and all(cells) for cells in rows.values())

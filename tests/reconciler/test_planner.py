@@ -372,9 +372,9 @@ def test_crashes_back_off_until_quarantine_and_a_healthy_run_forgives():
     memory = recall.started(recall.wanted(AgentMemory(), "scout", entry), entry)
     now, delays = NOW, []
     for _ in range(5):
-        memory = recall.seen(memory, replace(up, started=now), now)
-        memory = recall.seen(memory, ended, now)
-        assert recall.seen(memory, ended, now) == memory, "one end is one crash"
+        memory = recall.seen(memory, replace(up, started=now), now, now)
+        memory = recall.seen(memory, ended, now, now)
+        assert recall.seen(memory, ended, now, now) == memory, "one end is one crash"
         delays.append(memory.crash_retry_at - now)
         now = memory.crash_retry_at
     assert delays == [2, 6, 18, 54, 162]
@@ -384,16 +384,16 @@ def test_crashes_back_off_until_quarantine_and_a_healthy_run_forgives():
     restarted = recall.wanted(memory, "scout", valid(revision="r2", restarts=1))
     assert not restarted.quarantined
     calm = recall.started(replace(memory, quarantined=False), entry)
-    calm = recall.seen(calm, replace(up, started=now), now + 599)
+    calm = recall.seen(calm, replace(up, started=now), now + 599, now)
     assert calm.crashes
-    assert not recall.seen(calm, replace(up, started=now), now + 601).crashes
+    assert not recall.seen(calm, replace(up, started=now), now + 601, now).crashes
 
 
 def test_an_ordered_stop_is_no_crash():
     entry = valid()
     memory = recall.started(recall.wanted(AgentMemory(), "scout", entry), entry)
     memory = recall.stopping(memory)
-    assert recall.seen(memory, None, NOW).crashes == ()
+    assert recall.seen(memory, None, NOW, NOW).crashes == ()
 
 
 def test_a_start_that_was_asked_for_is_no_drift():

@@ -34,6 +34,7 @@ class World:
         self.turns = {}  # uid → turn that physically runs
         self.ready = set()  # uids whose harness is connected
         self.away_since = {}
+        self.renamed = set()  # uids whose former containers are removed beside
         self.good = {}  # uid → the last spec of it that could be used
         self.misread = {}  # uid → since when it is observed wrongly
         self.hurried = set()  # uids that a person wants stopped at once
@@ -241,7 +242,7 @@ class SimRuntime:
             raise Violation(f"1: {name} is removed while it lives")
         if not any(self._gone(desired, seen) for desired in self._recent()):
             raise Violation(f"4: {name} is wanted and removed")
-        if seen.uid in world.wiped:
+        if seen.uid in world.wiped - world.renamed:
             raise Violation(f"4: {name} is removed with all others, and nobody allowed it")
         world.say("destroy", name)
         del world.containers[name]

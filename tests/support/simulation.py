@@ -16,7 +16,18 @@ from unittest import mock
 from support.sim_clock import Clock, VirtualLoop
 from support.sim_world import LIVE, TOOLS, SimHive, SimLink, SimRuntime, Violation, World
 
-from hive_reconciler.core import broker, drain, files, health, loop, operations, picture, planner
+from hive_reconciler.core import (
+    acting,
+    broker,
+    drain,
+    files,
+    health,
+    keeping,
+    loop,
+    operations,
+    picture,
+    planner,
+)
 from hive_reconciler.core import suspensions as suspending
 from hive_reconciler.core.files import Owner, Owners
 from hive_reconciler.model.desired import Invalid, Unreadable, Valid
@@ -26,6 +37,7 @@ from hive_wire.parse import SpecProblem
 from hive_wire.paths import Layout
 from hive_wire.spec import AgentSpec
 
+CLOCKED = (acting, broker, drain, health, keeping, loop, operations, picture, suspending)
 STEPS = 12
 SETTLE = 3000.0  # virtual seconds until everything must be as it should
 NAMES = tuple("abcdefgh")
@@ -39,9 +51,10 @@ def simulate(seed):
     clock, rng = Clock(virtual), random.Random(seed)
     shared = Path("/dev/shm")
     with contextlib.ExitStack() as stack:
-        for module in (broker, drain, health, loop, operations, picture, suspending):
+        for module in CLOCKED:
             stack.enter_context(mock.patch.object(module, "time", clock))
         stack.enter_context(mock.patch.object(loop, "random", rng))
+        stack.enter_context(mock.patch.object(acting, "random", rng))
         stack.enter_context(mock.patch.object(planner, "plan", _twice(planner.plan, rng)))
         stack.enter_context(mock.patch.object(files.os, "fsync", return_value=None))
         home = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
@@ -216,6 +229,7 @@ class _Story:
     def _rename(self, agents, name):
         free = sorted(set(NAMES) - agents.keys())
         if free:
+            self.world.renamed.add(agents[name].spec.uid)
             agents[self.rng.choice(free)] = agents.pop(name)
 
     def _burst(self):

@@ -56,9 +56,7 @@ class Policy(Part):
     ] = ()
     auto_revert: Annotated[
         bool,
-        Field(
-            description="A failed deploy is answered with a revert (recorded, not acted upon yet)"
-        ),
+        Field(description="A merge whose agent does not come up is answered with a revert"),
     ] = False
 
 

@@ -1,18 +1,24 @@
-"""The part of host.sock that takes agents out of the loop and back in."""
+"""The part of host.sock that takes agents out of the loop and back in, and removes retired ones."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from hive_wire.jsonrpc import NOT_FOUND, UNAVAILABLE, Handlers, Peer, RpcError
+from hive_wire.jsonrpc import BUSY, NOT_FOUND, UNAVAILABLE, Handlers, Peer, RpcError
 
 from ..core.loop import Reconciler
+from ..core.purge import purge
 from ..core.suspensions import Suspension
+from ..runtime.base import Phase
 from .serving import Acting, Name, On
+
+log = logging.getLogger(__name__)
 
 
 class Suspend(Acting):
@@ -24,13 +30,21 @@ class Resume(Acting):
     agent: Name | None = None
 
 
+class Purge(Acting):
+    agent: Name
+
+
 class CareApi:
     def __init__(self, reconciler: Reconciler, who: Callable[[Peer, Acting], str]) -> None:
         self._reconciler = reconciler
         self._who = who
 
     def handlers(self, on: On) -> Handlers:
-        return {"suspend": on(Suspend, self._suspend), "resume": on(Resume, self._resume)}
+        return {
+            "suspend": on(Suspend, self._suspend),
+            "resume": on(Resume, self._resume),
+            "purge": on(Purge, self._purge),
+        }
 
     async def _suspend(self, peer: Peer, params: Suspend) -> Any:
         suspension = Suspension(self._who(peer, params), params.reason, time.time())
@@ -42,6 +56,29 @@ class CareApi:
             what = "the swarm" if params.agent is None else params.agent
             raise RpcError(NOT_FOUND, f"{what} is not suspended; hive status shows what is")
         return {}
+
+    async def _purge(self, peer: Peer, params: Purge) -> Any:
+        """By name or uid. Only who is in no applied commit any more, and runs no more."""
+        who = self._who(peer, params)
+        retired = await self._reconciler.hive.retired()
+        uids = [agent.uid for agent in retired if params.agent in (agent.name, agent.uid)]
+        if not uids:
+            raise RpcError(
+                NOT_FOUND,
+                f"nothing is kept of a retired agent {params.agent!r}; one that is in the applied "
+                "commit is retired first: hive retire NAME",
+            )
+        observed = await self._reconciler.runtime.observe()
+        live = [o.name for o in observed if o.uid in uids and o.phase is not Phase.STOPPED]
+        if live:
+            raise RpcError(BUSY, f"{live[0]} still runs; wait for the end of its turn")
+        try:
+            for uid in uids:
+                await asyncio.to_thread(purge, self._reconciler.layout, uid)
+        except OSError as error:
+            raise RpcError(UNAVAILABLE, f"not all of it could be removed: {error}") from None
+        log.warning("%s purged %s (%s)", who, params.agent, ", ".join(uids))
+        return {"purged": uids}
 
     async def _set(self, agent: str | None, suspension: Suspension | None) -> bool:
         """The round that follows has it: what is answered is in force."""

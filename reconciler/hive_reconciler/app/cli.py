@@ -167,6 +167,10 @@ def _agents(commands: Commands) -> None:
     retire.add_argument("--reason", default="", metavar="TEXT")
     revive = _add(commands, "revive", "commands.agents:revive", "propose a retired agent again")
     revive.add_argument("name", metavar="NAME")
+    purge = _add(
+        commands, "purge", "commands.agents:purge", "remove for good what a retired agent left"
+    )
+    purge.add_argument("name", metavar="NAME", help="or its uid, where a name was used again")
     for action, words in (
         ("suspend", "take an agent, or all, out of the loop: nothing starts, stops or changes it"),
         ("pause", "deliver nothing to an agent, or to all"),

@@ -19,6 +19,7 @@ from ..core.builds import BUILDS, Builds
 from ..core.files import HIVE_GROUP, Owners, make_run
 from ..core.inbox import Inbox
 from ..core.loop import Reconciler
+from ..core.purge import finish
 from ..core.toolchain import ToolchainFinder, of_nixos
 from ..git.errors import HiveError
 from ..git.first import FirstCommit
@@ -30,6 +31,7 @@ from ..runtime.toolchain import compile_harness
 from .host_api import HostApi
 from .lock import Lock, Taken
 from .requests_api import RequestsApi
+from .stopping import record
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     layout.logs.mkdir(exist_ok=True)
     lock = Lock(layout.reconciler / "lock")
     runtime = await asyncio.to_thread(choose, wish, layout)
+    record(layout, runtime.name)
     first = FirstCommit(engine="rehearsal" if rehearse else "claude")
     hive = await Hive.open(
         layout,
@@ -112,6 +115,7 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
             tasks.create_task(reconciler.gateway.run()),
             tasks.create_task(reconciler.run()),
             tasks.create_task(inbox.run()),
+            tasks.create_task(asyncio.to_thread(_finish_purges, layout)),
             tasks.create_task(builds.run()),
         ]
         await stop.wait()
@@ -120,6 +124,13 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
             task.cancel()
     host_server.close()
     requests_server.close()
+
+
+def _finish_purges(layout: Layout) -> None:
+    try:
+        finish(layout)
+    except OSError as error:
+        log.warning("of a purge something is left: %s", error)
 
 
 def _give_to_group(layout: Layout) -> None:

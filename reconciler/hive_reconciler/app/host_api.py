@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hive_wire.jsonrpc import NOT_FOUND, REFUSED, Handler, Handlers, Peer, RpcError
-from hive_wire.names import container_name
+from hive_wire.jsonrpc import REFUSED, Handler, Handlers, Peer, RpcError
 from hive_wire.protocol import Oid
 
 from ..core.builds import Builds
@@ -20,19 +19,12 @@ from ..git.intake import Submitted
 from ..model.proposal import Requester, listing
 from .cards import card
 from .care_api import CareApi
+from .looking_api import LookingApi
 from .serving import Acting, M, Name, Nothing, Request, handler, uid_of, user_name
 from .settings_api import SettingsApi
 
 Text = Annotated[str, Field(max_length=4000)]
 Number = Annotated[int, Field(ge=1)]
-
-
-class Reconcile(Request):
-    wait: bool = False
-
-
-class PlanOf(Request):
-    rev: Annotated[str | None, Field(max_length=200)] = None
 
 
 class Proposals(Request):
@@ -94,11 +86,6 @@ class Revive(Acting):
     agent: Name
 
 
-class Logs(Request):
-    name: Name
-    limit: Annotated[int, Field(ge=1, le=5000)] = 200
-
-
 class Shutdown(Request):
     by: Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -115,6 +102,7 @@ class HostApi:
         self._reconciler = reconciler
         self._builds = builds
         self._hive = reconciler.hive
+        self._looking = LookingApi(reconciler)
         self._care = CareApi(reconciler, self._who)
         self._settings = SettingsApi(reconciler, self._who, self._submitted)
         self._subscribers: set[Peer] = set()
@@ -125,8 +113,6 @@ class HostApi:
     def handlers(self) -> Handlers:
         return {
             "status": self._on(Nothing, self._status),
-            "reconcile": self._on(Reconcile, self._reconcile),
-            "plan": self._on(PlanOf, self._plan),
             "proposals": self._on(Proposals, self._proposals),
             "proposal": self._on(One, self._proposal),
             "approve": self._on(Approve, self._approve),
@@ -139,11 +125,10 @@ class HostApi:
             "rollback": self._on(Rollback, self._rollback),
             "revive": self._on(Revive, self._revive),
             "retired": self._on(Nothing, self._retired),
-            "logs": self._on(Logs, self._logs),
-            "doctor": self._on(Nothing, self._doctor),
             "subscribe": self._on(Nothing, self._subscribe),
             "shutdown": self._on(Shutdown, self._shutdown),
             "accept": self._on(Accept, self._accept),
+            **self._looking.handlers(self._on),
             **self._care.handlers(self._on),
             **self._settings.handlers(self._on),
         }
@@ -161,18 +146,6 @@ class HostApi:
         await self._reconciler.ask_broker()
         return status(self._reconciler)
 
-    async def _reconcile(self, _peer: Peer, params: Reconcile) -> Any:
-        if not params.wait:
-            self._reconciler.wake()
-        plan = await self._reconciler.round() if params.wait else self._reconciler.picture.plan
-        answer = plan.as_json() if plan is not None else None
-        return {"round": self._reconciler.picture.rounds, "plan": answer}
-
-    async def _plan(self, _peer: Peer, params: PlanOf) -> Any:
-        desired = await self._hive.read(params.rev)
-        await self._reconciler.observe()
-        return self._reconciler.picture.dry_run(desired).as_json()
-
     async def _proposals(self, _peer: Peer, params: Proposals) -> Any:
         found = await self._hive.proposals(params.state, params.limit)
         return {"proposals": listing(found)}
@@ -180,19 +153,8 @@ class HostApi:
     async def _proposal(self, _peer: Peer, params: One) -> Any:
         return await card(self._reconciler, self._builds, params.n)
 
-    async def _logs(self, _peer: Peer, params: Logs) -> Any:
-        uid = self._reconciler.picture.uid_of(params.name)
-        if uid is None:
-            raise RpcError(NOT_FOUND, f"there is no agent {params.name!r}; hive status lists them")
-        container = container_name(params.name, self._reconciler.picture.usable()[uid][1].spec.role)
-        return {"lines": await self._reconciler.runtime.logs(container, params.limit)}
-
     async def _retired(self, _peer: Peer, _params: Nothing) -> Any:
         return {"agents": [asdict(agent) for agent in await self._hive.retired()]}
-
-    async def _doctor(self, _peer: Peer, _params: Nothing) -> Any:
-        findings = await self._reconciler.runtime.doctor()
-        return {"findings": [vars(f) for f in findings]}
 
     async def _subscribe(self, peer: Peer, _params: Nothing) -> Any:
         self._subscribers.add(peer)

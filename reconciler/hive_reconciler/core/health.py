@@ -17,6 +17,8 @@ _FINAL = frozenset(
     {"InvalidSpec", "Unreadable", "NoUid", "EngineMissing", "Quarantined", "NameTaken"}
 )
 MESSAGE_MAX = 4000
+HELLO_GRACE = 120.0  # seconds from a container's start, or since its harness went away
+FAILURES = 3  # of one revision, then its deploy has failed
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Facts:
     doing: tuple[str, str] | None  # reason and message of the operation under way
     swarm_stalled: tuple[str, str] | None  # what stops the whole swarm, if anything
     suspended: tuple[str, str] | None  # reason and message
+    now: float  # unix seconds
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
@@ -44,6 +47,34 @@ def conditions(facts: Facts) -> tuple[Condition, ...]:
 
 def is_live(seen: Observed | None) -> bool:
     return seen is not None and seen.phase in (Phase.STARTING, Phase.RUNNING)
+
+
+def is_silent(seen: Observed | None, status: AgentStatus | None, now: float) -> bool:
+    """Whether a running container's harness should long have said hello, or come back."""
+    if seen is None or seen.phase is not Phase.RUNNING or seen.started is None:
+        return False
+    if status is None or status.ready:
+        return False
+    return now - max(seen.started, status.last_seen or 0.0) > HELLO_GRACE
+
+
+def deploy_failure(
+    valid: Valid,
+    memory: AgentMemory,
+    seen: Observed | None,
+    status: AgentStatus | None,
+    now: float,
+) -> str | None:
+    """Why this revision counts as failed, in words; None while it may still come up."""
+    failure = memory.failure
+    lasts = failure is not None and (failure.permanent or memory.failures >= FAILURES)
+    if failure is not None and lasts and failure.revision == valid.revision:
+        return f"{failure.reason}: {failure.message}"
+    if memory.crashed_revision == valid.revision and len(memory.crashes) >= FAILURES:
+        return f"it ended by itself {len(memory.crashes)} times in 10 minutes"
+    if seen is not None and seen.revision == valid.revision and is_silent(seen, status, now):
+        return f"its harness did not say hello within {HELLO_GRACE:.0f} s"
+    return None
 
 
 def _ready(facts: Facts) -> Condition:
@@ -97,6 +128,9 @@ def _healthy(facts: Facts) -> Condition:
     if seen is not None and seen.oom_killed:
         message = "a process of it was killed: it used more memory than limits.memory"
         return Condition(Type.HEALTHY, "False", "OutOfMemory", message)
+    if facts.broker_down_since is None and is_silent(seen, facts.broker, facts.now):
+        message = f"its container runs, and its harness is away for over {HELLO_GRACE:.0f} s"
+        return Condition(Type.HEALTHY, "False", "NotAnswering", message)
     if seen is not None and seen.unenforced and is_live(seen):
         message = f"no controller holds its limits of {', '.join(seen.unenforced)}"
         return Condition(Type.HEALTHY, "False", "LimitsNotEnforced", message)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from hive_wire.paths import Layout
 
+from ..model.past import INTERRUPTED, Outcome
+from . import recall
+from .journal import Journal, Open
 from .memory_file import Kept, MemoryFile
 from .picture import Picture
 from .ports import Ports
@@ -14,7 +18,7 @@ from .suspensions import SWARM, Suspension, Suspensions
 
 log = logging.getLogger(__name__)
 
-MEMORY, SUSPENDED = "memory.json", "suspended.json"
+MEMORY, SUSPENDED, JOURNAL = "memory.json", "suspended.json", "journal.json"
 
 
 class Keeper:
@@ -25,6 +29,7 @@ class Keeper:
         self._memory = MemoryFile(layout.reconciler / MEMORY)
         self._suspensions = Suspensions(layout.reconciler / SUSPENDED)
         self._ports = Ports(layout)
+        self.journal = Journal(layout.reconciler / JOURNAL)
         self._ported: object = None  # whose ports the picture has
         self._opened = False
 
@@ -37,7 +42,21 @@ class Keeper:
         self._picture.memory = {**self._picture.memory, **kept.agents}
         self._picture.may_destroy = kept.may_destroy
         self._picture.suspensions = self._suspensions.words()
+        for left in await asyncio.to_thread(self.journal.take):
+            self._interrupted(left)
         self._opened = True
+
+    def _interrupted(self, left: Open) -> None:
+        """A former process was killed at it: it is told, and what there is now is observed."""
+        now = time.time()
+        words = "hive-c0re was killed meanwhile; it observes and plans anew"
+        log.warning("%s of %s was under way: %s", left.kind, left.agent, words)
+        self._picture.events.add(left.agent, "Action", INTERRUPTED, f"{left.kind}: {words}", now)
+        memory = self._picture.memory.get(left.uid)
+        if memory is not None:
+            outcome = Outcome(left.kind, left.revision, INTERRUPTED, words, left.since, now)
+            after = recall.noted(memory, outcome)
+            self._picture.memory = {**self._picture.memory, left.uid: after}
 
     async def keep(self) -> None:
         """Store memory and ports. What cannot be stored is only forgotten at a restart."""

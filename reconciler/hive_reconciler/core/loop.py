@@ -7,37 +7,35 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from hive_wire.jsonrpc import RpcError
 from hive_wire.paths import Layout
 
-from ..git.errors import HistoryRewritten, HiveError, UnrecordedCommit
 from ..git.hive import Hive
-from ..model.desired import Valid
-from ..model.memory import Failure
-from ..model.plan import Kind, Plan
-from ..runtime.base import Observed, Phase, Runtime, RuntimeFailure
-from ..runtime.toolchain import NoTool
-from . import containers, recall
+from ..model.past import Outcome
+from ..model.plan import Action, Kind, Plan
+from ..runtime.base import Runtime
+from . import recall
+from .acting import Acting
 from .broker import Broker
 from .containers import Toolchain
-from .drain import Drain
 from .files import Owners
+from .gate import Priority
 from .gateway import Gateway
 from .keeping import Keeper
-from .operations import NOW_GRACE, Operation, Operations, Wanted
+from .looking import READ_DEADLINE, look, observe
+from .metrics import Metrics
+from .operations import Operations
 from .outcomes import Crash, Outcomes
 from .picture import FRESH, Picture
+from .rounds import Rounds
+from .shutdown import stop_all
 
 log = logging.getLogger(__name__)
 
 RESYNC = 60.0  # seconds
 SWEEP = 3600.0
 DEBOUNCE = 0.02  # many events of one moment are one round
-READ_DEADLINE = 60.0
-OBSERVE_DEADLINE = 30.0
-SHUTDOWN_DEADLINE = 20.0
 TOLD = "told.json"
 
 
@@ -64,13 +62,21 @@ class Reconciler:
         self.keeper = Keeper(layout, self.picture)
         self._find_toolchain = find_toolchain
         self._on_change = on_change
+        self.rounds = Rounds()
+        self.metrics = Metrics()
+        self._acting = Acting(
+            layout, self.picture, self.metrics, on_end=self.wake, on_say=self.changed
+        )
         self._operations = Operations(
-            layout, owners, runtime=runtime, broker=self.broker, world=self
+            layout,
+            owners,
+            runtime=runtime,
+            broker=self.broker,
+            world=self._acting,
+            journal=self.keeper.journal,
         )
         self._wake = asyncio.Event()
         self._round_lock = asyncio.Lock()
-        self._settled: set[str] = set()  # whose operations ended since the last observation
-        self._now: dict[str, str] = {}  # uid → who wants it without waiting
         self._lifted = False
         self._inputs: tuple[object, ...] = ()  # what the last round saw
         self._is_calm = False  # and that nothing follows from it by itself
@@ -103,26 +109,45 @@ class Reconciler:
 
     async def round(self) -> Plan | None:
         """One pass. Begins actions and does not wait for them. None when nothing could be read."""
-        picture = self.picture
         async with self._round_lock:
-            await self.keeper.open()
-            picture.rounds += 1
-            fresh = await self._look()
-            if fresh and self._nothing_new():
-                picture.at = time.time()
-                return picture.plan
-            self._is_calm = False
-            if fresh:
-                self._remember()
-                picture.plan = picture.dry_run()
-                if picture.suspended is None:
-                    await self._steer(picture.plan)
-                await self._tell()
-                await self.keeper.keep()
-                self._is_calm = self._nothing_due()
-                picture.at = time.time()
-            self.changed()
-            return picture.plan if fresh else None
+            token, began = self.rounds.asked, time.monotonic()
+            try:
+                result, plan = await self._pass()
+            except BaseException:
+                self.metrics.panics += 1
+                raise
+            finally:
+                self.rounds.end(token)
+                self.metrics.round_time.add(time.monotonic() - began)
+            self.metrics.rounds[result] += 1
+            return plan
+
+    async def asked_round(self) -> Plan | None:
+        """What the next whole round concludes; one round serves all who ask meanwhile."""
+        token = self.rounds.ask()
+        self.wake()
+        await self.rounds.wait(token)
+        return self.picture.plan if self.picture.stalled is None else None
+
+    async def _pass(self) -> tuple[str, Plan | None]:
+        picture = self.picture
+        await self.keeper.open()
+        fresh = await self._look()
+        if fresh and self._nothing_new():
+            picture.at = time.time()
+            return "unchanged", picture.plan
+        self._is_calm = False
+        if fresh:
+            self._remember()
+            picture.plan = picture.dry_run()
+            if picture.suspended is None:
+                await self._steer(picture.plan)
+            await self._tell()
+            await self.keeper.keep()
+            self._is_calm = self._nothing_due()
+            picture.at = time.time()
+        self.changed()
+        return ("success", picture.plan) if fresh else ("error", None)
 
     def _nothing_new(self) -> bool:
         """Whether this round looked at what the last one saw, and time alone changes nothing."""
@@ -133,13 +158,14 @@ class Reconciler:
         picture = self.picture
         return (
             not self._operations.under_way
-            and not self._settled
-            and not self._now
+            and not self._acting.settled
+            and not self._acting.hurried
             and self._lifted
             and picture.plan is not None
             and not picture.plan.actions
             and all(b.until is None for b in picture.plan.blocked)
             and not any(m.crashes or m.retry_at for m in picture.memory.values())
+            and picture.is_answering()
         )
 
     async def _tidy(self) -> None:
@@ -153,16 +179,20 @@ class Reconciler:
 
     async def observe(self) -> None:
         """Look at the containers now. Raises RuntimeFailure, TimeoutError."""
-        async with asyncio.timeout(OBSERVE_DEADLINE):
-            self.picture.see(await self.runtime.observe())
+        await observe(self.picture, self.runtime)
 
     async def ask_broker(self) -> None:
         """What the broker knows of each agent now."""
         self.picture.statuses = await self.broker.agents()
 
+    def figures(self) -> str:
+        """For Prometheus."""
+        gates = self._operations.gates
+        return self.metrics.text(self.picture, self._operations.under_way, gates)
+
     def at_once(self, uid: str, by: str) -> None:
         """The next stop or restart of this agent waits for no turn."""
-        self._now[uid] = by
+        self._acting.hurried[uid] = by
         self._is_calm = False
 
     async def shutdown(self, by: str) -> list[str]:
@@ -170,37 +200,18 @@ class Reconciler:
         self.picture.suspended = f"{by} stopped the swarm"
         async with self._round_lock:
             await self._operations.close()
-            observed = await self.runtime.observe()
-            live = [o for o in observed if o.phase is not Phase.STOPPED]
-            async with asyncio.timeout(SHUTDOWN_DEADLINE):
-                await asyncio.gather(*(self._stop_now(o, by) for o in live))
+            stopped = await stop_all(self.runtime, self.broker, by, self._acting.stopping)
         self.wake()
-        return [o.name for o in live]
+        return stopped
 
     # -- one round -------------------------------------------------------------------
 
     async def _look(self) -> bool:
         """Read and observe. False when either failed: then nothing is concluded."""
         picture = self.picture
-        self._is_calm = self._is_calm and not self._settled
-        self._settled.clear()
-        try:
-            picture.toolchain = await asyncio.to_thread(self._find_toolchain)
-            await self.observe()
-            async with asyncio.timeout(READ_DEADLINE):
-                picture.desired = await self.hive.read()
-        except RuntimeFailure as error:
-            picture.stalled = (error.reason, error.message)
-        except NoTool as error:
-            picture.stalled = ("NoToolchain", str(error))
-        except (HistoryRewritten, UnrecordedCommit) as error:
-            picture.stalled = (type(error).__name__, error.message)
-        except HiveError as error:
-            picture.stalled = ("ReadFailed", error.message)
-        except TimeoutError:
-            picture.stalled = ("Deadline", "git or the runtime did not answer in time")
-        else:
-            picture.stalled = None
+        self._is_calm = self._is_calm and not self._acting.settled
+        self._acting.settled.clear()
+        picture.stalled = await look(picture, self.hive, self.runtime, self._find_toolchain)
         await self.ask_broker()
         return picture.stalled is None
 
@@ -214,11 +225,16 @@ class Reconciler:
             if uid in self._unsettled():
                 continue
             seen = picture.seen(uid)
-            after = recall.seen(memory, seen, now)
+            after = recall.seen(memory, seen, now, time.monotonic())
             if after.crash_retry_at > memory.crash_retry_at:
                 status = seen.exit_status if seen is not None else None
                 words = "" if status is None else f" with status {status}"
                 self.outcomes.crashed(Crash(memory.name, uid, now, len(after.crashes), words))
+                picture.memory[uid] = after
+                text, revision = f"it ended by itself{words}", after.crashed_revision or ""
+                outcome = Outcome("crash", revision, "Crashed", text, now, now)
+                self._acting.note(uid, memory.name, outcome)
+                continue
             picture.memory[uid] = after
 
     async def _steer(self, plan: Plan) -> None:
@@ -227,16 +243,28 @@ class Reconciler:
         for uid, operation in list(self._operations.under_way.items()):
             action = planned.get(uid)
             other = action is None or action.kind is not operation.action.kind
-            if operation.waits and (other or self._now.get(uid) != operation.now_by):
+            if action is not None and operation.builds:
+                other = other or action.after != operation.action.after
+            if operation.waits and (other or self._acting.hurried.get(uid) != operation.now_by):
                 await self._operations.call_off(uid)
-                self._settled.discard(uid)
+                self._acting.settled.discard(uid)
         for action in plan.actions:
-            if action.uid not in self._settled:
-                self._operations.start(action, self._now.get(action.uid))
+            if action.uid not in self._acting.settled:
+                by = self._acting.hurried.get(action.uid)
+                if self._operations.start(action, self._priority(action), by):
+                    self.metrics.adds += 1
         destroyed = {a.uid for a in plan.actions if a.kind is Kind.DESTROY}
         self.picture.may_destroy |= destroyed
-        for uid in set(self._now) - set(planned) - set(self._operations.under_way):
-            del self._now[uid]
+        for uid in set(self._acting.hurried) - set(planned) - set(self._operations.under_way):
+            del self._acting.hurried[uid]
+
+    def _priority(self, action: Action) -> Priority:
+        if action.uid in self._acting.hurried:
+            return Priority.PEOPLE
+        memory = self.picture.memory.get(action.uid, FRESH)
+        if action.drift or memory.failure is not None:
+            return Priority.RESYNC
+        return Priority.CHANGE
 
     async def _tell(self) -> None:
         """Registry, fences of a former process, and what requesters wait for."""
@@ -265,7 +293,7 @@ class Reconciler:
 
     def _unsettled(self) -> frozenset[str]:
         """Whose containers are or were being changed while this round looks."""
-        return frozenset(self._operations.under_way) | self._settled
+        return frozenset(self._operations.under_way) | self._acting.settled
 
     async def _rest(self) -> None:
         """Until something happens, something is due, or the resync."""
@@ -277,60 +305,6 @@ class Reconciler:
                 await self._wake.wait()
         except TimeoutError:
             return
-
-    async def _stop_now(self, seen: Observed, by: str) -> None:
-        drain = Drain(
-            self.broker, seen.uid, f"down-{seen.uid}", see=lambda: seen, say=lambda *_: None
-        )
-        try:
-            if seen.phase is not Phase.BROKEN and self.broker.link.is_up:
-                await drain.now(by)
-            self.stopping(seen.uid)
-            await self.runtime.stop(seen.name, NOW_GRACE)
-        finally:
-            await drain.end()
-
-    # -- World: what operations ask and tell -------------------------------------------
-
-    def wanted(self, uid: str) -> Wanted | None:
-        picture = self.picture
-        found = picture.usable().get(uid)
-        if found is None or picture.desired is None or picture.toolchain is None:
-            return None
-        name, valid = found
-        if picture.suspended is not None or valid.spec.state != "running":
-            return None
-        built = containers.build(self.layout, picture.desired, name, valid, picture.toolchain)
-        return Wanted(name, valid, built)
-
-    def seen(self, uid: str) -> Observed | None:
-        return self.picture.seen(uid)
-
-    def started(self, uid: str, valid: Valid) -> None:
-        memory = self.picture.memory
-        memory[uid] = recall.started(memory.get(uid, FRESH), valid)
-
-    def stopping(self, uid: str) -> None:
-        memory = self.picture.memory
-        memory[uid] = recall.stopping(memory.get(uid, FRESH))
-
-    def finished(self, operation: Operation, failure: RuntimeFailure | None) -> None:
-        memory, action = self.picture.memory, operation.action
-        before = memory.get(action.uid, FRESH)
-        self._settled.add(action.uid)
-        if failure is not None:
-            log.warning("%s %s: %s", action.kind.value, action.container, failure.message)
-            memory[action.uid] = recall.failed(
-                replace(before, expected=False),
-                Failure(action.after or "", failure.reason, failure.message, failure.permanent),
-                time.time(),
-                random.uniform(0.75, 1.25),
-            )
-        elif not operation.waits:
-            self._now.pop(action.uid, None)
-            memory[action.uid] = recall.succeeded(before)
-            log.info("%s %s: done (%s)", action.kind.value, action.container, action.reason)
-        self.wake()
 
     def changed(self) -> None:
         self.picture.judge(self._operations.under_way, self.broker.down_since)

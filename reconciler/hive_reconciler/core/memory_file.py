@@ -69,7 +69,7 @@ class MemoryFile:
 
 def _lasting(memory: AgentMemory) -> AgentMemory:
     """What a container runs is observed, and an end while nobody looked is not taken for a crash."""
-    return replace(memory, ran=None, expected=False)
+    return replace(memory, ran=None, expected=False, lost_since=None, is_lost=False)
 
 
 def _parse(uid: str, raw: object) -> AgentMemory | None:

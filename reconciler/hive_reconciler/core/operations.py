@@ -18,6 +18,8 @@ from .broker import Broker
 from .containers import agent_file
 from .drain import Drain
 from .files import Owners, make_agent, write_agent_file
+from .gate import Gate, Priority
+from .journal import Journal, Open
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ STOP_DEADLINE = 120.0
 OBSERVE_DEADLINE = 30.0
 STOP_GRACE = 10.0
 NOW_GRACE = 3.0
-PARALLEL = 4
+STARTS, BUILDS = 4, 2  # at once
+WORLD_BUILDS = "nixos"  # the runtime whose starts build a system first
 
 
 @dataclass
@@ -35,13 +38,15 @@ class Operation:
     """One action under way. While `waits` is True it only waits and may be called off."""
 
     action: Action
+    priority: Priority = Priority.CHANGE
     now_by: str | None = None  # who wants no waiting
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
-    since: float = field(default_factory=time.time)
+    since: float = field(default_factory=time.time)  # it was planned, later: it began
     reason: str = "Waiting"
     message: str = "waits for its turn"
     waits: bool = True
     clears: str = ""  # a container that it removes under another name
+    builds: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -66,6 +71,8 @@ class World(Protocol):
 
     def stopping(self, uid: str) -> None: ...
 
+    def begun(self, operation: Operation) -> None: ...
+
     def finished(self, operation: Operation, failure: RuntimeFailure | None) -> None: ...
 
     def changed(self) -> None: ...
@@ -73,23 +80,34 @@ class World(Protocol):
 
 class Operations:
     def __init__(
-        self, layout: Layout, owners: Owners, *, runtime: Runtime, broker: Broker, world: World
+        self,
+        layout: Layout,
+        owners: Owners,
+        *,
+        runtime: Runtime,
+        broker: Broker,
+        world: World,
+        journal: Journal,
     ) -> None:
         self._layout = layout
         self._owners = owners
         self._runtime = runtime
         self._broker = broker
         self._world = world
-        self._slots = asyncio.Semaphore(PARALLEL)
+        self._journal = journal
+        self._builds = runtime.name == WORLD_BUILDS
+        self.gates = {"start": Gate(STARTS), "build": Gate(BUILDS)}
         self.under_way: dict[str, Operation] = {}
 
-    def start(self, action: Action, now_by: str | None = None) -> bool:
+    def start(
+        self, action: Action, priority: Priority = Priority.CHANGE, now_by: str | None = None
+    ) -> bool:
         """Begin, unless something is under way for this agent or its container's name."""
         if action.uid in self.under_way:
             return False
         if any(action.container in (o.action.container, o.clears) for o in self.under_way.values()):
             return False
-        operation = Operation(action, now_by)
+        operation = Operation(action, priority, now_by)
         self.under_way[action.uid] = operation
         operation.task = asyncio.create_task(self._run(operation), name=action.container)
         return True
@@ -124,8 +142,12 @@ class Operations:
             log.exception("%s of %s failed", operation.action.kind.value, operation.action.agent)
             failure = RuntimeFailure("Failed", f"{type(error).__name__}: {error}")
         finally:
-            del self.under_way[operation.action.uid]
-            self._world.finished(operation, failure)
+            try:
+                if not operation.waits:
+                    await asyncio.to_thread(self._journal.end, operation.action.uid)
+            finally:
+                del self.under_way[operation.action.uid]
+                self._world.finished(operation, failure)
 
     async def _act(self, operation: Operation) -> None:
         match operation.action.kind:
@@ -148,6 +170,8 @@ class Operations:
             say=lambda reason, message: self._say(operation, reason, message),
         )
         try:
+            if kind is Kind.RESTART:
+                await self._prepare(operation)
             if operation.now_by is not None:
                 await drain.now(operation.now_by)
             else:
@@ -164,13 +188,16 @@ class Operations:
     async def _take_down(self, operation: Operation) -> bool:
         """False when a fresh look shows that it needs no restart: then nothing is done."""
         action = operation.action
-        async with self._slots:
+        async with self.gates["start"].enter(operation.priority):
             async with asyncio.timeout(OBSERVE_DEADLINE):
                 observed = await self._runtime.observe()
             mine = [o for o in observed if o.uid == action.uid or _is_lost(o, action)]
             if action.kind is Kind.RESTART and self._is_fine(action.uid, mine):
                 return False
-            self._begin(operation, "Stopping", "its container is being stopped")
+            before = self._world.seen(action.uid)
+            if not mine and before is not None and before.phase is not Phase.STOPPED:
+                raise RuntimeFailure("RecordLost", f"{before.name} cannot be told from others now")
+            await self._begin(operation, "Stopping", "its container is being stopped")
             self._world.stopping(action.uid)
             grace = STOP_GRACE if operation.now_by is None else NOW_GRACE
             for seen in mine:
@@ -200,15 +227,28 @@ class Operations:
             for o in observed
         )
 
+    async def _prepare(self, operation: Operation) -> None:
+        """Build what is wanted, before anything is stopped; a newer revision calls it off."""
+        wanted = self._world.wanted(operation.action.uid)
+        if wanted is None or not self._builds:
+            return
+        async with self.gates["build"].enter(operation.priority):
+            operation.builds = True
+            self._say(operation, "Building", f"builds revision {wanted.valid.revision[:12]}")
+            async with asyncio.timeout(BUILD_DEADLINE):
+                await self._runtime.prepare(wanted.container)
+            operation.builds = False
+
     async def _bring_up(self, operation: Operation) -> None:
-        async with self._slots:
+        if operation.action.kind is not Kind.RESTART:
+            await self._prepare(operation)
+        async with self.gates["start"].enter(operation.priority):
             wanted = self._world.wanted(operation.action.uid)
             if wanted is None:
                 return  # it changed while this waited
-            self._begin(operation, "Starting", "its container is being started")
+            await self._begin(operation, "Starting", "its container is being started")
             await self._write_files(wanted)
-            builds = self._runtime.name == "nixos"
-            async with asyncio.timeout(BUILD_DEADLINE if builds else START_DEADLINE):
+            async with asyncio.timeout(BUILD_DEADLINE if self._builds else START_DEADLINE):
                 await self._runtime.start(wanted.container)
         self._world.started(operation.action.uid, wanted.valid)
 
@@ -216,7 +256,7 @@ class Operations:
         wanted = self._unchanged(operation)
         if wanted is None:
             return
-        self._begin(operation, "Updating", operation.action.reason)
+        await self._begin(operation, "Updating", operation.action.reason)
         await self._write_files(wanted)
         async with asyncio.timeout(STOP_DEADLINE):
             await self._runtime.update(wanted.container)
@@ -248,8 +288,17 @@ class Operations:
 
         await asyncio.to_thread(write)
 
-    def _begin(self, operation: Operation, reason: str, message: str) -> None:
-        operation.waits = False
+    async def _begin(self, operation: Operation, reason: str, message: str) -> None:
+        """From here on it is not called off."""
+        action = operation.action
+        if operation.waits:
+            operation.waits = False
+            self._world.begun(operation)
+            operation.since = time.time()
+            entry = Open(
+                action.uid, action.agent, action.kind.value, action.after or "", operation.since
+            )
+            await asyncio.to_thread(self._journal.begin, entry)
         self._say(operation, reason, message)
 
     def _say(self, operation: Operation, reason: str, message: str) -> None:

@@ -21,6 +21,7 @@ from .files import write_atomically
 log = logging.getLogger(__name__)
 
 LOOK_BACK = 200  # proposals
+WORDS_MAX = 2000  # characters
 PULL = "git -C /hive pull --no-rebase --no-edit applied applied"
 LEAVE = (
     "Your commit stays in your clone. Begin the next one without it, on a branch of its own from "
@@ -42,6 +43,7 @@ class Standing:
     present: frozenset[str]  # names in the applied commit
     stopped: frozenset[str]  # names of agents that are to be stopped, and are
     ready: frozenset[str]  # names of agents that run what is applied, and said hello
+    failed: Mapping[str, str] = field(default_factory=dict)  # by name: why what is applied is not
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,41 @@ class Outcomes:
         self._told.applied = standing.commit
 
     async def _tell_deployed(self, standing: Standing) -> None:
+        by_agent = {p.pinned.agent: p for p in sorted(self._undeployed, key=lambda p: p.ended or 0)}
+        newest = list(by_agent.values())  # what is there now is the doing of the last merge
         for proposal in tuple(self._undeployed):
             word = deployed(proposal.pinned.kind, proposal.pinned.agent, standing)
+            if word is None and proposal in newest:
+                why = standing.failed.get(proposal.pinned.agent)
+                if why is not None:
+                    await self._tell_failed(proposal, why, standing)
+                    self._undeployed.remove(proposal)
             if word is None:
                 continue
             await self._send(_deployment(proposal, word, standing))
             await self._hive.set_deployed(proposal.n, word)
             self._undeployed.remove(proposal)
+
+    async def _tell_failed(self, proposal: Proposal, why: str, standing: Standing) -> None:
+        """Record it, and answer it with a revert where the policy says so."""
+        n, agent = proposal.n, proposal.pinned.agent
+        await self._hive.set_deployed(n, f"failed: {why}"[:WORDS_MAX])
+        body = f"{agent} does not come up with what proposal {n} merged: {why}."[:WORDS_MAX]
+        data: dict[str, Any] = {"agent": agent, "proposal": n, "failed": why[:WORDS_MAX]}
+        try:
+            reverted = await self._hive.auto_revert(n, why)
+        except HiveError as error:
+            reverted = None
+            log.warning("proposal %d failed and cannot be reverted: %s", n, error.message)
+            body += f" It cannot be reverted by itself: {error.message}"
+        if reverted is not None:
+            log.warning("proposal %d failed and is reverted by proposal %d", n, reverted.n)
+            body += f" It is reverted by proposal {reverted.n}."
+            data["reverted_by"] = reverted.n
+            self._look = True
+        to = _requester(proposal, standing.names) or standing.manager
+        if to is not None:
+            await self._send(_Message(to, "rebuilt", body, data, f"failed:{n}"))
 
     async def _tell_crashes(self, standing: Standing) -> None:
         while self._crashes:

@@ -17,6 +17,7 @@ from ..model.plan import Plan
 from ..runtime.base import Observed, Phase
 from . import health, planner, recall, rollout
 from .containers import Toolchain
+from .events import Events
 from .operations import Operation
 from .outcomes import Standing
 from .registry import leaving, registry, usable
@@ -41,7 +42,7 @@ class Picture:
     stalled: tuple[str, str] | None = None  # reason and message, for the whole swarm
     suspended: str | None = None
     at: float = 0.0  # unix seconds of the last whole round
-    rounds: int = 0
+    events: Events = field(default_factory=Events)
     _by_uid: dict[str, Observed] = field(default_factory=dict)
     _usable: tuple[object, object, Mapping[str, tuple[str, Valid]]] = (None, None, {})
     _registry: tuple[object, object, Registry] = (None, None, Registry(agents=()))
@@ -158,8 +159,11 @@ class Picture:
                 doing=(operation.reason, operation.message) if operation else None,
                 swarm_stalled=self.stalled,
                 suspended=self._suspended(uid),
+                now=now,
             )
-            found[name] = evolve(self.conditions.get(name, ()), health.conditions(facts), now)
+            before = self.conditions.get(name, ())
+            found[name] = evolve(before, health.conditions(facts), now)
+            self.events.moved(name, before, found[name], now)
         self.conditions = found
 
     def _suspended(self, uid: str) -> tuple[str, str] | None:
@@ -168,6 +172,13 @@ class Picture:
         words = self.suspensions.get(uid) or self.suspensions.get("*")
         return None if words is None else ("Suspended", words)
 
+    def is_answering(self) -> bool:
+        """Whether the harness of every container that runs is there."""
+        if self.statuses is None:
+            return False
+        live = [o.uid for o in self.observed if health.is_live(o)]
+        return all(uid in self.statuses and self.statuses[uid].ready for uid in live)
+
     def standing(self, unsettled: frozenset[str]) -> Standing | None:
         """How far the applied commit is reached; `unsettled` uids are not looked at."""
         if self.desired is None:
@@ -175,9 +186,17 @@ class Picture:
         agents = self.usable()
         stopped: set[str] = set()
         ready: set[str] = set()
+        failed: dict[str, str] = {}
+        now = time.time()
         for uid, (name, valid) in agents.items():
             if uid in unsettled:
                 continue
+            status = (self.statuses or {}).get(uid)
+            memory = self.memory.get(uid, FRESH)
+            if valid.spec.state == "running" and self.suspended is None:
+                why = health.deploy_failure(valid, memory, self.seen(uid), status, now)
+                if why is not None:
+                    failed[name] = why
             if valid.spec.state == "running" and self._is_ready(uid, valid):
                 ready.add(name)
             if valid.spec.state == "stopped" and self._is_stopped(uid):
@@ -189,6 +208,7 @@ class Picture:
             present=frozenset(self.desired.agents),
             stopped=frozenset(stopped),
             ready=frozenset(ready),
+            failed=failed,
         )
 
     def _is_ready(self, uid: str, valid: Valid) -> bool:

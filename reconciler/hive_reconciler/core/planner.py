@@ -12,10 +12,11 @@ from ..model.memory import AgentMemory, Memory
 from ..model.plan import Action, Blocked, Kind, Plan
 from ..runtime.base import Observed, Phase
 from .containers import Toolchain, restart_key
-from .recall import LOST_GRACE, waits
+from .recall import waits
 
 PRUNE_FLOOR = 2  # deletions that never need a word
 PRUNE_SHARE = 0.2
+LOST_LOOK = 10.0  # seconds until it is looked for again
 
 _LIVE = (Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.BROKEN)
 _FRESH = AgentMemory()
@@ -31,6 +32,7 @@ class _Agent:
     memory: AgentMemory
     seen: Observed | None
     name_held: bool = False  # by a live container of another uid
+    stranger: str = ""  # a live container that could be its own: nothing tells whose it is
 
     @property
     def container(self) -> str:
@@ -84,6 +86,7 @@ def _agents(
 ) -> Iterable[_Agent]:
     """Every agent whose spec can be used, now or from before. Tells of the others in `blocked`."""
     seen = by_uid(observed)
+    stranger = next((o.name for o in observed if not o.uid and o.phase in _LIVE), "")
     holders = {o.name: o.uid for o in observed if o.phase in _LIVE}
     uid_of = {m.name: uid for uid, m in memory.agents.items() if m.good is not None}
     for name, entry in sorted(desired.agents.items()):
@@ -96,7 +99,7 @@ def _agents(
                 continue
             remembered = memory.agents.get(uid, _FRESH)
             holder = holders.get(container_name(name, entry.spec.role), uid)
-            yield _Agent(name, uid, entry, remembered, seen.get(uid), holder != uid)
+            yield _Agent(name, uid, entry, remembered, seen.get(uid), holder != uid, stranger)
             continue
         uid = uid_of.get(name, "")
         if isinstance(entry, Invalid):
@@ -106,7 +109,8 @@ def _agents(
             blocked.append(Blocked(name, uid, "Unreadable", entry.error))
         good = memory.agents.get(uid, _FRESH).good
         if good is not None:
-            yield _Agent(name, uid, good, memory.agents[uid], seen.get(uid))
+            known = memory.agents[uid]
+            yield _Agent(name, uid, good, known, seen.get(uid), stranger=stranger)
 
 
 def _gone(
@@ -128,7 +132,8 @@ def _guard(
     fresh = [o for o in gone if o.uid not in memory.may_destroy]
     uids = frozenset(o.uid for o in gone)
     limit = max(PRUNE_FLOOR, int(len(observed) * PRUNE_SHARE))
-    empties = len(gone) == len(observed) and any(o.phase in _LIVE for o in fresh)
+    known = [o for o in observed if o.uid]  # a lost record is no reason to let others go
+    empties = len(gone) >= len(known) and any(o.phase in _LIVE for o in fresh)
     if not fresh or desired.allow_prune >= len(fresh):
         return uids, None
     if len(fresh) <= limit and not empties:
@@ -179,10 +184,9 @@ def _running(
     agent: _Agent, seen: Observed, toolchain: Toolchain, now: float
 ) -> Action | Blocked | None:
     valid = agent.valid
-    if seen.restart_key is None and waits(agent.memory.lost_since + LOST_GRACE, now):
+    if seen.restart_key is None and not agent.memory.is_lost:
         message = "its record cannot be read: nothing tells what it runs; soon it is restarted"
-        until = agent.memory.lost_since + LOST_GRACE
-        return Blocked(agent.name, agent.uid, "RecordLost", message, until)
+        return Blocked(agent.name, agent.uid, "RecordLost", message, now + LOST_LOOK)
     same_key = seen.restart_key == restart_key(agent.name, valid.spec, toolchain)
     if seen.revision == valid.revision and same_key:
         if agent.memory.ran is not None:
@@ -222,6 +226,9 @@ def _hindrance(agent: _Agent, toolchain: Toolchain, now: float) -> Blocked | Non
             "this one starts when that one has ended its turn and is gone"
         )
         return Blocked(agent.name, agent.uid, "NameTaken", message)
+    if agent.stranger and agent.seen is None:
+        message = f"{agent.stranger} runs, and its record is lost: it could be this agent's"
+        return Blocked(agent.name, agent.uid, "RecordLost", message)
     if problem := toolchain.problem_of(agent.valid.spec):
         return Blocked(agent.name, agent.uid, "EngineMissing", problem)
     if memory.quarantined:

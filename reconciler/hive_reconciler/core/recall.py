@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..model import past
 from ..model.desired import Valid
 from ..model.memory import AgentMemory, Failure
+from ..model.past import Outcome
 from ..runtime.base import Observed, Phase
 
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0  # seconds, doubling
@@ -60,21 +62,45 @@ def succeeded(memory: AgentMemory) -> AgentMemory:
     return replace(memory, failure=None, failures=0, retry_at=0.0)
 
 
-def seen(memory: AgentMemory, observed: Observed | None, now: float) -> AgentMemory:
-    """What observation says: it runs, it runs long enough to be well, or it crashed."""
-    is_lost = observed is not None and observed.phase is Phase.RUNNING and not observed.restart_key
-    if is_lost != bool(memory.lost_since):
-        memory = replace(memory, lost_since=now if is_lost else 0.0)
+def seen(memory: AgentMemory, observed: Observed | None, now: float, clock: float) -> AgentMemory:
+    """What observation says: it runs, it runs long enough to be well, or it crashed.
+
+    `clock` is a monotonic one, `now` what people set.
+    """
+    memory = _looked_for(memory, observed, clock)
     if observed is not None and observed.phase is Phase.RUNNING:
         if not memory.expected:
             memory = replace(memory, expected=True)
-        since = observed.started if observed.started is not None else now
-        if memory.crashes and now - max(since, memory.crashes[-1]) >= HEALTHY_AFTER:
+        if memory.crashes and memory.crashes[-1] > now:  # the clock was set back
+            memory = replace(memory, crashes=tuple(min(at, now) for at in memory.crashes))
+        if memory.crashes and now - max(_since(observed, now), memory.crashes[-1]) >= HEALTHY_AFTER:
             memory = _forgive(memory)
         return memory
     if memory.expected and (observed is None or observed.phase in _GONE):
         return crashed(memory, now)
     return memory
+
+
+def _looked_for(memory: AgentMemory, observed: Observed | None, clock: float) -> AgentMemory:
+    """Whether something tells what the container runs."""
+    if observed is None or observed.phase is not Phase.RUNNING or observed.restart_key is not None:
+        if memory.lost_since is None:
+            return memory
+        return replace(memory, lost_since=None, is_lost=False)
+    if memory.lost_since is None:
+        return replace(memory, lost_since=clock)
+    if not memory.is_lost and clock - memory.lost_since >= LOST_GRACE:
+        return replace(memory, is_lost=True)
+    return memory
+
+
+def _since(observed: Observed, now: float) -> float:
+    """When it started; a start that is still to come was told by a clock set back since."""
+    if observed.age is not None:
+        return now - observed.age
+    if observed.started is None:
+        return now
+    return observed.started if observed.started <= now else 0.0
 
 
 def crashed(memory: AgentMemory, now: float) -> AgentMemory:
@@ -89,6 +115,10 @@ def crashed(memory: AgentMemory, now: float) -> AgentMemory:
         crashed_revision=ran.revision if ran is not None else None,
         quarantined=len(recent) >= QUARANTINE_AFTER,
     )
+
+
+def noted(memory: AgentMemory, outcome: Outcome) -> AgentMemory:
+    return replace(memory, past=past.noted(memory.past, outcome))
 
 
 def _forgive(memory: AgentMemory) -> AgentMemory:

@@ -105,6 +105,7 @@ def _is_rollout(action: Action, swarm: _Swarm) -> bool:
         and entry is not None
         and ran is not None
         and swarm.phase(action.uid) is Phase.RUNNING
+        and swarm.seen[action.uid].name == action.container  # a new name was asked for
         and (ran.tree, ran.spec, ran.prompt) == (entry.tree, entry.spec, entry.prompt)
     )
 

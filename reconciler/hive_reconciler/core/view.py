@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from hive_wire.names import container_name
@@ -21,6 +22,7 @@ def status(reconciler: Reconciler) -> dict[str, Any]:
         "runtime": reconciler.runtime.name,
         "applied": desired.commit if desired is not None else None,
         "at": picture.at,
+        "round": reconciler.rounds.served,
         "stale": _stale(picture),
         "suspended": picture.suspended or picture.suspensions.get("*"),
         "templates": [] if desired is None else sorted(desired.hive.templates),
@@ -77,6 +79,7 @@ def _agent(picture: Picture, name: str, entry: Entry, uid: str | None) -> dict[s
         "state": _state(seen.phase if seen is not None else None, broker.state if broker else None),
         "revision": revision,
         "running_revision": running,
+        "outcomes": [asdict(o) for o in picture.memory[uid].past] if uid in picture.memory else [],
         "in_sync": isinstance(entry, Valid) and running == wanted and not _half_way(seen),
         "conditions": [c.as_json() for c in picture.conditions.get(name, ())],
         "model": spec.model if spec is not None else None,

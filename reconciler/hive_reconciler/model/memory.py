@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .desired import Valid
+from .past import Outcome
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class AgentMemory:
     crash_retry_at: float = 0.0
     crashed_revision: str | None = None
     quarantined: bool = False
-    lost_since: float = 0.0  # nothing tells what its container runs; 0: something does
+    past: tuple[Outcome, ...] = ()  # the newest first
+    lost_since: float | None = None  # monotonic: since then nothing tells what its container runs
+    is_lost: bool = False  # and it was so for long
 
 
 @dataclass(frozen=True)

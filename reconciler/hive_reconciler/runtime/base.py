@@ -108,6 +108,9 @@ class Runtime(Protocol):
     async def observe(self) -> tuple[Observed, ...]:
         """Every container of this root, in one pass. Raises RuntimeFailure, never lies by omission."""
 
+    async def prepare(self, container: Container) -> None:
+        """Do what a start takes long for and what changes nothing yet; may be cancelled."""
+
     async def start(self, container: Container) -> None:
         """Start it and return when its PID 1 runs. Already running with this revision: nothing."""
 

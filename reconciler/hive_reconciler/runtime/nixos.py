@@ -48,6 +48,7 @@ class NixosRuntime:
         self._places = places or Places()
         self._files = Files(layout, self._places)
         self._units = Units(layout, self._places)
+        self._built: dict[str, tuple[tuple[str, str], str]] = {}  # what for, and the store path
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._watch: Watch | None = None
 
@@ -129,6 +130,11 @@ class NixosRuntime:
 
     # -- start -----------------------------------------------------------------
 
+    async def prepare(self, container: Container) -> None:
+        """Evaluate and build; `start` and `update` take over what was built."""
+        check(container)
+        await self._system(container, await asyncio.to_thread(self._files.conf, container.name))
+
     async def start(self, container: Container) -> None:
         check(container)
         await self._refuse_unlimited(container)
@@ -168,14 +174,20 @@ class NixosRuntime:
             and current in (None, before.running)
         ):
             return before.running
+        key, system = self._built.get(container.name, (None, ""))
+        fits = key == wanted and current in (None, system)
+        if fits and await asyncio.to_thread(os.path.exists, system):
+            return system
         if container.commit is None:
             raise RuntimeFailure(
                 "NothingToBuild", f"{container.name} came without a commit", permanent=True
             )
         name = container.name
-        return await self._systems.build(
+        system = await self._systems.build(
             container.commit, name, lambda system: self._files.keep(name, "next", system)
         )
+        self._built[name] = (wanted, system)
+        return system
 
     def _prepare(self, conf: Conf, before: Conf | None) -> None:
         if before is None or before.uid != conf.uid:

@@ -84,10 +84,15 @@ def sweep(home: Path) -> None:
         names = os.listdir(home)
     except FileNotFoundError:
         return
-    old = [str(home / name) for name in names if name.startswith("root.") and name.endswith(_OLD)]
-    if not old:
+    remove(*(home / name for name in names if name.startswith("root.") and name.endswith(_OLD)))
+
+
+def remove(*trees: Path) -> None:
+    """Delete trees that agents made, as far as possible; follows no links."""
+    if not trees:
         return
     # Agents can nest deeper than any recursion of ours goes; these two tools can follow.
+    old = [str(tree) for tree in trees]
     command = ["rm", "-rf", "--one-file-system", "--", *old]
     if subprocess.run(command, capture_output=True, check=False).returncode != 0:
         subprocess.run(["chmod", "-R", "u+rwX", "--", *old], capture_output=True, check=False)

@@ -101,6 +101,9 @@ class SupervisedRuntime(ABC):
 
     # -- start and update ------------------------------------------------------
 
+    async def prepare(self, container: Container) -> None:  # noqa: B027 - nothing takes long
+        """There is nothing that takes long."""
+
     async def start(self, container: Container) -> None:
         check(container)
         self._refuse(container)

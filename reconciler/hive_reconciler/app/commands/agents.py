@@ -1,4 +1,4 @@
-"""hive spawn, start, stop, restart, retire, revive, logs."""
+"""hive spawn, start, stop, restart, retire, revive, purge, logs."""
 
 from __future__ import annotations
 
@@ -64,6 +64,14 @@ def login(layout: Layout, options: argparse.Namespace) -> int:
             client.call("login.cancel", uid=uid, by=me())
             raise CallFailed("no code was given; the login is cancelled")
         print(plain(client.call("login.code", uid=uid, code=code, by=me())["text"]))
+    return 0
+
+
+def purge(layout: Layout, options: argparse.Namespace) -> int:
+    with host(layout) as reconciler:
+        uids = reconciler.call("purge", agent=options.name)["purged"]
+    print(f"{options.name} is purged: state and session of {', '.join(uids)} are gone")
+    print("its messages and history stay in the record")
     return 0
 
 

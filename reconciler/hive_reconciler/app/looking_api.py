@@ -1,0 +1,87 @@
+"""The part of host.sock that only looks: rounds, plans, events, logs, figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from hive_wire.jsonrpc import NOT_FOUND, UNAVAILABLE, Handlers, Peer, RpcError
+from hive_wire.names import container_name
+
+from ..core.loop import Reconciler
+from .serving import Name, Nothing, On, Request
+
+
+class Reconcile(Request):
+    wait: bool = False
+
+
+class PlanOf(Request):
+    rev: Annotated[str | None, Field(max_length=200)] = None
+
+
+class EventsOf(Request):
+    agent: Name | None = None
+    after: Annotated[int | None, Field(ge=0)] = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 100
+
+
+class Logs(Request):
+    name: Name
+    limit: Annotated[int, Field(ge=1, le=5000)] = 200
+
+
+class LookingApi:
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+
+    def handlers(self, on: On) -> Handlers:
+        return {
+            "reconcile": on(Reconcile, self._reconcile),
+            "plan": on(PlanOf, self._plan),
+            "events": on(EventsOf, self._events),
+            "logs": on(Logs, self._logs),
+            "doctor": on(Nothing, self._doctor),
+            "metrics": on(Nothing, self._metrics),
+        }
+
+    async def _reconcile(self, _peer: Peer, params: Reconcile) -> Any:
+        rounds = self._reconciler.rounds
+        if not params.wait:
+            self._reconciler.wake()
+            return {"round": rounds.ask(), "plan": None}
+        plan = await self._reconciler.asked_round()
+        return {"round": rounds.served, "plan": plan.as_json() if plan is not None else None}
+
+    async def _plan(self, _peer: Peer, params: PlanOf) -> Any:
+        desired = await self._reconciler.hive.read(params.rev)
+        try:
+            await self._reconciler.observe()
+        except TimeoutError:
+            raise RpcError(UNAVAILABLE, "the runtime does not answer; try again") from None
+        return self._reconciler.picture.dry_run(desired).as_json()
+
+    async def _events(self, _peer: Peer, params: EventsOf) -> Any:
+        events = self._reconciler.picture.events
+        if params.after is None:
+            found = events.newest(params.agent, params.limit)
+        else:
+            found = events.after(params.after, params.agent, params.limit)
+        return {"events": [asdict(event) for event in found]}
+
+    async def _logs(self, _peer: Peer, params: Logs) -> Any:
+        picture = self._reconciler.picture
+        uid = picture.uid_of(params.name)
+        if uid is None:
+            raise RpcError(NOT_FOUND, f"there is no agent {params.name!r}; hive status lists them")
+        container = container_name(params.name, picture.usable()[uid][1].spec.role)
+        return {"lines": await self._reconciler.runtime.logs(container, params.limit)}
+
+    async def _doctor(self, _peer: Peer, _params: Nothing) -> Any:
+        findings = await self._reconciler.runtime.doctor()
+        return {"findings": [vars(f) for f in findings]}
+
+    async def _metrics(self, _peer: Peer, _params: Nothing) -> Any:
+        return {"text": self._reconciler.figures()}

@@ -1,0 +1,109 @@
+"""What operations ask at the moment they act, and what is remembered of how they ended."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from hive_wire.paths import Layout
+
+from ..model.desired import Valid
+from ..model.memory import Failure
+from ..model.past import DONE, Outcome
+from ..runtime.base import Observed, RuntimeFailure
+from . import containers, recall
+from .metrics import Metrics
+from .operations import Operation, Wanted
+from .picture import FRESH, Picture
+
+log = logging.getLogger(__name__)
+
+
+class Acting:
+    """The `World` of operations. `on_end` and `on_say` are called when there is news."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        picture: Picture,
+        metrics: Metrics,
+        *,
+        on_end: Callable[[], None],
+        on_say: Callable[[], None],
+    ) -> None:
+        self._layout = layout
+        self._picture = picture
+        self._metrics = metrics
+        self._on_end = on_end
+        self.changed = on_say
+        self.settled: set[str] = set()  # whose operations ended since the last observation
+        self.hurried: dict[str, str] = {}  # uid → who wants it without waiting
+
+    def wanted(self, uid: str) -> Wanted | None:
+        picture = self._picture
+        found = picture.usable().get(uid)
+        if found is None or picture.desired is None or picture.toolchain is None:
+            return None
+        name, valid = found
+        if picture.suspended is not None or valid.spec.state != "running":
+            return None
+        built = containers.build(self._layout, picture.desired, name, valid, picture.toolchain)
+        return Wanted(name, valid, built)
+
+    def seen(self, uid: str) -> Observed | None:
+        return self._picture.seen(uid)
+
+    def started(self, uid: str, valid: Valid) -> None:
+        memory = self._picture.memory
+        memory[uid] = recall.started(memory.get(uid, FRESH), valid)
+
+    def stopping(self, uid: str) -> None:
+        memory = self._picture.memory
+        memory[uid] = recall.stopping(memory.get(uid, FRESH))
+
+    def begun(self, operation: Operation) -> None:
+        self._metrics.queued.add(time.time() - operation.since)
+
+    def finished(self, operation: Operation, failure: RuntimeFailure | None) -> None:
+        action = operation.action
+        self.settled.add(action.uid)
+        if failure is not None:
+            self._failed(operation, failure)
+        elif not operation.waits:
+            memory = self._picture.memory
+            memory[action.uid] = recall.succeeded(memory.get(action.uid, FRESH))
+            self.hurried.pop(action.uid, None)
+            self._ended(operation, DONE, action.reason)
+            log.info("%s %s: done (%s)", action.kind.value, action.container, action.reason)
+        self._on_end()
+
+    def _failed(self, operation: Operation, failure: RuntimeFailure) -> None:
+        action, memory = operation.action, self._picture.memory
+        log.warning("%s %s: %s", action.kind.value, action.container, failure.message)
+        memory[action.uid] = recall.failed(
+            replace(memory.get(action.uid, FRESH), expected=False),
+            Failure(action.after or "", failure.reason, failure.message, failure.permanent),
+            time.time(),
+            random.uniform(0.75, 1.25),
+        )
+        self._metrics.retries += not failure.permanent
+        self._metrics.timeouts += failure.reason == "Deadline"
+        self._ended(operation, failure.reason, failure.message)
+
+    def _ended(self, operation: Operation, result: str, words: str) -> None:
+        action, now = operation.action, time.time()
+        self._metrics.operations[action.kind.value, result] += 1
+        self._metrics.worked.add(max(0.0, now - operation.since))
+        outcome = Outcome(action.kind.value, action.after or "", result, words, now, now)
+        self.note(action.uid, action.agent, outcome)
+
+    def note(self, uid: str, agent: str, outcome: Outcome) -> None:
+        """Among the agent's outcomes, and among the events."""
+        memory = self._picture.memory
+        if uid in memory:
+            memory[uid] = recall.noted(memory[uid], outcome)
+        words = f"{outcome.kind}: {outcome.message}"
+        self._picture.events.add(agent, "Action", outcome.result, words, outcome.last)
