@@ -18,7 +18,8 @@ from .engine.keeper import SessionLost, ShuttingDown
 from .engine.launch import Launch, launch
 from .engine.policy import Policy
 from .engine.process import EngineGone
-from .engine.resident import Ending, ResidentEngine, Turn
+from .engine.resident import ResidentEngine
+from .engine.turn import Ending, Turn
 from .settings import Settings
 from .spool import Spool
 from .uplink import Uplink, Welcome

@@ -90,6 +90,22 @@ async def test_when_it_cannot_be_shortened_a_new_one_begins_with_the_notes(
 
 @pytest.mark.cli
 @pytest.mark.timeout(120)
+async def test_a_cli_that_hangs_while_it_takes_notes_holds_up_nobody(
+    tmp_path: Path, cli: Path
+) -> None:
+    async with claude_rig(tmp_path, cli, "--stall-after", "2", model=SMALL) as rig:
+        rig.api.default = told
+        rig.api.script(LONG, Step(text="never", fault="hang", after=3), Step(status=400))
+        async with rig.harness:
+            rig.broker.post("x")
+            await rig.broker.ended()
+            rig.broker.post("y")
+            assert (await rig.broker.ended(2, timeout=60)).outcome == "ok"
+            assert not (rig.harness.state / "notes.md").exists()
+
+
+@pytest.mark.cli
+@pytest.mark.timeout(120)
 async def test_a_prompt_that_is_too_long_is_recovered_once(tmp_path: Path, cli: Path) -> None:
     too_long = Step(status=400, message="prompt is too long: 250000 tokens > 200000 maximum")
     async with claude_rig(tmp_path, cli) as rig:

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from ..calls import CallBook
 from ..processes import Children, now
@@ -20,6 +19,7 @@ from .notes import Notes
 from .policy import Policy
 from .process import EngineGone, EngineMissing, EngineProcess, Event
 from .sessions import Sessions
+from .turn import Ending, Turn
 from .upkeep import Upkeep
 from .userline import user_line
 from .watch import TurnWatch
@@ -29,17 +29,6 @@ MAX_RESTARTS = 2  # of the process within one turn
 # Seconds. An engine that is given a turn it knows goes on at once, or had finished it.
 SILENCE = 10.0
 LOST_RESULT = "the engine had finished this turn before a restart, but its result was not stored"
-
-Ending = Literal["cancelled", "stopped", "dropped"]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What is to be played. `user_uuid` keeps the engine from playing it twice."""
-
-    id: str
-    prompt: str
-    user_uuid: str
 
 
 class ResidentEngine:
@@ -186,7 +175,11 @@ class ResidentEngine:
     # -- inside ----------------------------------------------------------------
 
     async def _beside_turns(self, launch: Launch, text: str) -> TurnWatch:
-        return await self._say(launch, text, str(uuid.uuid4()), begun=False)
+        self._began = now()
+        watch = await self._say(launch, text, str(uuid.uuid4()), begun=False)
+        if watch.verdict is None:
+            await self._bury("")
+        return watch
 
     @property
     def _ending(self) -> Ending | None:
