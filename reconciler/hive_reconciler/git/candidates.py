@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hive_wire.names import container_name
+from hive_wire.names import DEFAULT_MANAGER, container_name
 
 from ..model.desired import Entry, Valid
 from ..model.tree import FileChange, agent_of
@@ -89,9 +90,13 @@ def _container(name: str, agents: Mapping[str, Entry]) -> str:
 
 
 def _manager(agents: Mapping[str, Entry]) -> str:
-    return next(
-        (n for n, e in agents.items() if isinstance(e, Valid) and e.spec.role == "manager"), ""
-    )
+    """Its name; the usual one is tried first, because a swarm may be large."""
+    names = itertools.chain((DEFAULT_MANAGER,), agents)
+    return next((name for name in names if _is_manager(agents.get(name))), "")
+
+
+def _is_manager(entry: Entry | None) -> bool:
+    return isinstance(entry, Valid) and entry.spec.role == "manager"
 
 
 def _oids(all_: Repositories, tree: str, paths: Sequence[str]) -> list[str | None]:
