@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import logging
 import os
 import shutil
 import socket
@@ -200,7 +199,6 @@ class RabbitMQ:
     @asynccontextmanager
     async def started(cls, where: Path) -> AsyncIterator[RabbitMQ]:
         pika = importlib.import_module("aio_pika")
-        logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it tells of each attempt
         where.mkdir()
         port, epmd = free_port(), free_port()
         env = {
@@ -220,8 +218,9 @@ class RabbitMQ:
             process("epmd", "-port", epmd, env=env),
             process(DEBIAN["rabbitmq-server"], env=env) as pid,
         ):
-            url = f"amqp://guest:guest@127.0.0.1:{port}/"
-            connection = await insist(lambda: pika.connect(url), 120)
+            _, probe = await insist(lambda: asyncio.open_connection("127.0.0.1", port), 120)
+            probe.close()  # its client tells the terminal of each attempt
+            connection = await insist(lambda: pika.connect(f"amqp://127.0.0.1:{port}/"))
             try:
                 channel = await connection.channel(publisher_confirms=True)
                 for name in ("send", "idle"):

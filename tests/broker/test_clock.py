@@ -65,12 +65,12 @@ async def test_messages_and_turns_go_on_whatever_the_clock_says(clocked):
 async def test_a_hold_lasts_as_long_as_it_was_asked_for(clocked, off):
     hive, wall = clocked
     scout = await hive.harness(A)
-    await hive.ask("hold", uid=A, token="t", ttl=0.7)
     began = time.monotonic()
+    await hive.ask("hold", uid=A, token="t", ttl=0.7)
     await hive.ask("send", to="scout", body="x", by="ann")
     wall.set(off)
     await scout.granted()
-    assert 0.5 < time.monotonic() - began < 15
+    assert 0.7 <= time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("off", [HOUR, -HOUR, DAY])
@@ -78,11 +78,12 @@ async def test_a_failed_turn_comes_again_after_its_seconds(clocked, off):
     hive, wall = clocked
     scout = await hive.harness(A)
     sent = await hive.ask("send", to="scout", body="x", by="ann")
-    await scout.end((await scout.granted())["turn"], "failed", cause="overloaded")
-    wall.set(off)
+    turn = (await scout.granted())["turn"]
     began = time.monotonic()
+    await scout.end(turn, "failed", cause="overloaded")
+    wall.set(off)
     assert (await scout.granted())["turn"] == f"{sent['id']}.2"
-    assert 0.5 < time.monotonic() - began < 15
+    assert 1.0 <= time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("off", [HOUR, -HOUR, DAY, -DAY])
