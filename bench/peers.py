@@ -94,6 +94,12 @@ async def insist(attempt: Any, seconds: float = 60) -> Any:
                 await asyncio.sleep(0.1)
 
 
+async def listening(port: int, seconds: float) -> None:
+    """The clients tell the terminal of each attempt that fails: none is made before."""
+    _, probe = await insist(lambda: asyncio.open_connection("127.0.0.1", port), seconds)
+    probe.close()
+
+
 # -- NATS ----------------------------------------------------------------------------
 
 
@@ -114,7 +120,8 @@ class JetStream:
         config = where / "nats.conf"
         config.write_text(f"listen: 127.0.0.1:{port}\njetstream {{ store_dir: '{where}'{sync} }}\n")
         async with process(server, "-c", config) as pid:
-            client = await insist(lambda: nats.connect(f"nats://127.0.0.1:{port}"))
+            await listening(port, 60)
+            client = await nats.connect(f"nats://127.0.0.1:{port}")
             try:
                 js = client.jetstream(publish_async_max_pending=4096)
                 await insist(lambda: js.add_stream(name="bench", subjects=["send", "idle"]))
@@ -218,8 +225,7 @@ class RabbitMQ:
             process("epmd", "-port", epmd, env=env),
             process(DEBIAN["rabbitmq-server"], env=env) as pid,
         ):
-            _, probe = await insist(lambda: asyncio.open_connection("127.0.0.1", port), 120)
-            probe.close()  # its client tells the terminal of each attempt
+            await listening(port, 120)
             connection = await insist(lambda: pika.connect(f"amqp://127.0.0.1:{port}/"))
             try:
                 channel = await connection.channel(publisher_confirms=True)
