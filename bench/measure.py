@@ -18,16 +18,17 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Aim:
-    """One thing that was promised. `value` and `limit` have the same unit."""
+    """One thing that was promised: `value` is at most `limit`, or at least, in the same unit."""
 
     what: str
     value: float
     limit: float
     unit: str
+    at_least: bool = False
 
     @property
     def met(self) -> bool:
-        return self.value <= self.limit
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ def report(name: str, tables: Sequence[str], aims: Sequence[Aim], data: Mapping[
         print(text, end="\n\n")
     for aim in aims:
         verdict = "met" if aim.met else "MISSED"
-        print(f"{aim.what}: {aim.value:.2f} {aim.unit}, aim {aim.limit:g} {aim.unit}: {verdict}")
+        bound = "at least " if aim.at_least else ""
+        print(
+            f"{aim.what}: {aim.value:.2f} {aim.unit}, aim {bound}{aim.limit:g} {aim.unit}: {verdict}"
+        )
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     result = {
