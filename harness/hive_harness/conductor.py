@@ -150,7 +150,7 @@ class Conductor:
     async def _warm_up(self) -> None:
         """Start the engine ahead of the first turn; what goes wrong is shown."""
         async with self._quiet:
-            if self._queued:
+            if self._queued or self._engine.is_up:  # a turn was quicker, and said how it went
                 return
             try:
                 await self._engine.warm_up(self._launch())

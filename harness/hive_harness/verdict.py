@@ -94,7 +94,7 @@ def of_result(result: dict[str, Any], evidence: Evidence, cost_before: float) ->
     """
     usage = _usage(result.get("usage"))
     cost = _cost(result, cost_before)
-    duration = max(0, _int(result.get("duration_ms")))
+    duration = max(0, count(result.get("duration_ms")))
     if not result.get("is_error") and result.get("subtype") == "success":
         return Verdict("ok", usage=usage, cost_usd=cost, duration_ms=duration)
     cause = _cause(result, evidence)
@@ -141,10 +141,10 @@ def _usage(raw: Any) -> Usage:
     if not isinstance(raw, dict):
         return Usage()
     return Usage(
-        _int(raw.get("input_tokens")),
-        _int(raw.get("output_tokens")),
-        _int(raw.get("cache_read_input_tokens")),
-        _int(raw.get("cache_creation_input_tokens")),
+        count(raw.get("input_tokens")),
+        count(raw.get("output_tokens")),
+        count(raw.get("cache_read_input_tokens")),
+        count(raw.get("cache_creation_input_tokens")),
     )
 
 
@@ -156,7 +156,8 @@ def _cost(result: dict[str, Any], before: float) -> float:
     return max(0.0, _float(result.get("total_cost_usd")) - before)
 
 
-def _int(value: Any) -> int:
+def count(value: Any) -> int:
+    """A number of the engine's; 0 for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 

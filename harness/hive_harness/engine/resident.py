@@ -63,6 +63,12 @@ class ResidentEngine:
         current = self._keeper.sessions.current
         return current.id if current is not None else None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether its process lives."""
+        process = self._keeper.process
+        return process is not None and process.pid is not None
+
     async def warm_up(self, launch: Launch) -> None:
         """Start ahead, so that the first turn finds the engine ready.
 
@@ -142,7 +148,7 @@ class ResidentEngine:
                 if verdict is not None or self._ending:
                     return self._judged(verdict)
                 silent = watch is not None and not watch.acted
-                if silent and self._keeper.continues and self._lives:
+                if silent and self._keeper.continues and self.is_up:
                     await self._keeper.down()
                     return failed("restarted", LOST_RESULT)
                 book.engine_lost()
@@ -185,11 +191,6 @@ class ResidentEngine:
     def _ending(self) -> Ending | None:
         """How the turn that is played is to end; None when nobody wishes that."""
         return self._wish[1] if self._wish[0] == self._playing else None
-
-    @property
-    def _lives(self) -> bool:
-        process = self._keeper.process
-        return process is not None and process.pid is not None
 
     async def _say(self, launch: Launch, text: str, ident: str, begun: bool) -> TurnWatch:
         """One user line, and what came of it; no verdict when the process ended or hangs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..verdict import Evidence, Verdict, failed, of_result
+from ..verdict import Evidence, Verdict, count, failed, of_result
 from .repeats import MOST_REPEATS, Repeats
 
 _READ = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
@@ -99,11 +99,6 @@ class TurnWatch:
             (count(m.get("contextWindow")) for m in windows if isinstance(m, dict)), default=0
         )
         self.verdict = replace(self.verdict, context=self.context, window=self.window)
-
-
-def count(value: Any) -> int:
-    """A number of the engine's; 0 for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
 def _blocks(event: dict[str, Any], block_type: str) -> list[dict[str, Any]]:
