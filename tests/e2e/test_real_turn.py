@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from support.claude_cli import claude_cli
 from support.fake_messages_api import Call, FakeApi, Step
@@ -45,4 +47,29 @@ async def test_message_turn_send_reply(tmp_path):
             assert not any(
                 secret in path.read_bytes() for path in inside.rglob("*") if path.is_file()
             )
+            assert await hive.stop() == 0
+
+
+async def test_a_limit_of_the_account_is_waited_for(tmp_path):
+    """The engine is not told when it ends, the gateway is."""
+    root, reset = tmp_path / "root", int(time.time()) + 5000
+    headers = {"anthropic-ratelimit-unified-reset": str(reset), "retry-after": "5000"}
+    async with FakeApi(Step(status=429, headers=headers)) as api:
+        environment = {
+            "HIVE_CLAUDE": str(claude_cli()),
+            "ANTHROPIC_BASE_URL": await api.serve_tcp(),
+            "ANTHROPIC_API_KEY": "sk-ant-dummy",
+        }
+        async with swarm(root, "--runtime", "nspawn", env=environment) as hive:
+            await hive.ready("hm1nd")
+            await hive.cli("send", "hm1nd", "how many are two and two?")
+
+            async def limited():
+                (agent,) = (await hive.broker("agents"))["agents"]
+                return agent if agent["state"] == "rate-limited" and agent["until"] else None
+
+            agent = await hive.until("it is rate-limited", limited)
+            assert abs(agent["until"] - reset) < 2
+            assert (agent["queued"], agent["turn"]) == (1, None)
+            assert len(api.requests) == 1
             assert await hive.stop() == 0
