@@ -27,6 +27,7 @@ def shown(phase: Phase) -> dict[str, Any]:
         picture=picture,
         layout=SimpleNamespace(root="/x"),
         runtime=SimpleNamespace(name="nixos"),
+        rounds=SimpleNamespace(served=1),
     )
     agents: list[dict[str, Any]] = view.status(world)["agents"]
     return agents[0]
