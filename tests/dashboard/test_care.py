@@ -133,6 +133,17 @@ async def test_one_agent_is_paused(page_world: World) -> None:
     assert "scout is paused" in page
 
 
+async def test_a_budget_that_is_used_up_is_lifted_on_the_page(page_world: World) -> None:
+    world = page_world
+    assert "/a/scout/unpause" not in await world.get("/a/scout/")
+    world.broker.state("scout", "paused", "budget: 5 USD a day are used up")
+
+    await world.until(lambda: world.site.mirror.snapshot.agents["scout"].state == "paused")
+    assert "/a/scout/unpause" in await world.get("/a/scout/")
+    await post(world, "/a/scout/unpause", {})
+    assert world.broker.called("unpause")[0]["uid"] == UIDS["scout"]
+
+
 async def test_where_to_look(page_world: World) -> None:
     world = page_world
     world.host.add(7, state="denied", by="ana", reason="use <the> vpn", ended=1e9)

@@ -206,7 +206,8 @@ def _box(view: View, it: AgentView) -> Element:
 
 def _power(it: AgentView) -> Element:
     stopped = it.host is not None and it.host.desired == "stopped"
-    paused = it.status is not None and it.status.paused
+    # By a person, or because its budget is used up: "go on" lifts both.
+    paused = it.status is not None and (it.status.paused or it.state == "paused")
     wishes = (
         [("start", "▶ ST4RT", "Start", "ok")]
         if stopped
