@@ -19,6 +19,7 @@ from measure import RESULTS
 from support.simulation import simulate
 
 CHUNK = 50
+SAY_EVERY = 5000  # lives
 
 
 def chunk(first: int) -> list[tuple[int, str]]:
@@ -44,13 +45,17 @@ def main() -> int:
         return 0
     start = time.monotonic()
     firsts = range(options.first, options.first + options.count, CHUNK)
+    broken: list[tuple[int, str]] = []
     with ProcessPoolExecutor() as pool:
-        broken = [item for part in pool.map(chunk, firsts) for item in part]
+        for done, part in enumerate(pool.map(chunk, firsts), 1):
+            broken += part
+            for seed, words in part:
+                print(f"  {seed}: {words}", flush=True)
+            if done % (SAY_EVERY // CHUNK) == 0:
+                print(f"{done * CHUNK} lives, {len(broken)} broke an invariant", flush=True)
     seconds = time.monotonic() - start
     lives = len(firsts) * CHUNK
     print(f"{lives} lives in {seconds:.0f} s, {len(broken)} broke an invariant")
-    for seed, words in broken:
-        print(f"  {seed}: {words}")
     RESULTS.mkdir(exist_ok=True)
     result = {"lives": lives, "first": options.first, "seconds": seconds, "broken": broken}
     (RESULTS / "simulate.json").write_text(json.dumps(result, indent=2) + "\n")
