@@ -17,6 +17,7 @@ from ..model.desired import Desired, Entry, Invalid, Unreadable, Valid
 from ..model.swarm import Roll
 from ..model.version import VERSION
 from .errors import ReadFailed
+from .specs import Specs
 from .trees import EMPTY, Trees
 
 K = TypeVar("K")
@@ -32,6 +33,7 @@ class _Shared:
 
     defaults: Mapping[str, Any]
     digest: str
+    defaults_digest: str
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ NOTHING = _Whole(EMPTY, {}, Roll(), ())
 class Reader:
     """Reads trees to values. Used in the git thread only."""
 
-    def __init__(self, trees: Trees, *, runtime_reads_nix: bool) -> None:
+    def __init__(self, trees: Trees, specs: Specs, *, runtime_reads_nix: bool) -> None:
         self._trees = trees
+        self._specs = specs
         self._nix = runtime_reads_nix
         self._hive: dict[str, HiveToml] = {}
         self._read: dict[
@@ -103,6 +106,7 @@ class Reader:
         whole = self._read.get((folder, shared.digest))
         if whole is None:
             whole = self._from(self._last.get(shared.digest, NOTHING), folder, shared)
+            self._specs.save()
         if not any(isinstance(whole.agents[name], Unreadable) for name in whole.fresh):
             _keep(self._read, (folder, shared.digest), whole)
             _keep(self._last, shared.digest, whole)
@@ -130,7 +134,7 @@ class Reader:
         if self._nix:
             found = (self._trees.entry(tree, path) for path in NIX_SHARED)
             parts.append([entry.oid if entry else None for entry in found])
-        return _Shared(hive.defaults, _digest(parts))
+        return _Shared(hive.defaults, _digest(parts), _digest(hive.defaults))
 
     def _entry(self, name: str, tree: str, shared: _Shared) -> Entry:
         folder = f"agents/{name}"
@@ -157,10 +161,14 @@ class Reader:
 
     def _spec(self, folder: str, tree: str, shared: _Shared) -> AgentSpec:
         path = f"{folder}/agent.toml"
-        data = self._trees.file(tree, "agent.toml")
-        if data is None:
+        found = self._trees.entry(tree, "agent.toml")
+        if found is None or found.is_tree:
             raise SpecError([SpecProblem(path, 0, "", "is missing")])
-        spec = parse_agent(data, path, dict(shared.defaults))
+        key = f"{found.oid}:{shared.defaults_digest}"
+        spec = self._specs.get(key)
+        if spec is None:
+            spec = parse_agent(self._trees.blob(found.oid), path, dict(shared.defaults))
+            self._specs.put(key, spec)
         if spec.uid is None:
             raise SpecError([SpecProblem(path, 0, "uid", "is missing; the reconciler sets it")])
         return spec
@@ -170,10 +178,11 @@ class Reader:
         found = self._trees.entry(tree, spec.prompt)
         if found is None or found.is_tree:
             raise SpecError([SpecProblem(path, 0, "", "is missing; agent.toml names it as prompt")])
-        if self._trees.size(found.oid) > MAX_PROMPT:
+        data = self._trees.blob(found.oid)
+        if len(data) > MAX_PROMPT:
             raise SpecError([SpecProblem(path, 0, "", f"is larger than {MAX_PROMPT >> 10} KiB")])
         try:
-            return self._trees.blob(found.oid).decode()
+            return data.decode()
         except UnicodeDecodeError:
             raise SpecError([SpecProblem(path, 0, "", "is not UTF-8 text")]) from None
 

@@ -21,6 +21,7 @@ from .ledger import Ledger
 from .previews import Previews
 from .reading import Reader
 from .signing import HostKey
+from .specs import Specs
 from .store import (
     APPLIED,
     CONFIG,
@@ -61,7 +62,7 @@ def open_repositories(layout: Layout, first: FirstCommit, host: HostAbilities) -
     if not layout.tag:
         with contextlib.suppress(KeyError):  # without that group nobody else pushes
             share_inbox(layout.inbox_git, grp.getgrnam(PUSHERS).gr_gid)
-    found = _assemble(layout, host, created)
+    found = _assemble(layout, host, created, writes=True)
     found.store.remove_stale_locks()
     _remove_old_quarantines(layout.reconciler)
     found.key.ensure()
@@ -83,13 +84,14 @@ def share_inbox(inbox: Path, gid: int) -> None:
 def read_repositories(layout: Layout) -> Repositories:
     """For a reader beside a reconciler that may run: changes nothing. Raises ReadFailed."""
     configure_libgit2()
-    return _assemble(layout, HostAbilities(), created=False)
+    return _assemble(layout, HostAbilities(), created=False, writes=False)
 
 
-def _assemble(layout: Layout, host: HostAbilities, created: bool) -> Repositories:
+def _assemble(layout: Layout, host: HostAbilities, created: bool, *, writes: bool) -> Repositories:
     store = _store(layout, layout.hive_git)
     trees = Trees(store.repo)
-    reader = Reader(trees, runtime_reads_nix=host.reads_nix)
+    kept = layout.reconciler / "specs.json" if writes else None
+    reader = Reader(trees, Specs(kept), runtime_reads_nix=host.reads_nix)
     key = HostKey(layout.keys)
     history = History(store, key)
     return Repositories(
