@@ -108,6 +108,23 @@ async def test_a_turn_whose_message_is_damaged_is_dropped(tmp_path):
         assert (await scout.granted())["message"]["body"] == "next"
 
 
+async def test_a_turn_that_has_read_its_message_ends_as_usual(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout = await hive.harness(A)
+        await hive.ask("send", to="scout", body=GOOD, by="ann")
+        turn = (await scout.granted())["turn"]
+        await damaged(hive, GOOD)
+
+        async def told() -> bool:
+            return "MessagesDamaged" in await conditions(hive)
+
+        await until(told, "the condition")
+        await scout.hello(ended=[{"turn": turn, "outcome": "ok"}])
+        status = await hive.ask("status")
+        assert (status["open"], status["dead"]) == (0, 0)
+
+
 async def test_a_torn_log_is_told_and_no_id_comes_twice(tmp_path):
     """SQLite itself says ok: what stood behind the flipped bit is just not there."""
     async with rig(tmp_path) as hive:

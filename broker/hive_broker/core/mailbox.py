@@ -50,8 +50,9 @@ class Mailbox:
         handed = (self.running.message, *self.attached(self.running.message))
         return tuple(self._open[message].hops for message in handed)
 
-    def has(self, message: int) -> bool:
-        return message in self._open
+    def waits(self, message: int) -> bool:
+        """Whether it is here, and no turn has it."""
+        return self._queued(message)
 
     def stands(self, turn: Turn) -> bool:
         """Whether this attempt is the one that is due or runs now."""

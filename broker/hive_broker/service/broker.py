@@ -53,7 +53,8 @@ class Broker:
         self.lost = store.lost
         self.last_message = snapshot.last_message  # when it started
         self.on_health: Callable[[], None] = lambda: None  # the writer's state changed
-        self.on_damaged: Callable[[int], None] = lambda _: None  # a message on disk is wrong
+        # A message on disk is wrong, and was to be handed to this uid.
+        self.on_damaged: Callable[[str, int], None] = lambda *_: None
         self.epoch = snapshot.epoch
         self.ids = Ids(snapshot)
         self.reader = reader

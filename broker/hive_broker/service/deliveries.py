@@ -100,7 +100,7 @@ class Deliveries:
             try:
                 body = await self._bodies.get(turn.message)
             except Damaged:
-                self._broker.on_damaged(turn.message)
+                self._broker.on_damaged(agent.uid, turn.message)
                 return
             if agent.peer is peer and agent.mailbox.running == turn:
                 peer.notify("grant", grant(agent, turn, body))

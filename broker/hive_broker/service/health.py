@@ -22,7 +22,7 @@ NAMED = 10  # ids that a condition lists
 
 
 class Health:
-    """`begin` once the sockets are open; `damaged` by whoever reads a damaged message."""
+    """`begin` once the sockets are open; who reads a damaged message tells the broker."""
 
     def __init__(self, broker: Broker, deliveries: Deliveries, conditions: Conditions) -> None:
         self._broker = broker
@@ -32,7 +32,7 @@ class Health:
         self._stop = threading.Event()
         self.messages: int | None = None  # on disk when the check ended
         broker.on_health = self._changed
-        broker.on_damaged = lambda ident: broker.spawn(self.damaged((ident,)))
+        broker.on_damaged = lambda uid, ident: broker.spawn(self._met(uid, ident))
 
     def begin(self) -> None:
         if self._broker.lost:
@@ -56,10 +56,18 @@ class Health:
         if found.structure:
             self._corrupt(found.structure)
         if found.damaged:
-            await self.damaged(found.damaged)
+            await self._damaged_are(found.damaged)
 
-    async def damaged(self, idents: Collection[int]) -> None:
-        """Nobody gets these messages: each is a dead letter of the agents that wait for it."""
+    async def _met(self, uid: str, ident: int) -> None:
+        """It was to be handed to this agent."""
+        agent = self._broker.agents.get(uid)
+        if agent is not None:
+            await self._condemn(agent, ident)
+        await self._damaged_are((ident,))
+
+    async def _damaged_are(self, idents: Collection[int]) -> None:
+        """Nobody gets these messages any more: each is a dead letter of those it waits for.
+        A turn that has one already read it before."""
         self._damaged.update(idents)
         some = ", ".join(map(str, sorted(self._damaged)[:NAMED]))
         self._conditions.set(
@@ -68,7 +76,7 @@ class Health:
             "ask their senders again, and have the disk checked",
         )
         for agent in list(self._broker.agents.values()):
-            for ident in filter(agent.mailbox.has, sorted(idents)):
+            for ident in filter(agent.mailbox.waits, sorted(idents)):
                 await self._condemn(agent, ident)
 
     async def _condemn(self, agent: Agent, ident: int) -> None:

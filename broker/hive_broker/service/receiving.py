@@ -79,7 +79,7 @@ class Receiving:
                 return _fitting(pick, await self._bodies.get_all(pick.all))
             except Damaged as error:
                 await self._health.condemn(agent, error.ident)
-                self._broker.on_damaged(error.ident)
+                self._broker.on_damaged(agent.uid, error.ident)
 
 
 def _fitting(pick: Pick, messages: list[dict[str, Any]]) -> tuple[Pick, list[dict[str, Any]]]:

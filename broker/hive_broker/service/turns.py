@@ -131,7 +131,7 @@ class Turns:
             message = await self._bodies.get(turn.message)
         except Damaged:
             await self._health.condemn(agent, turn.message)
-            self._broker.on_damaged(turn.message)
+            self._broker.on_damaged(agent.uid, turn.message)
             return None
         seen = frozenset(handed)
         unseen = agent.mailbox.unseen(turn, seen)
