@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.claude_cli import OLDEST, VERSION
-from support.claude_harness import Rig, both_versions, claude_rig
+from support.claude_harness import Rig, claude_rig
 from support.fake_messages_api import Call, Step
 
 from hive_harness.engine.process import EngineMissing
@@ -28,21 +28,25 @@ async def plays(rig: Rig, count: int) -> None:
     await rig.broker.state("idle")
 
 
+AUTH = (Step(status=401), "auth", "needs-login")
+LIMIT = (Step(status=429, headers={"retry-after": "3600"}), "rate_limit", "rate-limited")
+TOO_LONG = Step(status=400, message="prompt is too long: 250000 tokens > 200000 maximum")
+POOR = Step(status=400, message="Your credit balance is too low.")
+
+
 @pytest.mark.cli
-@both_versions
 @pytest.mark.parametrize(
-    ("step", "cause", "state"),
+    ("cli", "step", "cause", "state"),
     [
-        (Step(status=401), "auth", "needs-login"),
-        (Step(status=403), "auth", "needs-login"),
-        (Step(status=429, headers={"retry-after": "3600"}), "rate_limit", "rate-limited"),
-        (Step(status=400, message="Your credit balance is too low."), "billing", "failed"),
-        (
-            Step(status=400, message="prompt is too long: 250000 tokens > 200000 maximum"),
-            "prompt_too_long",
-            "idle",
-        ),
+        (VERSION, *AUTH),
+        (OLDEST, *AUTH),
+        (VERSION, Step(status=403), "auth", "needs-login"),
+        (VERSION, *LIMIT),
+        (OLDEST, *LIMIT),
+        (VERSION, POOR, "billing", "failed"),
+        (VERSION, TOO_LONG, "prompt_too_long", "idle"),
     ],
+    indirect=["cli"],
 )
 async def test_the_api_refuses(
     tmp_path: Path, cli: Path, step: Step, cause: str, state: str
@@ -95,7 +99,6 @@ async def test_the_gateway_is_away_and_comes_back(tmp_path: Path, cli: Path) -> 
 
 
 @pytest.mark.cli
-@both_versions
 async def test_the_gateway_blinks(tmp_path: Path, cli: Path) -> None:
     async with claude_rig(tmp_path, cli) as rig:
         sock = rig.harness.run / "model" / "model.sock"
@@ -110,8 +113,17 @@ async def test_the_gateway_blinks(tmp_path: Path, cli: Path) -> None:
 
 
 @pytest.mark.cli
-@both_versions
-@pytest.mark.parametrize("fault", ["hang", "disconnect", "malformed", "sse_error", "truncate"])
+@pytest.mark.parametrize(
+    ("cli", "fault"),
+    [
+        *(
+            (VERSION, fault)
+            for fault in ("hang", "disconnect", "malformed", "sse_error", "truncate")
+        ),
+        *((OLDEST, fault) for fault in ("hang", "truncate")),
+    ],
+    indirect=["cli"],
+)
 async def test_a_stream_that_breaks_is_one_turn(tmp_path: Path, cli: Path, fault: str) -> None:
     async with claude_rig(tmp_path, cli, "--stall-after", "3") as rig, rig.harness:
         rig.api.script(Step(text="never all of this", fault=fault, after=3))  # type: ignore[arg-type]
@@ -123,8 +135,11 @@ async def test_a_stream_that_breaks_is_one_turn(tmp_path: Path, cli: Path, fault
 
 
 @pytest.mark.cli
-@both_versions
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("cli", "when"),
+    [(VERSION, "before"), (VERSION, "after"), (OLDEST, "before")],
+    indirect=["cli"],
+)
 async def test_a_cli_that_hangs_is_started_anew(tmp_path: Path, cli: Path, when: str) -> None:
     """Before its result, and after one."""
     async with claude_rig(tmp_path, cli, "--stall-after", "3") as rig, rig.harness:

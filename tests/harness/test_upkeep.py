@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.claude_cli import OLDEST, VERSION
 from support.claude_harness import both_versions, claude_rig
 from support.fake_messages_api import Call, Request, Step
 
@@ -150,10 +151,17 @@ async def test_a_cold_and_large_conversation(tmp_path: Path, cli: Path, when_col
             assert ("remember the milk" in last.last) == (when_cold == "notes")
 
 
-@both_versions
 @pytest.mark.cli
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("flags", [("--engine-turns", "1"), ("--engine-mib", "20")])
+@pytest.mark.parametrize(
+    ("cli", "flags"),
+    [
+        (VERSION, ("--engine-turns", "1")),
+        (OLDEST, ("--engine-turns", "1")),
+        (VERSION, ("--engine-mib", "20")),
+    ],
+    indirect=["cli"],
+)
 async def test_a_process_that_grew_or_played_enough_is_renewed(
     tmp_path: Path, cli: Path, flags: tuple[str, str]
 ) -> None:
@@ -192,7 +200,6 @@ async def test_an_idle_engine_is_stopped_and_its_session_resumed(tmp_path: Path,
         assert "xyzzy" in rig.api.requests[-1].everything
 
 
-@both_versions
 @pytest.mark.cli
 @pytest.mark.timeout(120)
 async def test_a_turn_that_goes_in_circles_is_ended(tmp_path: Path, cli: Path) -> None:
