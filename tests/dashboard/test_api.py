@@ -147,6 +147,11 @@ async def test_reading_by_the_api(page_world: World) -> None:
     ) as answer:
         found = await answer.json()
     assert [event["data"]["text"] for event in found["events"]] == ["line 3", "line 4"]
+    async with world.http.get(f"{url}/agents/scout/events?q=3") as answer:
+        found = await answer.json()
+    assert [event["data"]["text"] for event in found["events"]] == ["line 3"]
+    searched = {"agent": "b" * 12, "query": "3", "limit": 200}  # from the newest on: no `before`
+    assert world.broker.called("search_events") == [searched]
     async with world.http.get(f"{url}/agents/scout/events?limit=9&limits=1") as answer:
         assert answer.status == 422
     await world.broker.stop()

@@ -94,15 +94,23 @@ async def events(look: Look) -> dict[str, Any]:
     it = look.agent()
     if it.uid is None:
         return {"events": (), "more": False, "cursor": None}
-    given = {"before": query.before or NEWEST, "limit": query.limit, "kinds": query.kinds or None}
+    given = {"limit": query.limit, "kinds": query.kinds or None}
     if query.q is not None:
-        found = await look.ask(look.broker, "search_events", agent=it.uid, query=query.q, **given)
+        found = await look.ask(
+            look.broker,
+            "search_events",
+            agent=it.uid,
+            query=query.q,
+            before=query.before,
+            **given,
+        )
         return {
             "events": found["events"],
             "more": bool(found.get("more")),
             "cursor": found.get("cursor") or None,
         }
-    found = await look.ask(look.broker, "events", uid=it.uid, **given)
+    before = query.before or NEWEST
+    found = await look.ask(look.broker, "events", uid=it.uid, before=before, **given)
     rows = found["events"]
     return {"events": rows, "more": bool(rows), "cursor": rows[0]["id"] if rows else None}
 
