@@ -97,7 +97,7 @@ def sessions_page(view: View, asset: AssetUrl, rows: Iterable[Session], own: str
                 notices(view),
                 h(
                     "section.pan",
-                    h("header", h("h2", "SESSI0NS")),
+                    h("header", h("h1", leet("SESSI0NS", "Sessions"))),
                     h(
                         "div.body.scroll",
                         h(
@@ -107,8 +107,8 @@ def sessions_page(view: View, asset: AssetUrl, rows: Iterable[Session], own: str
                                 h(
                                     "tr",
                                     [
-                                        h("th", t)
-                                        for t in ("user", "browser", "since", "last used", "")
+                                        h("th", t, scope="col")
+                                        for t in ("user", "browser", "since", "last used", "end it")
                                     ],
                                 ),
                             ),
@@ -142,12 +142,13 @@ def proposal_page(view: View, asset: AssetUrl, found: Review) -> str:
             bar(view, "proposal", log_out()),
             h(
                 "main.plainpage",
+                h("h1.sr", f"Proposal {proposal.n}"),
                 notices(view),
                 away(view),
                 ended,
                 h(
                     "section.pan.s-ok",
-                    h("header", h("h2", f"◆ #{proposal.n}")),
+                    h("header", h("h2", leet(f"◆ #{proposal.n}", "What it changes"))),
                     h("div.body", card(view, proposal, found, opened=True, limit=WHOLE)),
                 ),
                 id="main",

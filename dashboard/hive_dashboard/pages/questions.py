@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..html import Child, Element, Verbatim, h
+from ..html import Child, Element, Verbatim, h, leet
 from ..live.models import Question
 from ..text import clip, one_line, terminal
 from .common import View, age, button, clock, form, panel
@@ -54,11 +54,9 @@ def _head(view: View, q: Question) -> Element:
         _ttl(q) if q.expires else None,
         h(
             "button.btn.sm",
-            "+15 min",
+            leet("+15 min", "Give it 15 minutes more"),
             type="submit",
             form=f"f-extend-{q.id}",
-            formnovalidate=True,
-            aria_label="give it 15 minutes more",
         )
         if q.expires and not view.view_only
         else None,

@@ -58,11 +58,9 @@ def jump() -> Element:
     """Scripts show it: without them there is nothing to open."""
     return h(
         "button.btn.sm.ghost",
-        h("span", "⌕", aria_hidden="true"),
-        h("span.hide-m", " jump to… "),
-        h("kbd", "Ctrl K", aria_hidden="true"),
+        h("span", "⌕", h("span.hide-m", " jump to… "), h("kbd", "Ctrl K"), aria_hidden="true"),
+        h("span.sr", "jump to"),
         type="button",
-        aria_label="jump to",
         data_jump_to=" ".join(f"{name} {href}" for name, href in PAGES),
         hidden=True,
     )
