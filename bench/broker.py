@@ -1,9 +1,10 @@
 """Durable sends beside other brokers, and from an idle send to its receiver, in one run.
 
 One Python process (uvloop) drives all of them, in slices in random order. A slice starts
-when the rest of the machine is quiet, or after a while; how busy it was is in the table.
+when the rest of the machine is quiet, or after `--patience` seconds; how busy it was is in the
+table. On a machine that is never quiet run it as root under `chrt -r 1`.
 As root it installs what is missing: Debian's nats-server, redis-server, rabbitmq-server.
-python bench/broker.py [--rounds 8]
+python bench/broker.py [--rounds 8] [--patience 3]
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from peers import Broker, JetStream, RabbitMQ, RedisStreams, install
 SENDERS = 64
 SLICE = 0.4  # seconds
 QUIET = 0.35  # cores used by others
-PATIENCE = 3.0  # seconds
 IDLE_GAP = 0.01
 ALWAYS, REDIS, RABBIT = "NATS JetStream 2.15, sync always", "Redis Streams", "RabbitMQ quorum queue"
 LOG, HIVE = "append and fdatasync", "hive"
@@ -66,9 +66,9 @@ class Servers:
         return sum(cpu_of(pid) for pid in self._pids[broker.name]) / 1000
 
 
-async def quiet() -> None:
+async def quiet(patience: float) -> None:
     """Returns when nobody else uses the machine, or when that takes too long."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         before = used()
         await asyncio.sleep(0.12)
@@ -77,7 +77,6 @@ async def quiet() -> None:
 
 
 async def sends(broker: Broker, senders: int, servers: Servers) -> Slice:
-    await quiet()
     latency: list[float] = []
     end = time.monotonic() + SLICE
 
@@ -97,7 +96,6 @@ async def sends(broker: Broker, senders: int, servers: Servers) -> Slice:
 
 async def idle(broker: Broker, servers: Servers) -> Slice:
     """One message at a time to somebody who waits, with pauses between."""
-    await quiet()
     latency: list[float] = []
     machine, server, own, start = used(), servers.cpu(broker), time.process_time(), time.monotonic()
     for _ in range(20):
@@ -141,7 +139,7 @@ class Result:
         )
 
 
-async def run(rounds: int) -> tuple[list[Broker], dict[str, dict[str, Result]]]:
+async def run(rounds: int, patience: float) -> tuple[list[Broker], dict[str, dict[str, Result]]]:
     async with AsyncExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="hive-", dir="/var/tmp"))
         where = Path(scratch)
@@ -170,6 +168,7 @@ async def run(rounds: int) -> tuple[list[Broker], dict[str, dict[str, Result]]]:
             order = [(work, broker) for work in works for broker in brokers]
             random.shuffle(order)
             for work, broker in order:
+                await quiet(patience)
                 one = await works[work](broker)
                 if number:  # the first round only warms
                     found[work][broker.name].append(one)
@@ -197,8 +196,10 @@ def aims(results: dict[str, dict[str, Result]]) -> list[Aim]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=8)
+    options.add_argument("--patience", type=float, default=3)
+    chosen = options.parse_args()
     install()
-    brokers, results = uvloop.run(run(options.parse_args().rounds))
+    brokers, results = uvloop.run(run(chosen.rounds, chosen.patience))
     many, one, waits = results[str(SENDERS)], results["1"], results["idle"]
     rows = [
         (

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import sys
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -54,12 +55,17 @@ class HiveTool:
 
     def __init__(self, hive: Rig, tools: list[Tools], receiver: Harness) -> None:
         assert hive.process is not None
-        self.pid, self._tools, self._receiver = hive.process.pid, tools, receiver
-        self._turn = ""
+        self.pid, self._receiver, self._turn = hive.process.pid, receiver, ""
+        self._free = deque(enumerate(tools))
 
     async def send(self, sender: int) -> None:
-        to = "receiver" if sender < 0 else f"a{(sender + 1) % AGENTS}"
-        await self._tools[sender % AGENTS].call("send", to=to, body=BODY)
+        """From whoever has not sent for longest: one agent alone may send 20 a second."""
+        number, tools = self._free.popleft()
+        to = "receiver" if sender < 0 else f"a{(number + 1) % AGENTS}"
+        try:
+            await tools.call("send", to=to, body=BODY)
+        finally:
+            self._free.append((number, tools))
 
     async def receive(self) -> None:
         self._turn = (await self._receiver.granted())["turn"]
