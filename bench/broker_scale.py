@@ -30,8 +30,9 @@ from support.broker_rig import Harness, Rig, Tools, agent, rig
 
 from hive_broker.store import changes
 from hive_broker.store.database import open_for_writing
-from hive_broker.store.rows import NewMessage
-from hive_broker.store.writer import _INSERT_MESSAGE, _message_row
+from hive_broker.store.highwater import Marks
+from hive_broker.store.rows import NewMessage, Unit
+from hive_broker.store.tables import Tables
 from hive_wire.paths import Layout
 from hive_wire.protocol import RegistryAgent
 
@@ -113,15 +114,10 @@ def fill(path: Path) -> None:
     db = open_for_writing(path)
     for record in agents(100):
         db.execute(*changes.set_agent(RegistryAgent.model_validate(record)))
+    tables = Tables(db, Marks(), {})
     for first in range(1, MILLION + 1, BATCH):
-        some = [_message(n) for n in range(first, first + BATCH)]
-        db.execute("begin immediate")
-        db.executemany(_INSERT_MESSAGE, map(_message_row, some))
-        db.executemany(
-            "insert into delivery(agent, message, state) values(?,?,?)",
-            [(m.recipients[0], m.id, 0 if m.id > MILLION - OPEN else 2) for m in some],
-        )
-        db.execute("commit")
+        tables.commit([Unit(messages=(_message(n),)) for n in range(first, first + BATCH)])
+    db.execute("update delivery set state=2 where message <= ?", (MILLION - OPEN,))
     db.execute("pragma wal_checkpoint(truncate)").fetchall()
     db.close()
 
