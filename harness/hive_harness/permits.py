@@ -11,10 +11,12 @@ from typing import Any
 from hive_wire.jsonrpc import UNAVAILABLE, RpcError
 
 from . import states
+from .rows import encodable, size
 from .uplink import Uplink
 
 log = logging.getLogger(__name__)
 
+MAX_SHOWN = 16 << 10  # bytes of a tool's input, as JSON
 BROKER_AWAY = 60.0  # seconds beyond the time limit in which an answer is still fetched
 
 Event = dict[str, Any]
@@ -34,6 +36,8 @@ class Permits:
         turn, tool, given = self._turn(), request.get("tool_name"), request.get("input")
         if turn is None or not isinstance(tool, str) or not isinstance(given, dict):
             return _denied("Nobody can be asked outside of a turn. Work without it.")
+        if size(given) > MAX_SHOWN or encodable(given) != given:
+            return _denied("This input cannot be shown whole to a person. Do it in smaller parts.")
         key = str(request.get("tool_use_id") or uuid.uuid4())[:200]
         asked = {"key": key, "turn": turn, "tool": tool, "input": given, "ttl": self._within}
         self._open.append(tool)
@@ -69,7 +73,7 @@ class Permits:
             except TimeoutError:
                 raise RpcError(UNAVAILABLE, "the broker is away") from None
             except RpcError as error:
-                if error.code != UNAVAILABLE:
+                if error.code != UNAVAILABLE or loop.time() > deadline:
                     raise
                 log.info("a permission is asked again: %s", error)
                 await asyncio.sleep(0.2)

@@ -80,3 +80,18 @@ async def test_a_broker_that_goes_away_meanwhile_is_asked_again(tmp_path: Path, 
             first, again = rig.broker.permissions
             assert first == again
             assert (rig.harness.state / "done.txt").exists()
+
+
+@pytest.mark.parametrize("content", ["x" * (2 << 20), "x" * (17 << 10), "half \ud800 a pair"])
+async def test_what_a_person_cannot_see_whole_is_denied_unasked(
+    tmp_path: Path, cli: Path, content: str
+) -> None:
+    async with claude_rig(tmp_path, cli, ask=["Write"]) as rig:
+        path = str(rig.harness.state / "big.txt")
+        rig.api.script(Step(calls=(Call("Write", {"file_path": path, "content": content}),)))
+        async with rig.harness:
+            rig.broker.post("x")
+            assert (await rig.broker.ended(timeout=60)).outcome == "ok"
+            assert rig.broker.permissions == []
+            assert not (rig.harness.state / "big.txt").exists()
+            assert "cannot be shown whole" in rig.api.requests[-1].last
