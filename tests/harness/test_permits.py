@@ -67,13 +67,13 @@ async def test_cancel_while_a_person_is_asked(tmp_path: Path, cli: Path) -> None
 
 async def test_a_broker_that_goes_away_meanwhile_is_asked_again(tmp_path: Path, cli: Path) -> None:
     """And while a person thinks, nothing counts as a stall."""
-    async with claude_rig(tmp_path, cli, "--stall-after", "1", **ASK) as rig:
+    async with claude_rig(tmp_path, cli, "--stall-after", "5", **ASK) as rig:
         rig.api.script(TOUCH)
         async with rig.harness:
             rig.broker.post("x")
             await rig.broker.until(lambda: rig.broker.permissions)
             await rig.broker.stop()
-            await asyncio.sleep(2.5)  # longer than a stall
+            await asyncio.sleep(6)  # longer than a stall
             rig.broker.decision = {"decision": "once"}
             await rig.broker.start()
             assert (await rig.broker.ended()).outcome == "ok"
