@@ -430,3 +430,18 @@ def test_nothing_to_do_says_so():
     agents = {"scout": valid()}
     found = plan(desired(agents), [running("scout", valid())], recalled(agents), TOOLS, NOW)
     assert plan_text(found.as_json()).startswith("Nothing to do")
+
+
+def test_two_that_swap_their_names_do_not_wait_for_each_other():
+    one, other = valid("one"), valid("other")
+    seen = [running("one", one), running("other", other)]
+    agents = {"other": one, "one": other}
+    found = plan(desired(agents), seen, recalled(agents), TOOLS, NOW)
+    assert [a.kind for a in found.actions] == [Kind.STOP, Kind.STOP]
+
+
+def test_a_name_that_is_still_in_use_is_waited_for():
+    old, new = valid("scout"), replace(valid("scout", "r2"), spec=valid("other").spec)
+    found = plan(desired({"scout": new}), [running("scout", old)], recalled({}), TOOLS, NOW)
+    assert [b.reason for b in found.blocked if b.agent == "scout"] == ["NameTaken"]
+    assert [a.uid for a in found.actions] in ([], [uid("scout")])

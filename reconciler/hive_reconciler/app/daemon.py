@@ -24,6 +24,7 @@ from ..core.toolchain import ToolchainFinder, of_nixos
 from ..git.errors import HiveError
 from ..git.first import FirstCommit
 from ..git.hive import Hive
+from ..git.housekeeping import keep_small
 from ..runtime.base import Runtime, RuntimeFailure
 from ..runtime.choose import Wish, choose
 from ..runtime.nix_eval import evaluator
@@ -115,6 +116,7 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
             tasks.create_task(reconciler.gateway.run()),
             tasks.create_task(reconciler.run()),
             tasks.create_task(inbox.run()),
+            tasks.create_task(keep_small((layout.hive_git, layout.inbox_git))),
             tasks.create_task(asyncio.to_thread(_finish_purges, layout)),
             tasks.create_task(builds.run()),
         ]

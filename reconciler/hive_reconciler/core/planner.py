@@ -192,6 +192,11 @@ def _running(
         if agent.memory.ran is not None:
             return None
         return _action(agent, Kind.ADOPT, "runs already, as it should", drift=False)
+    if agent.name_held and seen.name != agent.container:  # or two that swap names wait for ever
+        reason = f"it gives up the name {seen.name}; {agent.container} is not free yet"
+        return _cooling(agent.name, agent.uid, agent.memory, now) or _action(
+            agent, Kind.STOP, reason
+        )
     if hindrance := _hindrance(agent, toolchain, now):
         return hindrance
     reason = _difference(agent, seen)

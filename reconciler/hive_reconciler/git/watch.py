@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,15 +23,31 @@ class Watch(FileSystemEventHandler):
         self._loop = asyncio.get_running_loop()
         self._pending: asyncio.TimerHandle | None = None
         self._observer: BaseObserver | None = None
+        self._lock = threading.Lock()  # a cancelled wait does not end a start in its thread
+        self._closed = False
         self._seen: tuple[tuple[int, int], ...] = ()
 
     def start(self) -> None:
         """Watch, anew if a directory is another by now. Blocks: call it in a thread."""
+        with self._lock:
+            if not self._closed:
+                self._start()
+
+    def stop(self) -> None:
+        """For good: a start that is under way in another thread ends with it, a later one is none.
+
+        Blocks until the observer's thread has ended.
+        """
+        with self._lock:
+            self._closed = True
+            self._end()
+
+    def _start(self) -> None:
         now = tuple(_identity(path / "refs") for path in self._repositories)
         observer = self._observer
         if now == self._seen and observer is not None and observer.is_alive():
             return
-        self.stop()
+        self._end()
         observer = Observer()
         for path in self._repositories:
             observer.schedule(self, str(path))
@@ -38,8 +55,7 @@ class Watch(FileSystemEventHandler):
         observer.start()
         self._observer, self._seen = observer, now
 
-    def stop(self) -> None:
-        """Blocks until the observer's thread has ended."""
+    def _end(self) -> None:
         if self._observer is not None:
             self._observer.stop()
             self._observer.join()

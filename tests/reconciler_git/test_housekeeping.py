@@ -1,0 +1,57 @@
+"""gc when there is something to pack, under a reader that goes on."""
+
+import asyncio
+
+import pytest
+
+from hive_reconciler.git import housekeeping
+from hive_reconciler.git.first import FirstCommit
+from hive_reconciler.git.hive import Hive
+from hive_wire.paths import Layout
+
+
+@pytest.fixture
+async def hive(tmp_path):
+    layout = Layout(tmp_path / "root", tmp_path / "run", "-gc")
+    found = await Hive.open(layout, runtime_reads_nix=False, first=FirstCommit(engine="rehearsal"))
+    yield found, layout.hive_git
+    await found.close()
+
+
+def loose(path):
+    return list((path / "objects").glob("??/*"))
+
+
+async def test_many_loose_objects_are_packed_and_everything_is_still_there(hive, monkeypatch):
+    found, path = hive
+    before = await found.read()
+    store = found._all.store
+    await found._thread.run(lambda: [store.write_blob(b"%d" % n) for n in range(400)])
+    await housekeeping.collect(path)
+    assert len(loose(path)) > 400, "few are left as they are"
+    monkeypatch.setattr(housekeeping, "LOOSE", 100)
+    monkeypatch.setattr(housekeeping, "KEEP", "now")
+    await housekeeping.collect(path)
+    assert loose(path) == []
+    assert (await found.read()) == before
+    await found.close()
+    again = await Hive.open(found._all.layout, runtime_reads_nix=False)
+    assert (await again.read()) == before
+    await again.close()
+
+
+async def test_a_gc_that_does_not_end_is_killed_with_its_children(hive, monkeypatch, tmp_path):
+    _, path = hive
+    program = tmp_path / "git"
+    program.write_text(f"#!/bin/sh\nsleep 600 & echo $! > {tmp_path}/pid; wait\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(housekeeping, "DEADLINE", 0.5)
+    await housekeeping.collect(path)
+    pid = (tmp_path / "pid").read_text().strip()
+    async with asyncio.timeout(10):
+        while (tmp_path.__class__("/proc") / pid / "stat").exists():
+            stat = (tmp_path.__class__("/proc") / pid / "stat").read_text()
+            if stat.rpartition(")")[2].split()[0] == "Z":
+                break
+            await asyncio.sleep(0.02)
