@@ -94,7 +94,7 @@ async def test_when_it_cannot_be_shortened_a_new_one_begins_with_the_notes(
 async def test_a_cli_that_hangs_while_it_takes_notes_holds_up_nobody(
     tmp_path: Path, cli: Path
 ) -> None:
-    async with claude_rig(tmp_path, cli, "--stall-after", "2", model=SMALL) as rig:
+    async with claude_rig(tmp_path, cli, "--stall-after", "4", model=SMALL) as rig:
         rig.api.default = told
         rig.api.script(LONG, Step(text="never", fault="hang", after=3), Step(status=400))
         async with rig.harness:
