@@ -16,12 +16,12 @@ def seen(started=NOW - 300, tasks=5, age=300.0):
     return replace(found, age=age)
 
 
-def status(last_seen, ready=False):
+def status(last_seen, ready=False, boot=None):
     return AgentStatus(
         uid="a" * 12,
         name="a",
         ready=ready,
-        boot=None,
+        boot=boot,
         state="offline",
         since=0,
         detail="",
@@ -48,6 +48,10 @@ def status(last_seen, ready=False):
         ("the clock was set since it started", status(NOW - 400), seen(age=500.0), 60, False),
         ("it starts tomorrow, says the clock", status(NOW), seen(NOW + 9e4, 9, None), 60, False),
         ("the broker has just come up", status(None), seen(), 3, False),
+        ("unheard of since the broker came up", status(None, boot="b"), seen(), 30, False),
+        ("unheard of for long, busy", status(None, boot="b"), seen(), 200, False),
+        ("unheard of for long, alone", status(None, boot="b"), seen(tasks=1), 200, True),
+        ("started under this broker, no hello", status(None, boot="b"), seen(), 600, True),
         ("it may still run a turn", status(NOW - 100), seen(tasks=9), 60, False),
         ("away for long, nothing but PID 1", status(NOW - 100), seen(tasks=1), 600, True),
         ("away for a moment", status(NOW - 10), seen(tasks=1), 600, False),

@@ -91,23 +91,28 @@ class Drain:
             return False
         except RpcError as error:
             return self._refused(error)
-        if held.known and held.running is not None and not await self._idle_anyway():
+        if held.known and held.running is None:
+            return await self._fenced(nobody_runs_it=False)
+        if await self._idle_anyway():
+            return await self._fenced(nobody_runs_it=True)
+        if held.known:
             self._say("Draining", f"waits for the end of turn {held.running}")
             self._patience = RENEW
-            return False
-        if not held.known and not await self._idle_anyway():
+        else:
             self._say("WaitingForHarness", "its harness is away; a turn may still run")
-            return False
-        return await self._fenced()
+        return False
 
-    async def _fenced(self) -> bool:
+    async def _fenced(self, *, nobody_runs_it: bool) -> bool:
+        """Fence it. A turn that is leased and that nobody runs is in the way of no stop."""
         try:
             await self._broker.fence(self._uid, self._token)
         except (RpcError, TimeoutError) as error:
             log.info("%s: no fence: %s", self._uid, error)
+            if not nobody_runs_it:
+                return False
         else:
             return True
-        try:  # refused: a turn is leased; unless a harness came back, nobody runs it
+        try:  # unless a harness came back meanwhile
             return not (await self._broker.hold(self._uid, self._token, HOLD_TTL)).known
         except (RpcError, TimeoutError):
             return False
@@ -142,6 +147,12 @@ def idle_evidence(
     if broker_up_for < BROKER_SETTLED or seen.started is None:
         return False
     last = status.last_seen if status is not None else None
+    if last is None and status is not None and status.boot is not None:
+        # The broker forgot when it last heard of it: a hello before the broker's start may be
+        # this container's, and its harness on the way back.
+        if seen.age is not None and seen.age < broker_up_for:
+            return True
+        return broker_up_for >= HARNESS_AWAY and seen.tasks == 1
     if last is None or (last < seen.started and not _clock_was_set(seen, now)):
         return True
     return now - last >= HARNESS_AWAY and seen.tasks == 1
