@@ -112,6 +112,11 @@ def v2_limits() -> None:
     write("/mnt/memory.max", "max")
 
 
+def attach(pid: int) -> None:
+    if LIBC.ptrace(16, pid, None, None) != 0:  # PTRACE_ATTACH
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def key_search(name: str) -> None:
     call("keyctl", 10, -3, b"user", name.encode(), 0)  # KEYCTL_SEARCH in the session keyring
 
@@ -145,6 +150,8 @@ def attempts(given: dict[str, Any]) -> dict[str, Callable[[], Any]]:
         "kernel log": lambda: os.open("/dev/kmsg", os.O_RDWR),
         "signal a host process": lambda: os.kill(pid, 0),
         "trace a host process": lambda: os.open(f"/proc/{pid}/mem", os.O_RDONLY),
+        "attach to a host process": lambda: attach(pid),
+        "attach to the parent of all": lambda: attach(os.getppid()),
         "v1 limits": v1_limits,
         "v1 limits in a new namespace": lambda: in_new_namespaces(v1_limits),
         "v2 limits in a new namespace": lambda: in_new_namespaces(v2_limits),
