@@ -77,10 +77,11 @@ def _control(request: dict[str, Any]) -> dict[str, Any]:
     asked = request["message"]
     if "id" not in asked:
         return {"mcp_response": {"jsonrpc": "2.0", "result": {}}}
-    return {"mcp_response": {"jsonrpc": "2.0", "id": asked["id"], "result": _mcp(asked)}}
+    return {"mcp_response": {"jsonrpc": "2.0", "id": asked["id"], "result": answer(asked)}}
 
 
-def _mcp(asked: dict[str, Any]) -> dict[str, Any]:
+def answer(asked: dict[str, Any]) -> dict[str, Any]:
+    """The result of an MCP request, with the one tool there is."""
     if asked["method"] == "initialize":
         version = asked["params"]["protocolVersion"]
         server = {"name": "hive", "version": "1"}

@@ -1,6 +1,6 @@
 """From a message to the model's request: the whole swarm, the bare resident CLI, one-shot CLI.
 
-The real CLI and a stand-in of the Messages API on loopback. Needs root (nspawn).
+Also cold, when the CLI does not run and resumes its conversation. The real CLI and a stand-in of the Messages API on loopback. Needs root (nspawn).
 python bench/turn_latency.py [--repetitions 15]
 """
 
@@ -9,6 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
+import os
+import signal
+import sys
 import tempfile
 import time
 import uuid
@@ -23,7 +27,8 @@ from support.claude_cli import claude_cli
 from support.fake_messages_api import FakeApi, Request
 from support.swarm import Swarm
 
-LIMIT = 3.0
+WARM, COLD, ONE_SHOT = 2.0, 1.2, 1 / 8  # aims, as ratios
+STDIO = Path(__file__).with_name("stdio_server.py")
 STAGES = ("turn.started on disk", "model request")
 _numbers = itertools.count(1)
 
@@ -62,6 +67,21 @@ class ThroughHive:
         return took
 
 
+class ColdHive:
+    """The same once the engine of the manager is gone."""
+
+    def __init__(self, swarm: Swarm, through_hive: ThroughHive) -> None:
+        self._swarm, self._warm = swarm, through_hive
+
+    async def __call__(self) -> float:
+        os.kill(engine_of(self._swarm).pid, signal.SIGKILL)
+        while engines_of(self._swarm):
+            await asyncio.sleep(0.02)
+        took = await self._warm()
+        self._warm.stages.pop()
+        return took
+
+
 class ThroughBareEngine:
     def __init__(self, engine: BareEngine, api: FakeApi) -> None:
         self._engine, self._api = engine, api
@@ -75,16 +95,40 @@ class ThroughBareEngine:
         return took
 
 
+class ColdBareEngine:
+    """`claude --resume` of a conversation, without anything around it."""
+
+    def __init__(self, argv: list[str], env: Mapping[str, str], cwd: Path, api: FakeApi) -> None:
+        self._argv, self._env, self._cwd, self._api = argv, env, cwd, api
+        self._began = False
+
+    async def __call__(self) -> float:
+        asked = Asked(self._api)
+        began = time.monotonic()
+        argv = ["--resume" if word == "--session-id" else word for word in self._argv]
+        async with BareEngine(argv if self._began else self._argv, self._env, self._cwd) as engine:
+            engine.say(asked.text)
+            took = (await asked.request()).at - began
+            assert not (await engine.result())["is_error"]
+            self._began = True
+        return took
+
+
 class OneShot:
+    """A process for each message, with its tools from a process of their own."""
+
     def __init__(self, cli: Path, env: Mapping[str, str], cwd: Path, api: FakeApi) -> None:
         self._cli, self._env, self._cwd, self._api = cli, env, cwd, api
 
     async def __call__(self) -> float:
         asked = Asked(self._api)
+        server = {"type": "stdio", "command": sys.executable, "args": [str(STDIO)]}
+        served = {"mcpServers": {"hive": server}}
         began = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             *(str(self._cli), "-p", "--output-format", "json", "--strict-mcp-config"),
             *("--setting-sources", "", "--tools", "Bash,Read,Edit,Write,Glob,Grep"),
+            *("--allowedTools", "mcp__hive", "--mcp-config", json.dumps(served)),
             env=dict(self._env),
             cwd=self._cwd,
             stdin=asyncio.subprocess.PIPE,
@@ -97,10 +141,20 @@ class OneShot:
         return took
 
 
+def engines_of(swarm: Swarm) -> list[Process]:
+    """The engine in the manager's container, while it runs."""
+    inside = descendants(containers(swarm)[MANAGER].pid, Process.all())
+    return [p for p in inside if p.argv[0].endswith("/claude")]
+
+
+def engine_of(swarm: Swarm) -> Process:
+    (engine,) = engines_of(swarm)
+    return engine
+
+
 def same_flags(swarm: Swarm, cli: Path, home: Path, sock: Path) -> tuple[list[str], dict[str, str]]:
     """Command line and environment of the engine in the manager's container, moved out of it."""
-    inside = descendants(containers(swarm)[MANAGER].pid, Process.all())
-    (engine,) = [p for p in inside if p.argv[0].endswith("/claude")]
+    engine = engine_of(swarm)
     raw = Path(f"/proc/{engine.pid}/environ").read_bytes().decode().rstrip("\0").split("\0")
     env = dict(pair.split("=", 1) for pair in raw)
     moved = {"HOME": home, "CLAUDE_CONFIG_DIR": home / ".claude", "ANTHROPIC_UNIX_SOCKET": sock}
@@ -137,11 +191,15 @@ async def run(repetitions: int) -> tuple[dict[str, list[float]], list[tuple[floa
         engine = await stack.enter_async_context(BareEngine(argv, env, scratch))
         argv, behind = same_flags(swarm, cli, scratch, model_sock(swarm))
         relayed = await stack.enter_async_context(BareEngine(argv, behind, scratch))
+        argv, env = same_flags(swarm, cli, scratch, sock)
+        cold = ColdBareEngine(argv, env, scratch, api)
         variants: dict[str, Callable[[], Awaitable[float]]] = {
             "hive": through_hive,
             "bare resident engine": ThroughBareEngine(engine, api),
             "bare engine, through the gateway": ThroughBareEngine(relayed, api),
-            "one-shot claude -p": OneShot(cli, env, scratch, api),
+            "hive, cold": ColdHive(swarm, through_hive),
+            "bare claude --resume": cold,
+            "one-shot claude -p, stdio MCP": OneShot(cli, env, scratch, api),
         }
         times = await shuffled(variants, repetitions)
         return times, through_hive.stages[2:]
@@ -160,9 +218,15 @@ def main() -> None:
         table(("variant", "median ms", "min", "max", "ratio"), rows),
         table(("hive, since the message", "median ms", "min", "max"), parts),
     ]
-    ratio = spreads["hive"].median / bare
-    aim = Aim("message to model request beside the bare resident engine", ratio, LIMIT, "x")
-    report("turn_latency", tables, [aim], {"seconds": times, "hive_stages": stages})
+    hive, cold = spreads["hive"].median, spreads["hive, cold"].median
+    resumed = spreads["bare claude --resume"].median
+    one_shot = spreads["one-shot claude -p, stdio MCP"].median
+    aims = [
+        Aim("message to model request beside the bare resident engine", hive / bare, WARM, "x"),
+        Aim("the same, cold, beside claude --resume", cold / resumed, COLD, "x"),
+        Aim("beside one-shot with a stdio MCP server", hive / one_shot, ONE_SHOT, "x"),
+    ]
+    report("turn_latency", tables, aims, {"seconds": times, "hive_stages": stages})
 
 
 if __name__ == "__main__":
