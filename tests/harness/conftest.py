@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from support.claude_cli import VERSION, NoCli, claude_cli
+from support.fake_broker import FakeBroker
+from support.harness_process import ANSWER, HarnessProcess
 from support.needs import lacking
 
 
@@ -15,3 +18,19 @@ def cli(request: pytest.FixtureRequest) -> Path:
         return claude_cli(getattr(request, "param", VERSION))
     except NoCli as error:
         lacking(str(error))
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[HarnessProcess]:
+    process = HarnessProcess(tmp_path)
+    process.agent()
+    process.script(ANSWER)
+    yield process
+    if process.process is not None:
+        await process.kill()
+
+
+@pytest.fixture
+async def broker(harness: HarnessProcess) -> AsyncIterator[FakeBroker]:
+    async with FakeBroker(harness.run) as fake:
+        yield fake

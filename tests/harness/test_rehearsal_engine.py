@@ -1,41 +1,13 @@
-"""The harness on the rehearsal engine: turns, tools, crashes, resumption, cancel."""
+"""The harness on the rehearsal engine: turns, tools, crashes, commands, idleness."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from support.fake_broker import FakeBroker, ToolError
-from support.harness_process import HarnessProcess
-
-ANSWER = """
-[[rule]]
-[[rule.step]]
-say = "on it"
-[[rule.step]]
-tool = "send"
-args = { to = "{sender}", body = "re: {body}" }
-[[rule.step]]
-say = "done"
-"""
-
-
-@pytest.fixture
-async def harness(tmp_path: Path) -> AsyncIterator[HarnessProcess]:
-    process = HarnessProcess(tmp_path)
-    process.agent()
-    process.script(ANSWER)
-    yield process
-    if process.process is not None:
-        await process.kill()
-
-
-@pytest.fixture
-async def broker(harness: HarnessProcess) -> AsyncIterator[FakeBroker]:
-    async with FakeBroker(harness.run) as fake:
-        yield fake
+from support.harness_process import ANSWER, HarnessProcess
 
 
 async def test_a_message_becomes_a_turn_with_rows_and_a_tool_call(
@@ -126,205 +98,6 @@ async def test_an_engine_that_always_crashes_gives_the_message_back_uncounted(
         assert (await broker.state("failed"))["detail"] == end.detail
 
 
-WAIT_FOR_GO = """
-[[rule]]
-[[rule.step]]
-tool = "send"
-args = { to = "a", body = "first" }
-[[rule.step]]
-run = "touch waiting; while [ ! -e go ]; do sleep 0.02; done"
-[[rule.step]]
-tool = "send"
-args = { to = "a", body = "second" }
-"""
-
-
-async def _waits(harness: HarnessProcess) -> None:
-    async with asyncio.timeout(20):
-        while not (harness.state / "waiting").exists():
-            await asyncio.sleep(0.01)
-
-
-async def test_kill_9_of_the_harness_in_mid_turn_resumes_the_same_turn_once(
-    harness: HarnessProcess, broker: FakeBroker
-) -> None:
-    harness.script(WAIT_FOR_GO)
-    await harness.start()
-    broker.post("x")
-    await _waits(harness)
-    await harness.kill()
-    (harness.state / "go").touch()
-    async with harness:
-        end = await broker.ended()
-        assert (end.turn, end.outcome) == ("1.1", "ok")
-        assert [call[2]["body"] for call in broker.calls] == ["first", "second"]
-        again = broker.hellos[-1].running
-        assert again is not None
-        assert again.turn == "1.1"
-        assert again.handed == ("1.1:1",)
-        assert broker.hellos[0].boot != broker.hellos[-1].boot
-
-
-async def test_a_tool_call_that_was_cut_takes_effect_once(
-    harness: HarnessProcess, broker: FakeBroker
-) -> None:
-    """The harness dies after the broker did the call and before the engine had its result."""
-    answer = asyncio.Event()
-
-    async def slow(_: object) -> str:
-        await answer.wait()
-        return "sent"
-
-    broker.tools["send"] = slow  # type: ignore[assignment]
-    await harness.start()
-    broker.post("x")
-    await broker.until(lambda: broker.calls)
-    await harness.kill()
-    answer.set()
-    await broker.until(lambda: broker.stored)
-    async with harness:
-        assert (await broker.ended()).turn == "1.1"
-        assert len(broker.calls) == 1
-        assert broker.asked == ["1.1:1", "1.1:1"]
-
-
-async def test_sigterm_leaves_a_running_turn_to_the_next_boot(
-    harness: HarnessProcess, broker: FakeBroker
-) -> None:
-    harness.script(WAIT_FOR_GO)
-    await harness.start()
-    broker.post("x")
-    await _waits(harness)
-    assert await harness.stop() == 0
-    assert broker.ends == []
-    (harness.state / "go").touch()
-    async with harness:
-        assert (await broker.ended()).turn == "1.1"
-        assert [call[2]["body"] for call in broker.calls] == ["first", "second"]
-
-
-async def test_a_running_turn_that_does_not_stand_any_more_is_dropped(
-    harness: HarnessProcess, broker: FakeBroker
-) -> None:
-    harness.script(WAIT_FOR_GO)
-    await harness.start()
-    broker.post("x")
-    await _waits(harness)
-    await harness.kill()
-    broker.resume = False
-    broker._leased = None
-    harness.script(ANSWER)
-    async with harness:
-        await broker.until(lambda: len(broker.hellos) == 2)
-        broker.post("y")
-        assert (await broker.ended()).turn == "2.1"
-        assert [call[2]["body"] for call in broker.calls] == ["first", "re: y"]
-
-
-async def test_the_turn_goes_on_while_the_broker_is_away(
-    harness: HarnessProcess, broker: FakeBroker
-) -> None:
-    harness.script(WAIT_FOR_GO)
-    async with harness:
-        broker.post("x")
-        await _waits(harness)
-        await broker.stop()
-        (harness.state / "go").touch()
-        await asyncio.to_thread((harness.state / "waiting").unlink)
-        await broker.start()
-        assert (await broker.ended()).outcome == "ok"
-        assert [call[2]["body"] for call in broker.calls] == ["first", "second"]
-        assert len({hello.boot for hello in broker.hellos}) == 1
-        numbers = [row.n for row in broker.rows]
-        assert numbers == sorted(set(numbers))
-
-
-async def test_a_terminal_event_that_was_not_confirmed_comes_with_the_next_hello(
-    harness: HarnessProcess, broker: FakeBroker
-) -> None:
-    broker.forgets_ends = True
-    await harness.start()
-    broker.post("x")
-    await broker.until(lambda: broker.unheard)
-    await harness.kill()
-    broker.forgets_ends = False
-    async with harness:
-        assert (await broker.ended()).turn == "1.1"
-        assert [end.turn for end in broker.hellos[-1].ended] == ["1.1"]
-        assert broker.hellos[-1].running is None
-        assert len(broker.calls) == 1
-        async with asyncio.timeout(10):
-            while list((harness.state / ".hive" / "ended").iterdir()):
-                await asyncio.sleep(0.01)
-
-
-async def test_the_end_of_a_turn_survives_a_broker_that_comes_back(
-    harness: HarnessProcess, broker: FakeBroker
-) -> None:
-    broker.forgets_ends = True
-    async with harness:
-        broker.post("x")
-        await broker.until(lambda: broker.unheard)
-        await broker.stop()
-        broker.forgets_ends = False
-        await broker.start()
-        assert (await broker.ended()).turn == "1.1"
-        broker.post("y")
-        assert (await broker.ended(2)).turn == "2.1"
-        assert [row.data["text"] for row in broker.rows if row.kind == "text"] == [
-            "on it",
-            "done",
-        ] * 2
-
-
-CANCEL = """
-[[rule]]
-body = "slow"
-[[rule.step]]
-run = "touch waiting; trap '' TERM INT; setsid sh -c 'trap \\"\\" TERM; touch detached; sleep 1000' & sleep 1000"
-[[rule]]
-[[rule.step]]
-say = "quick"
-"""
-
-
-@pytest.mark.parametrize("how", ["cancel", "interrupt"])
-async def test_a_turn_is_ended_with_all_it_started(
-    harness: HarnessProcess, broker: FakeBroker, how: str
-) -> None:
-    harness.script(CANCEL)
-    broker.regrant = False
-    async with harness:
-        broker.post("slow")
-        await _waits(harness)
-        async with asyncio.timeout(20):
-            while not (harness.state / "detached").exists():
-                await asyncio.sleep(0.01)
-        if how == "cancel":
-            assert "1.1" in (await broker.call("command", command="cancel"))["text"]
-        else:
-            await broker.call("interrupt", turn="1.1")
-        end = await broker.ended()
-        wanted = ("cancelled", "") if how == "cancel" else ("failed", "stopped")
-        assert (end.outcome, end.cause, end.counted) == (*wanted, False)
-        assert _sleepers(harness) == []
-        broker.post("fast")
-        assert (await broker.ended(2)).outcome == "ok"
-
-
-def _sleepers(harness: HarnessProcess) -> list[str]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (entry / "cwd").resolve() == harness.state and entry.name.isdigit():
-                command = (entry / "cmdline").read_bytes().decode().replace("\0", " ")
-                if "sleep 1000" in command:
-                    found.append(command)
-        except OSError:
-            continue
-    return found
-
-
 async def test_commands_of_the_page(harness: HarnessProcess, broker: FakeBroker) -> None:
     async with harness:
         broker.post("x")
@@ -338,17 +111,6 @@ async def test_commands_of_the_page(harness: HarnessProcess, broker: FakeBroker)
         assert second.session != first.session
         with pytest.raises(Exception, match="no command 'dance'"):
             await broker.call("command", command="dance")
-
-
-async def test_clear_waits_for_no_running_turn(harness: HarnessProcess, broker: FakeBroker) -> None:
-    harness.script(WAIT_FOR_GO)
-    async with harness:
-        broker.post("x")
-        await _waits(harness)
-        with pytest.raises(Exception, match="a turn runs"):
-            await broker.call("command", command="clear")
-        (harness.state / "go").touch()
-        await broker.ended()
 
 
 async def test_a_broken_agent_file_keeps_the_last_good_one(

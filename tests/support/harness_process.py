@@ -12,6 +12,17 @@ from typing import Any, Self
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
+ANSWER = """
+[[rule]]
+[[rule.step]]
+say = "on it"
+[[rule.step]]
+tool = "send"
+args = { to = "{sender}", body = "re: {body}" }
+[[rule.step]]
+say = "done"
+"""
+
 
 class HarnessProcess:
     """`python -m hive_harness` with every path under `root`; started and stopped as wished."""
