@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import get_args
 
 import pytest
 from playwright.async_api import expect
@@ -12,7 +13,10 @@ from support.browsing import DESK, NEEDED, PHONE, browsing
 from support.dashboard_world import World
 from support.fake_backends import agent_status, host_agent
 
+from hive_wire.protocol import AgentState
+
 pytestmark = [*NEEDED, pytest.mark.slow]
+WORDS = {"waiting": "asks", "needs-login": "needs login", "rate-limited": "rate limited"}
 PATHS = (
     "/a/scout/",
     "/a/scout/?q=words",
@@ -89,3 +93,29 @@ async def test_axe_finds_nothing(world: World, size: tuple[int, int], scheme: st
         await page.goto(f"{world.url}/login")
         found["login"] = await violations(page, source)
         assert {path: rows for path, rows in found.items() if rows} == {}
+
+
+async def test_axe_finds_nothing_in_any_state_of_an_agent(world: World) -> None:
+    source = await asyncio.to_thread(axe_source)
+    async with browsing(world) as b:
+        for state in get_args(AgentState):
+            world.broker.state("scout", state, "why")
+            await b.page.goto(f"{world.url}/a/scout/")
+            await expect(b.page.locator(".top")).to_contain_text(WORDS.get(state, state))
+            assert await violations(b.page, source) == [], state
+
+
+async def test_axe_finds_nothing_while_all_is_away(world: World) -> None:
+    source = await asyncio.to_thread(axe_source)
+    async with browsing(world, login=False) as b:
+        page = b.page
+        await page.goto(f"{world.url}/login")
+        await page.goto(await world.link())  # in the same page: only what stands after # differs
+        await expect(page.locator("#live")).to_contain_text("L1VE")
+        assert await violations(page, source) == [], "an empty swarm"
+        await world.broker.stop()
+        await world.host.stop()
+        await expect(page.locator("#sec-away")).to_contain_text("the broker is away")
+        assert await violations(page, source) == []
+        await page.goto(f"{world.url}/a/scout/")
+        assert await violations(page, source) == []
