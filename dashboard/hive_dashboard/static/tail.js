@@ -12,7 +12,6 @@ export class Tail {
     this.rows = 0;
     this.follow = true;
     this.unseen = 0;
-    if (this.holed) this.wipe();
     this.skipped = 0;
     this.lastTop = 0;
     this.meantAt = -1e9;
@@ -171,6 +170,7 @@ export class Tail {
   resume() {
     this.follow = true;
     this.unseen = 0;
+    if (this.holed) this.wipe();
     this.onUnseen?.(0);
     this.trim();
     this.toBottom();
