@@ -104,6 +104,44 @@ async def test_people_add_agents_by_push(hive: Hive, clone: Clone, push: Push) -
     assert (await spec_of(hive, "scout")).spec.uid
 
 
+async def test_a_push_that_renames_shows_as_removed_and_added_and_says_so(
+    hive: Hive, user: Requester, clone: Clone, push: Push
+) -> None:
+    await spawned(hive, user, "scout")
+    uid = (await spec_of(hive, "scout")).spec.uid
+    clone.pull()
+    git(clone.path, "mv", "agents/scout", "agents/spy")
+    clone.commit("Rename scout")
+    push("spy")
+    (done,) = await hive.import_inbox()
+    assert done.state == "open", done.message
+    effect = (await hive.proposal(done.n)).effect
+    assert effect is not None
+    assert [(a.kind, a.agent, a.reason) for a in effect.actions] == [
+        ("destroy", "scout", "it is spy now"),
+        ("create", "spy", "it was scout"),
+    ]
+    texts = {c.agent: c.text for c in effect.changes if c.field == "agent"}
+    assert texts["scout"].endswith("which is renamed: its state goes on with spy")
+    assert texts["spy"].startswith("adds the agent spy: scout under a new name")
+    await approve(hive, done.n)
+    assert (await spec_of(hive, "spy")).spec.uid == uid
+    assert "scout" not in (await hive.read()).agents
+
+
+async def test_a_push_takes_no_uid_of_an_agent_that_stays(
+    hive: Hive, user: Requester, clone: Clone, push: Push
+) -> None:
+    await spawned(hive, user, "scout")
+    clone.pull()
+    clone.write("agents/spy/agent.toml", clone.read("agents/scout/agent.toml"))
+    clone.commit("Copy scout")
+    push("spy")
+    (done,) = await hive.import_inbox()
+    assert done.state == "rejected"
+    assert "sets uid; leave it out" in done.message
+
+
 async def test_defaults_show_at_every_agent(
     hive: Hive, manager: Requester, clone: Clone, push: Push
 ) -> None:

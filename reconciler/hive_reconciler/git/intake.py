@@ -145,12 +145,14 @@ class Intake:
         return step, list(dict.fromkeys(problems))
 
     def _with_uids(self, wish: Wish) -> tuple[Wish, Sequence[Problem]]:
-        """`wish` with a uid for every agent that it adds. Their files are checked as written."""
+        """`wish` with a uid for every agent that it adds and does not only rename. Their files
+        are checked as written."""
         if wish.keeps_uids:
             return wish, []
         trees, base = self._all.trees, self._all.store.tree_of(wish.base)
         tree = wish.tree
         old, new = trees.differing(trees.subtree(base, "agents"), trees.subtree(tree, "agents"))
+        freed = {uid for name in old.keys() - new.keys() if (uid := self._uid(base, name))}
         for name, entry in new.items():
             if name in old or not entry.is_tree:
                 continue
@@ -162,6 +164,8 @@ class Intake:
                 spec = parse_agent(data, path)
             except SpecError as error:
                 return wish, [Problem("", str(problem)) for problem in error.problems]
+            if spec.uid in freed:
+                continue
             if spec.uid is not None:
                 return wish, [Problem(path, "sets uid; leave it out, the reconciler sets it")]
             found = trees.entry(tree, path)
@@ -169,6 +173,13 @@ class Intake:
             text = set_key(data.decode(), "uid", new_uid())
             tree = trees.put(tree, path, Entry(found.mode, trees.write_blob(text.encode())))
         return replace(wish, tree=tree), []
+
+    def _uid(self, tree: str, name: str) -> str | None:
+        path = f"agents/{name}/agent.toml"
+        try:
+            return parse_agent(self._all.trees.file(tree, path) or b"", path).uid
+        except SpecError:
+            return None
 
     # -- records -------------------------------------------------------------------
 

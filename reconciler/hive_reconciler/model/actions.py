@@ -21,16 +21,23 @@ class Action:
 
 
 def planned(
-    name: str, before: Entry | None, after: Entry | None, files: Sequence[FileChange]
+    name: str,
+    before: Entry | None,
+    after: Entry | None,
+    files: Sequence[FileChange],
+    other_name: str | None,
 ) -> list[Action]:
-    """The actions for one agent, as if observed = desired(base)."""
+    """The actions for one agent, as if observed = desired(base). `other_name` is the one that it
+    had, or gets."""
     if after is None:
-        return [] if before is None else [Action("destroy", name, "the agent is removed")]
+        gone = f"it is {other_name} now" if other_name else "the agent is removed"
+        return [] if before is None else [Action("destroy", name, gone)]
     if not isinstance(after, Valid):
         return []
     if not isinstance(before, Valid):
+        new = f"it was {other_name}" if other_name else "new agent"
         started = after.spec.state == "running"
-        return [Action("create", name, "new agent" if started else "new agent, not started")]
+        return [Action("create", name, new if started else f"{new}, not started")]
     if before.spec.state != after.spec.state:
         if after.spec.state == "running":
             return [Action("start", name, "state: stopped → running")]

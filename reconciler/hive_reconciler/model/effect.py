@@ -16,6 +16,7 @@ from hive_wire.hivetoml import HiveToml
 from .actions import Action, planned
 from .desired import Entry
 from .fields import FieldChange, agent_changes, hive_changes, shared_changes
+from .renames import renames
 from .tree import Blob, FileChange
 
 VERSION = 1
@@ -53,6 +54,7 @@ def effect(changes: Sequence[FileChange], base: Side, merged: Side) -> Effect:
     """The effect of `changes`, which lead from `base` to `merged`."""
     files = tuple(_file(change) for change in sorted(changes, key=lambda c: c.path))
     names = sorted(base.agents.keys() | merged.agents.keys())
+    others = renames(base.agents, merged.agents)
     found = [
         *hive_changes(base.hive, merged.hive),
         *shared_changes(changes),
@@ -60,7 +62,11 @@ def effect(changes: Sequence[FileChange], base: Side, merged: Side) -> Effect:
             change
             for name in names
             for change in agent_changes(
-                name, base.agents.get(name), merged.agents.get(name), changes
+                name,
+                base.agents.get(name),
+                merged.agents.get(name),
+                changes,
+                others.get(name),
             )
         ),
     ]
@@ -68,7 +74,9 @@ def effect(changes: Sequence[FileChange], base: Side, merged: Side) -> Effect:
     actions = tuple(
         action
         for name in names
-        for action in planned(name, base.agents.get(name), merged.agents.get(name), changes)
+        for action in planned(
+            name, base.agents.get(name), merged.agents.get(name), changes, others.get(name)
+        )
     )
     return Effect(VERSION, files, ranked, actions, _digest(VERSION, files, ranked, actions))
 

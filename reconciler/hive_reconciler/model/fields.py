@@ -62,16 +62,26 @@ def flat(spec: AgentSpec) -> dict[str, Any]:
 
 
 def agent_changes(
-    name: str, before: Entry | None, after: Entry | None, files: Sequence[FileChange]
+    name: str,
+    before: Entry | None,
+    after: Entry | None,
+    files: Sequence[FileChange],
+    other_name: str | None,
 ) -> list[FieldChange]:
-    """What changes for one agent. A side that is not valid has no settings."""
+    """What changes for one agent. A side that is not valid has no settings. `other_name` is the
+    one that the agent had, or gets."""
     found: list[FieldChange] = []
     if before is None and after is not None:
-        found.append(
-            FieldChange(name, "agent", None, "added", Risk.MEDIUM, f"adds the agent {name}")
-        )
+        text = f"adds the agent {name}"
+        if other_name:
+            text += f": {other_name} under a new name, with its uid, state, session and mail"
+        found.append(FieldChange(name, "agent", None, "added", Risk.MEDIUM, text))
     if after is None and before is not None:
         text = f"removes the agent {name}; its state is kept until it is purged"
+        if other_name:
+            text = (
+                f"removes the agent {name}, which is renamed: its state goes on with {other_name}"
+            )
         return [FieldChange(name, "agent", "present", None, Risk.HIGH, text)]
     old = _LATER | (flat(before.spec) if isinstance(before, Valid) else {})
     new = _LATER | (flat(after.spec) if isinstance(after, Valid) else {})
