@@ -109,7 +109,7 @@ async def test_a_burst_is_drawn_within_bounds(world: World) -> None:
 
 
 async def test_nothing_moves_and_nothing_grows_while_one_reads(world: World) -> None:
-    """500 events a second for 8 seconds: the row under the reader stays, the page stays bounded."""
+    """500 events a second for 20 seconds: the row under the reader stays, the page stays bounded."""
     world.broker.emit_many([("text", {"text": f"old {i}\nsecond"}) for i in range(300)])
     async with browsing(world) as b:
         page = await b.tab("/a/scout/")
@@ -141,11 +141,11 @@ async def test_nothing_moves_and_nothing_grows_while_one_reads(world: World) -> 
         }"""
         )
         last = 0
-        for i in range(80):
+        for i in range(200):
             rows = [("text", {"text": f"line {i} {n}\nsecond"}) for n in range(50)]
             last = world.broker.emit_many(rows)
             await asyncio.sleep(0.1)
-        await expect(page.locator("#pill")).to_have_text("↓ 4000 new", timeout=20_000)
+        await expect(page.locator("#pill")).to_have_text("↓ 10000 new", timeout=20_000)
         assert await page.evaluate("window.drift") <= 1, await page.evaluate("window.moves")
         count = "document.querySelectorAll('#tail [data-id]').length"
         assert await page.evaluate(count) <= 1700, "1,500 and the chunk and frame in the making"
