@@ -15,7 +15,7 @@ from hive_broker.core.gate import Gate, Refused
 from hive_broker.core.questions import Question, Unanswerable
 from hive_broker.core.reminders import BadTime, Reminder, parse_at, parse_every, parse_span
 from hive_wire.protocol import MAX_BODY, Usage
-from hive_wire.spec import Budget
+from hive_wire.terms import Budget
 
 # -- gate --------------------------------------------------------------------------
 

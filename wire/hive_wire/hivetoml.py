@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from .spec import AgentSpec, NetworkMode, parse_size
+from .spec import AgentSpec, parse_size
+from .terms import NetworkMode
 
 ProposalClass = Literal["power"]
 SIGNER = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63} [a-z0-9@.-]+ [A-Za-z0-9+/]+=*$"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .spec import Budget, EngineName, NetworkMode, Role, State
+from .terms import Budget, EngineName, NetworkMode, Role, State
 
 MAX_BODY = 256 << 10  # bytes of a message body: fits a frame even when JSON doubles it
 
@@ -32,7 +32,8 @@ AgentState = Literal[
 
 
 class Frame(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built at first use: no process speaks of all of these.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class RegistryAgent(Frame):

@@ -7,18 +7,14 @@ from enum import StrEnum
 from functools import cache
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .names import EVERYONE, OPERATOR, is_name, is_uid, name_problem
+from .terms import Budget, EngineName, NetworkMode, Part, Role, State
 
 MIB = 1 << 20
 _SIZE = re.compile(r"([1-9][0-9]{0,6})([KMGT])")
 _UNIT = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-Role = Literal["agent", "manager"]
-State = Literal["running", "stopped"]
-EngineName = Literal["claude", "rehearsal"]
-NetworkMode = Literal["none", "private", "host"]
 
 
 class Takes(StrEnum):
@@ -76,10 +72,6 @@ Rule = Annotated[
     AfterValidator(_one_line),
 ]
 _takes = {t: {"takes": t.value} for t in Takes}
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Tools(Part):
@@ -142,15 +134,6 @@ class Limits(Part):
     @property
     def memory_bytes(self) -> int:
         return parse_size(self.memory)
-
-
-class Budget(Part):
-    usd_per_day: Annotated[
-        float, Field(ge=0, le=100_000, description="USD a day; 0 stops turns")
-    ] = 5.0
-    turns_per_hour: Annotated[
-        int, Field(ge=0, le=10_000, description="Turns an hour; 0 stops turns")
-    ] = 60
 
 
 class Network(Part):

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from hive_wire.protocol import Usage
-from hive_wire.spec import Budget
+from hive_wire.terms import Budget
 
 HOUR = 3600.0
 DAY = 86400.0

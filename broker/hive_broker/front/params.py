@@ -33,7 +33,8 @@ SYSTEM_KINDS = Literal[
 
 
 class Call(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built at first use: no process speaks of all of these.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Nothing(Call):

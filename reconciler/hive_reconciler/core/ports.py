@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hive_wire.paths import Layout
-from hive_wire.spec import Role
+from hive_wire.terms import Role
 
 from .files import make_home, write_atomically
 

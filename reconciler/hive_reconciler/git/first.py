@@ -9,7 +9,7 @@ from importlib.resources import files
 import tomli_w
 
 from hive_wire.names import DEFAULT_MANAGER, name_problem, new_uid
-from hive_wire.spec import EngineName
+from hive_wire.terms import EngineName
 
 from ..model.glue import FLAKE, LOCK, flake_lock, flake_nix
 from ..model.tree import FILE

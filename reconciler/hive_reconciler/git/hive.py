@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hive_wire.paths import Layout
-from hive_wire.spec import NetworkMode
+from hive_wire.terms import NetworkMode
 
 from ..model.desired import Desired
 from ..model.proposal import Proposal, Requester

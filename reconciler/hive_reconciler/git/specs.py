@@ -82,4 +82,6 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _model() -> str:
     """Another model may have other defaults, and read the same file otherwise."""
-    return hashlib.sha256(Path(spec.__file__).read_bytes()).hexdigest()
+    folder = Path(spec.__file__).parent
+    source = b"".join((folder / name).read_bytes() for name in ("spec.py", "terms.py"))
+    return hashlib.sha256(source).hexdigest()

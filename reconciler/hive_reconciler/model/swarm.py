@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from hive_wire.hivetoml import Policy
-from hive_wire.spec import AgentSpec, NetworkMode, parse_size
+from hive_wire.spec import AgentSpec, parse_size
+from hive_wire.terms import NetworkMode
 
 from .checks import Problem
 from .desired import Entry, Invalid, Unreadable, Valid

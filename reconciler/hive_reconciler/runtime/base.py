@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from hive_wire.spec import NetworkMode, Role
+from hive_wire.terms import NetworkMode, Role
 
 
 class Phase(StrEnum):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hive_wire.paths import Layout
-from hive_wire.spec import NetworkMode
+from hive_wire.terms import NetworkMode
 
 from . import nixos_doctor
 from .base import Container, Finding, Observed, Phase, RuntimeFailure

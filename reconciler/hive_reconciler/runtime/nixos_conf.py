@@ -18,7 +18,7 @@ from hive_wire.paths import (
     CONTAINER_RUN,
     CONTAINER_STATE,
 )
-from hive_wire.spec import NetworkMode
+from hive_wire.terms import NetworkMode
 
 from .base import Bind, Container, RuntimeFailure
 

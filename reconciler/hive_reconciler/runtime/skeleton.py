@@ -11,7 +11,7 @@ import secrets
 import subprocess
 from pathlib import Path
 
-from hive_wire.spec import Role
+from hive_wire.terms import Role
 
 from .base import Bind, RuntimeFailure
 

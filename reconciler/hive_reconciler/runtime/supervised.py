@@ -12,7 +12,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 from hive_wire.paths import Layout
-from hive_wire.spec import NetworkMode
+from hive_wire.terms import NetworkMode
 
 from . import logs, skeleton
 from .base import Container, Finding, Observed, RuntimeFailure
