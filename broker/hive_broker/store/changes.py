@@ -60,7 +60,8 @@ def attach(agent: str, message: int, waking: int, call: str) -> Change:
 
 def undamp(agent: str) -> Change:
     return (
-        "update delivery set hops=0, not_before=case attempt when 1 then 0 else not_before end"
+        "update delivery indexed by delivery_open"
+        " set hops=0, not_before=case attempt when 1 then 0 else not_before end"
         " where agent=? and state=0",
         (agent,),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,9 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
         " d.agent = call.agent and d.message = call.waking and d.state = 0)"
     )
     uids = [row[0] for row in db.execute("select uid from agent")]
+    waiting: dict[str, list[Delivery]] = {}
+    for uid, *row in db.execute(_OPEN, {"uid": None, "back": _turned_back(db, now)}):
+        waiting.setdefault(uid, []).append(Delivery._make(row))
     last = {t: _one(db, f"select coalesce(max(id), 0) from {t}") for t in _COUNTED}  # noqa: S608
     return Snapshot(
         epoch=_one(db, "select v from meta where k = 'epoch'"),
@@ -69,7 +73,7 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
         last_question=last["question"],
         last_reminder=last["reminder"],
         sequences={uid: _last_seq(db, uid) for uid in (None, *uids)},
-        agents=tuple(agent_state(db, uid, now) for uid in uids),
+        agents=tuple(_agent_state(db, uid, waiting.get(uid, ()), now) for uid in uids),
         pauses={s: (by, why) for s, by, why in db.execute("select scope, by, reason from pause")},
         questions=tuple(
             question(row) for row in db.execute("select * from question where state = 'open'")
@@ -78,22 +82,29 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
     )
 
 
+_OPEN = (
+    "select agent, message, attempt, counted, max(not_before - :back, 0), attached_to, given, hops"
+    " from delivery indexed by delivery_open where state=0 and agent=coalesce(:uid, agent)"
+    " order by message"
+)
 _COUNTED = ("message", "event", "call", "question", "reminder")
 
 
 def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
     """Everything that is open of one agent. Raises LookupError for a uid never seen."""
+    rows = db.execute(_OPEN, {"uid": uid, "back": _turned_back(db, now)})
+    return _agent_state(db, uid, [Delivery._make(row) for _, *row in rows], now)
+
+
+def _agent_state(
+    db: sqlite3.Connection, uid: str, deliveries: Sequence[Delivery], now: float
+) -> AgentState:
     row = db.execute(
         "select record, retired, fenced, boot, acked, forgiven from agent where uid=?", (uid,)
     ).fetchone()
     if row is None:
         raise LookupError(uid)
     record, retired, fenced, boot, acked, forgiven = row
-    deliveries = db.execute(
-        "select message, attempt, counted, max(not_before - ?, 0), attached_to, given, hops"
-        " from delivery where agent=? and state=0 order by message",
-        (_turned_back(db, now), uid),
-    )
     running = db.execute(
         "select t.message, t.attempt from turn t join delivery d using(agent, message)"
         " where t.agent=? and t.ended is null and d.state=0 and d.attempt=t.attempt"
@@ -110,7 +121,7 @@ def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
         fenced=bool(fenced),
         boot=boot,
         acked=acked,
-        deliveries=tuple(map(Delivery._make, deliveries)),
+        deliveries=tuple(deliveries),
         running=None if running is None else Turn(*running),
         calls=tuple(Call(*row) for row in calls),
         dead=_one(db, "select count(*) from delivery where agent=? and state=3", uid),

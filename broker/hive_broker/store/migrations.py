@@ -37,5 +37,10 @@ MIGRATIONS: tuple[str, ...] = (
     alter table agent add column forgiven real not null default 0;
     alter table metered add column usd real not null default 0;
     """,
+    # 5 → 6: what is open lies in the order of messages, too.
+    """
+    drop index delivery_open;
+    create index delivery_open on delivery(message, agent) where state = 0;
+    """,
 )
 """MIGRATIONS[n - 1] leads from version n to n + 1."""

@@ -1,4 +1,4 @@
--- The broker's database, version 5. Times are unix seconds; uid 'operator' and 'system' are senders.
+-- The broker's database, version 6. Times are unix seconds; uid 'operator' and 'system' are senders.
 create table meta(k text primary key, v) without rowid;
 
 create table agent(
@@ -29,7 +29,7 @@ create table delivery(
   cause text, done real, hops integer not null default 0,          -- core/damping.py
   primary key(message, agent)                                      -- new rows go to one end
 ) without rowid;
-create index delivery_open on delivery(agent, message) where state = 0;
+create index delivery_open on delivery(message, agent) where state = 0;
 create index delivery_dead on delivery(agent, message) where state = 3;
 
 create table turn(
