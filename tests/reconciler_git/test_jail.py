@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,22 @@ async def jail() -> AsyncIterator[Jail]:
     made = Jail()
     yield made
     await made.close()
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A file system below a mount that tells others of what happens to it."""
+    outer, inner = tmp_path / "outer", tmp_path / "outer/inner"
+    outer.mkdir()
+    tmpfs = ("-t", "tmpfs", "-o", "size=64k", "tmpfs")
+    subprocess.run(["mount", *tmpfs, outer], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", outer], check=True)
+        inner.mkdir()
+        subprocess.run(["mount", *tmpfs, inner], check=True)
+        yield inner
+    finally:
+        subprocess.run(["umount", "-R", outer], check=True)
 
 
 async def commands(word: str, pid: int | None = None) -> list[Process]:
@@ -56,18 +73,74 @@ async def submitted(hive: Hive, manager: Requester, clone: Clone, text: str) -> 
     return done.state
 
 
-async def test_one_process_serves_many_and_leaves_no_children(
+async def children() -> list[int]:
+    """The jobs of the resident process."""
+    pid = (await resident()).pid
+    return [process.pid for process in await commands("jail.py", pid)]
+
+
+async def one_waits() -> bool:
+    """A confined child, and both gits that it has started."""
+    below = await commands("", (await resident()).pid)
+    gits = [process for process in below if "jail.py" not in " ".join(process.command)]
+    return len(await children()) == 1 and len(gits) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root none is made ready")
+async def test_one_process_serves_many_and_leaves_one_child_that_waits(
     hive: Hive, manager: Requester, clone: Clone
 ) -> None:
     assert not await commands("jail.py")
+    waiting = set()
     for text in ("One.\n", "Two.\n"):
         assert await submitted(hive, manager, clone, text) == "open"
-    pid = (await resident()).pid
+        await until(one_waits)
+        waiting |= set(await children())
+    assert len(waiting) == 2, "a child takes one pack"
+    assert await resident()
 
-    async def alone() -> bool:
-        return not await commands("", pid)
 
-    await until(alone)
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root none is made ready")
+async def test_a_child_that_died_waiting_costs_no_import(
+    hive: Hive, manager: Requester, clone: Clone
+) -> None:
+    assert await submitted(hive, manager, clone, "One.\n") == "open"
+    await until(one_waits)
+    for process in await commands("", (await resident()).pid):
+        os.kill(process.pid, signal.SIGKILL)
+
+    async def none() -> bool:
+        return not await commands("", (await resident()).pid)
+
+    await until(none)
+    assert await submitted(hive, manager, clone, "Two.\n") == "open"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root none is made ready")
+async def test_a_child_that_waits_keeps_no_mount_of_the_host(
+    hive: Hive, manager: Requester, clone: Clone, mounted: Path
+) -> None:
+    assert await submitted(hive, manager, clone, "One.\n") == "open"
+    await until(one_waits)
+    (pid,) = await children()
+
+    async def kept() -> bool:
+        mounts = await asyncio.to_thread(Path(f"/proc/{pid}/mountinfo").read_text)
+        return str(mounted) in mounts
+
+    assert await kept()
+    await asyncio.to_thread(subprocess.run, ["umount", mounted], check=True)
+    assert not await kept()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root none is made ready")
+async def test_a_child_made_ready_under_other_limits_is_not_used(
+    hive: Hive, manager: Requester, clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await submitted(hive, manager, clone, "One.\n") == "open"
+    monkeypatch.setitem(jailer.LIMITS, "file", 100)
+    with pytest.raises(Refused, match="cannot be taken"):
+        await submitted(hive, manager, clone, "Two.\n" * 1000)
 
 
 async def test_a_killed_jail_is_started_again(hive: Hive, manager: Requester, clone: Clone) -> None:

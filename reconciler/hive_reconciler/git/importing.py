@@ -70,6 +70,8 @@ async def receive(
             with contextlib.suppress(OSError):
                 stream.writer.write_eof()
             objects = await _objects(stream)
+        if directory is None:
+            await jail.make_ready()
     except TimeoutError:
         raise Refused(f"the commit did not arrive within {SECONDS:g} s") from None
     if not _OID.fullmatch(oid) or not oid.startswith(named):

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWNET = 0x00020000, 0x08000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
-MS_REC, MS_PRIVATE, MS_SLAVE = 16384, 1 << 18, 1 << 19
+MS_REC, MS_SLAVE = 16384, 1 << 19
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 NO_SUID = MS_NOSUID | MS_NODEV | MS_NOEXEC
 FRAME = struct.Struct(">cI")
@@ -131,7 +131,7 @@ def _namespace(
 ) -> tuple[str, str | None]:
     """Bind both directories where nobody can reach them, by descriptor: names may be hidden."""
     _call("unshare", CLONE_NEWNS)
-    _mount("none", "/", None, MS_REC | MS_PRIVATE, None)
+    _mount("none", "/", None, MS_REC | MS_SLAVE, None)  # a child that waits pins nothing either
     held = [
         None if path is None else os.open(path, os.O_PATH | os.O_DIRECTORY)
         for path in (directory, objects)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import select
 import shutil
 import socket
 import sys
@@ -40,6 +41,7 @@ class Jail:
 
     def __init__(self) -> None:
         self._control: socket.socket | None = None
+        self._ready: tuple[bytes, socket.socket] | None = None  # a request, and its stream
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
 
@@ -52,32 +54,59 @@ class Jail:
         gid: int = NOBODY,
     ) -> AsyncIterator[Stream]:
         """A stream to a child of its own, as the head of `jail` says. Raises Refused."""
-        request = {
-            "job": kind,
-            "git": _git(),
-            "uid": NOBODY,
-            "gid": gid,
-            "directory": None if directory is None else str(directory),
-            "objects": None if objects is None else str(objects),
-            **LIMITS,
-        }
-        ours, theirs = socket.socketpair()
-        with theirs:
-            await self._send(json.dumps(request).encode(), theirs)
-        reader, writer = await asyncio.open_connection(sock=ours)
+        request = _request(kind, directory, objects, gid)
+        stream = self._take_ready(request) or await self._child(request)
+        reader, writer = await asyncio.open_connection(sock=stream)
         try:
             yield Stream(reader, writer)
         finally:
             writer.transport.abort()
 
+    async def make_ready(self) -> None:
+        """Start a child that waits, confined and with git running, for the next pack to take: a
+        person waits for the next card, and most of a small import is these starts."""
+        request = _request("take", None, None, NOBODY)
+        with contextlib.suppress(Refused):  # the next job says why
+            stream = await self._child(request)
+            self._forget_ready()
+            self._ready = (request, stream)
+
     async def close(self) -> None:
         """End it, and with it every job."""
+        self._forget_ready()
         if self._control is not None:
             self._control.close()
             self._control = None
         if self._process is not None:
             await self._process.wait()
             self._process = None
+
+    async def _child(self, request: bytes) -> socket.socket:
+        """The stream of a new child. Raises Refused."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                await self._send(request, theirs)
+            except BaseException:
+                ours.close()
+                raise
+        return ours
+
+    def _take_ready(self, request: bytes) -> socket.socket | None:
+        """The stream of the child that waits, if it waits for this and lives."""
+        if self._ready is None or self._ready[0] != request:
+            return None
+        _, stream = self._ready
+        if self._control is None or _heard(self._control, stream):
+            self._forget_ready()
+            return None
+        self._ready = None
+        return stream
+
+    def _forget_ready(self) -> None:
+        if self._ready is not None:
+            self._ready[1].close()
+            self._ready = None
 
     async def _send(self, request: bytes, stream: socket.socket) -> None:
         async with self._starting:
@@ -101,6 +130,27 @@ class Jail:
                 start_new_session=True,
             )
         return ours
+
+
+def _request(kind: str, directory: Path | None, objects: Path | None, gid: int) -> bytes:
+    request = {
+        "job": kind,
+        "git": _git(),
+        "uid": NOBODY,
+        "gid": gid,
+        "directory": None if directory is None else str(directory),
+        "objects": None if objects is None else str(objects),
+        **LIMITS,
+    }
+    return json.dumps(request).encode()
+
+
+def _heard(*streams: socket.socket) -> bool:
+    """Whether another end has closed, or said something."""
+    poll = select.poll()
+    for stream in streams:
+        poll.register(stream, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _git() -> str:
