@@ -43,6 +43,10 @@ in
         assertion = cfg.dashboard.address == "127.0.0.1" || cfg.dashboard.allowedHosts != [ ];
         message = "services.hive-c0re.dashboard.allowedHosts: name the hosts under which browsers reach ${cfg.dashboard.address}; other names are refused.";
       }
+      {
+        assertion = (cfg.dashboard.proxies != [ ]) == (cfg.dashboard.proxyUserHeader != null);
+        message = "services.hive-c0re.dashboard: proxies and proxyUserHeader need each other.";
+      }
     ];
 
     boot.enableContainers = true;

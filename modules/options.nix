@@ -112,6 +112,30 @@ in
         description = "Host names, besides loopback, under which browsers may ask for its pages.";
       };
 
+      basePath = mkOption {
+        type = types.str;
+        default = "";
+        example = "/hive";
+        description = "Where a reverse proxy has the pages; it must take that off.";
+      };
+
+      proxies = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "192.0.2.7" ];
+        description = ''
+          Addresses or networks of proxies whose proxyUserHeader is believed. All who can speak
+          from there can log in as anybody.
+        '';
+      };
+
+      proxyUserHeader = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "Remote-User";
+        description = "Header in which the proxies name the user who is logged in there.";
+      };
+
       openFirewall = mkOption {
         type = types.bool;
         default = false;

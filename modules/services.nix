@@ -169,6 +169,18 @@ in
               "--allowed-host"
               host
             ]) cfg.dashboard.allowedHosts
+            ++ lib.optionals (cfg.dashboard.basePath != "") [
+              "--base-path"
+              cfg.dashboard.basePath
+            ]
+            ++ lib.concatMap (address: [
+              "--proxy"
+              address
+            ]) cfg.dashboard.proxies
+            ++ lib.optionals (cfg.dashboard.proxyUserHeader != null) [
+              "--proxy-user-header"
+              cfg.dashboard.proxyUserHeader
+            ]
           );
           SupplementaryGroups = [
             "hive"

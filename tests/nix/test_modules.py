@@ -25,6 +25,9 @@ HOST: dict[str, dict[str, Any]] = {
             "port": 7443,
             "allowedHosts": ["hive.example.org", "hive's"],
             "openFirewall": True,
+            "basePath": "/hive",
+            "proxies": ["192.0.2.7", "2001:db8::/64"],
+            "proxyUserHeader": "Remote-User",
         },
     },
     "host-secrets": {
@@ -68,6 +71,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "host",
         {"enable": True, "dashboard": {"address": "::"}},
         "name the hosts under which browsers reach ::",
+    ),
+    "proxy without a header": (
+        "host",
+        {"enable": True, "dashboard": {"proxies": ["192.0.2.7"]}},
+        "proxies and proxyUserHeader need each other",
     ),
     "agent without a name": ("agent", {"enable": True}, "name' is not of type"),
     "reserved characters": ("agent", {"enable": True, "name": "../x"}, "name' is not of type"),
