@@ -213,8 +213,8 @@ class Broker:
 
     def _committed(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
-            if event.agent in self.agents:
-                self.agents[event.agent].last_event = event.id
+            if event.agent is not None and (agent := self.agents.get(event.agent)):
+                agent.last_event = event.id
         self.history.committed(events)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from hive_wire.jsonrpc import BUSY, RpcError
 
@@ -30,8 +29,9 @@ class Limits:
     def check_rooms(self, uids: Iterable[str]) -> None:
         """Raises RpcError(BUSY) when too much waits for one of them."""
         try:
-            for agent in filter(None, map(self._broker.agents.get, uids)):
-                check_room(agent.name, agent.mailbox.size)
+            for uid in uids:
+                if agent := self._broker.agents.get(uid):
+                    check_room(agent.name, agent.mailbox.size)
         except TooMuch as error:
             raise RpcError(BUSY, str(error)) from None
 
@@ -49,11 +49,11 @@ class Limits:
         hops = hops_after(agent.mailbox.hops())
         seconds = wait(hops)
         if not seconds or not message.recipients:
-            return replace(message, hops=hops)
+            return message._replace(hops=hops)
         names = [self._broker.name_of.get(uid, uid) for uid in message.recipients]
         for name in names:
             self._show(agent.name, name, seconds)
-        return replace(message, hops=hops, not_before=message.at + seconds)
+        return message._replace(hops=hops, not_before=message.at + seconds)
 
     async def lift(self, agents: Iterable[Agent]) -> None:
         """What these agents say to each other is not far from a person any more."""

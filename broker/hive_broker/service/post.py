@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from hive_wire.jsonrpc import NOT_FOUND, REFUSED, RpcError
 from hive_wire.names import EVERYONE, OPERATOR
@@ -28,8 +28,7 @@ class Along:
     then: Callable[[], None] = lambda: None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     to: str
     body: str
     in_reply_to: int | None = None
@@ -121,7 +120,7 @@ class Post:
         self._limits.spend(agent, len(body))
         draft = Draft(agent.name, body, key=f"wake:{key}")
         message = self._message(draft, (agent.uid, agent.name), to, None)
-        return self._send(replace(message, kind="wake"))
+        return self._send(message._replace(kind="wake"))
 
     async def from_system(
         self, to: str, kind: str, body: str, data: dict[str, Any] | None, key: str
@@ -131,7 +130,7 @@ class Post:
             raise RpcError(REFUSED, "a system message goes to one agent or the operator")
         uids = self._recipients(to, body)
         message = self._broker.system_message(uids[0] if uids else to, kind, body, data, key)
-        return (await self._send(replace(message, recipients=uids)))["id"]
+        return (await self._send(message._replace(recipients=uids)))["id"]
 
     # -- inside ----------------------------------------------------------------
 

@@ -20,7 +20,7 @@ class Damaged(Exception):
 
 def message_crc(*parts: str | None) -> int:
     """CRC-32 of all of a message that its reader goes by: `_PARTS`, `data` as JSON."""
-    return zlib.crc32("\0".join(part or "" for part in parts).encode())
+    return zlib.crc32("\0".join([part or "" for part in parts]).encode())
 
 
 def teach(db: sqlite3.Connection) -> None:

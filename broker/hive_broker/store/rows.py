@@ -1,9 +1,11 @@
-"""What is written: one `Unit` is one transaction as seen from outside."""
+"""What is written: one `Unit` is one transaction as seen from outside.
+
+Tuples, because each send makes five of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 STREAM_KINDS = frozenset({"text", "thinking", "tool_use", "tool_result", "engine", "stderr"})
 
@@ -11,8 +13,7 @@ Change = tuple[str, tuple[Any, ...]]
 """An SQL statement and its parameters; made in `store.changes` only."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(NamedTuple):
     """A message with an open delivery for each uid in `recipients`.
 
     `hops` says how many agents' turns it is away from a person; it is delivered from
@@ -49,8 +50,7 @@ class NewMessage:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event before it has its id and its number within the agent's history."""
 
     agent: str | None
@@ -60,8 +60,7 @@ class NewEvent:
     turn: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     id: int
     agent: str | None
     seq: int
@@ -89,8 +88,7 @@ class StoredEvent:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """Messages, events and changes that reach the disk together or not at all.
 
     A unit with a keyed message has that message alone; when its key was used before,
@@ -104,8 +102,7 @@ class Unit:
     vital: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """`duplicate`: id and thread of the message that had the key before."""
 
     events: tuple[StoredEvent, ...] = ()
