@@ -1,0 +1,123 @@
+"""A newer revision calls off what only waits, a build too, and never a stop, start or switch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from support.fake_runtime import FakeRuntime
+from support.pushing import pushed
+
+SCOUT = "h-scout"
+
+
+class Held(FakeRuntime):
+    """Builds first, as on NixOS. `hold` is the step of the scout's container that waits for `go`."""
+
+    name = "nixos"
+
+    def __init__(self):
+        super().__init__()
+        self.hold = ""
+        self.go = asyncio.Event()
+        self.began = []  # (step, revision)
+        self.cancelled = Counter()  # by step
+
+    async def _step(self, step, name, revision=None):
+        if name != SCOUT or self.hold != step:
+            return
+        self.began.append((step, revision))
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled[step] += 1
+            raise
+
+    async def prepare(self, container):
+        await self._step("build", container.name, container.revision)
+
+    async def start(self, container):
+        await self._step("start", container.name, container.revision)
+        await super().start(container)
+
+    async def update(self, container):
+        await self._step("switch", container.name, container.revision)
+        await super().update(container)
+
+    async def stop(self, name, grace):
+        await self._step("stop", name)
+        await super().stop(name, grace)
+
+
+@pytest.fixture
+async def held(swarm):
+    await swarm.close()
+    swarm.runtime = Held()
+    await swarm.open()
+    await swarm.until(lambda: swarm.is_ready("hm1nd"))
+    await swarm.spawn("scout")
+    return swarm
+
+
+def revision(swarm):
+    return swarm.core.picture.desired.agents["scout"].revision
+
+
+def runs_the_newest(swarm):
+    return swarm.is_ready("scout") and swarm.runtime.containers[SCOUT].revision == revision(swarm)
+
+
+async def restart(swarm):
+    """A merge that changes the scout's revision."""
+    await swarm.host.request("power", {"agent": "scout", "action": "restart"})
+    await swarm.host.request("reconcile", {"wait": True})
+
+
+async def test_a_newer_revision_calls_off_a_build(held):
+    swarm, runtime = held, held.runtime
+    runtime.hold = "build"
+    await restart(swarm)
+    await swarm.until(lambda: len(runtime.began) == 1)
+    first = revision(swarm)
+    await restart(swarm)
+    await swarm.until(lambda: len(runtime.began) == 2)
+    assert runtime.cancelled == {"build": 1}
+    assert runtime.began == [("build", first), ("build", revision(swarm))]
+    stops = runtime.done.count(("stop", SCOUT))
+    runtime.go.set()
+    await swarm.until(lambda: runs_the_newest(swarm))
+    assert runtime.done.count(("stop", SCOUT)) == stops + 1, "what was called off stopped nothing"
+
+
+@pytest.mark.parametrize("step", ["stop", "start"])
+async def test_a_newer_revision_waits_for_a_stop_and_a_start(held, step):
+    swarm, runtime = held, held.runtime
+    runtime.hold = step
+    await restart(swarm)
+    await swarm.until(lambda: len(runtime.began) == 1)
+    for _ in range(3):
+        await restart(swarm)
+    assert len(runtime.began) == 1
+    runtime.go.set()
+    await swarm.until(lambda: runs_the_newest(swarm))
+    assert not runtime.cancelled
+
+
+async def test_a_newer_revision_waits_for_a_switch(held, tmp_path):
+    swarm, runtime = held, held.runtime
+    runtime.hold = "switch"
+
+    def describe(clone):
+        text = clone.read("agents/scout/agent.toml")
+        assert 'description = "x"' in text
+        clone.write("agents/scout/agent.toml", text.replace('"x"', '"y"'))
+
+    await swarm.approve(await pushed(swarm.layout, swarm.host, tmp_path, "y", describe))
+    await swarm.until(lambda: len(runtime.began) == 1)
+    for _ in range(3):
+        await restart(swarm)
+    assert len(runtime.began) == 1
+    runtime.go.set()
+    await swarm.until(lambda: runs_the_newest(swarm))
+    assert not runtime.cancelled
