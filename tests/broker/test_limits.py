@@ -116,6 +116,8 @@ async def test_endless_talk_is_slowed_down_and_shown(tmp_path):
     async with rig(tmp_path) as hive:
         one, _ = await talk_until_damped(hive)
         assert "cook and scout have answered each other" in await damped(hive)
+        (found,) = (await hive.ask("status"))["conditions"]
+        assert found["agents"] == ["cook", "scout"]
         events = (await hive.ask("events", after=0, limit=1000, kinds=["condition"]))["events"]
         assert [e["data"]["type"] for e in events] == ["Damped"]
         await hive.kill()

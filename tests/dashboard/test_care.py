@@ -144,6 +144,37 @@ async def test_a_budget_that_is_used_up_is_lifted_on_the_page(page_world: World)
     assert world.broker.called("unpause")[0]["uid"] == UIDS["scout"]
 
 
+async def test_conditions_of_the_broker_are_shown_and_damping_is_lifted(page_world: World) -> None:
+    world = page_world
+    assert "Nobody waits" in await post(world, "/undamp", {}, 409)
+    world.broker.condition("DiskFull", "the disk is <full>")
+    world.broker.condition("Damped", "hm1nd and scout have answered", "hm1nd", "scout", "gone")
+    await world.until(lambda: len(world.site.mirror.snapshot.conditions) == 2)
+    page = await world.get("/")
+    assert "broker: DiskFull" in page
+    assert "the disk is &lt;full&gt;" in page
+    assert page.count('action="/undamp"') == 1
+    assert 'data-count="2"' in page
+    world.broker.conditions[1]["agents"].remove("gone")
+    page = await post(world, "/undamp", {})
+    assert world.broker.called("undamp") == [{"agents": ["hm1nd", "scout"], "by": "damo"}]
+    assert "hm1nd, scout begin anew" in page
+    assert "broker: DiskFull" in page
+    assert "broker: Damped" not in page
+
+
+async def test_who_may_only_look_lifts_nothing(page_world: World) -> None:
+    world = page_world
+    world.broker.condition("Damped", "hm1nd and scout", "hm1nd", "scout")
+    await world.until(lambda: bool(world.site.mirror.snapshot.conditions))
+    await world.login("eve", view_only=True)
+    page = await world.get("/")
+    assert "broker: Damped" in page
+    assert "/undamp" not in page
+    await post(world, "/undamp", {}, 403)
+    assert world.broker.called("undamp") == []
+
+
 async def test_where_to_look(page_world: World) -> None:
     world = page_world
     world.host.add(7, state="denied", by="ana", reason="use <the> vpn", ended=1e9)

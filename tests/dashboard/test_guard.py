@@ -27,6 +27,7 @@ POSTS = (
     "/a/scout/retire",
     "/questions/1/answer",
     "/dead/1/drop",
+    "/undamp",
     "/pause",
     "/unpause",
     "/a/scout/prompt",

@@ -193,13 +193,14 @@ class FakeBroker(FakeServer):
         self.messages: list[Json] = []
         self.questions: list[Json] = []
         self.dead: list[Json] = []
+        self.conditions: list[Json] = []
         self.states: dict[str, Json] = {n: agent_status(n) for n in ("hm1nd", "scout")}
         self._ids = itertools.count(1)
         self._subscribed: set[Peer] = set()
         super().__init__(
             layout.broker_sock,
             {
-                "status": lambda _p, _q: {"epoch": self.epoch},
+                "status": lambda _p, _q: {"epoch": self.epoch, "conditions": self.conditions},
                 "subscribe": self._subscribe,
                 "events": lambda _p, q: self._events(q),
                 "search_events": lambda _p, q: self._search(q),
@@ -217,6 +218,7 @@ class FakeBroker(FakeServer):
                 "command": lambda _p, q: {"text": f"/{q['command']} done"},
                 "pause": lambda _p, _q: {},
                 "unpause": lambda _p, _q: {},
+                "undamp": lambda _p, q: self._undamp(q),
                 "dead.retry": lambda _p, _q: {},
                 "dead.drop": lambda _p, q: self._drop(q),
             },
@@ -305,6 +307,16 @@ class FakeBroker(FakeServer):
         )
         self.emit("question", self.questions[-1], agent)
         return n
+
+    def condition(self, type: str, message: str, *agents: str) -> None:
+        row = {"type": type, "message": message, "since": time.time(), "agents": list(agents)}
+        self.conditions.append(row)
+        self.emit("condition", {"type": type, "status": "True", "message": message})
+
+    def _undamp(self, _q: Params) -> Json:
+        self.conditions = [c for c in self.conditions if c["type"] != "Damped"]
+        self.emit("condition", {"type": "Damped", "status": "False", "message": ""})
+        return {}
 
     def state(self, agent: str, state: str, detail: str = "", **more: Any) -> None:
         self.states[agent] = {**agent_status(agent), "state": state, "detail": detail, **more}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..store.rows import Unit
@@ -19,13 +20,14 @@ class Conditions:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._set: dict[str, tuple[str, float]] = {}
+        self._set: dict[str, tuple[str, float, list[str]]] = {}
 
-    def set(self, type: str, message: str) -> None:
-        before, since = self._set.get(type, ("", self._broker.clock.wall()))
+    def set(self, type: str, message: str, agents: Iterable[str] = ()) -> None:
+        """`agents`: the names of those that it is about."""
+        before, since, _ = self._set.get(type, ("", self._broker.clock.wall(), []))
         if before == message:
             return
-        self._set[type] = (message, since)
+        self._set[type] = (message, since, sorted(set(agents)))
         self._tell(type, message, holds=True)
 
     def clear(self, type: str) -> None:
@@ -34,8 +36,8 @@ class Conditions:
 
     def listed(self) -> list[dict[str, Any]]:
         return [
-            {"type": name, "message": message, "since": since}
-            for name, (message, since) in sorted(self._set.items())
+            {"type": name, "message": message, "since": since, "agents": agents}
+            for name, (message, since, agents) in sorted(self._set.items())
         ]
 
     def _tell(self, type: str, message: str, *, holds: bool) -> None:

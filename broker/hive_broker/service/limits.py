@@ -94,4 +94,5 @@ class Limits:
             f"{pairs} have answered each other for more than {FREE_HOPS} turns without a "
             "person: their messages wait, each longer, at most 5 minutes; a message from you "
             "to one of them begins anew",
+            agents=(name for pair in self._damped for name in pair),
         )

@@ -123,6 +123,9 @@ ACTIONS = (
     ),
     Action("/dead/{n}/retry", Dead, talk.dead_retry, "dead", "Deliver a dead letter again"),
     Action("/dead/{n}/drop", Dead, talk.dead_drop, "dead", "Drop a dead letter"),
+    Action(
+        "/undamp", Nothing, talk.undamp, "undamp", "Let agents begin anew that wait for talking"
+    ),
     Action("/pause", Nothing, talk.pause, "freeze", "Freeze: start no new turns of any agent"),
     Action("/unpause", Nothing, talk.unpause, "freeze", "Let all agents go on"),
 )

@@ -9,6 +9,7 @@ from .job import Failed, Job
 from .wishes import Answer, Command, Dead, LoginCode, Prompt, Send
 
 MORE = 900  # seconds that "+15 min" gives a question
+UNDAMPED = 100  # agents that the broker takes at once
 _ALL: dict[str, Any] = {"uid": None}  # every agent
 
 
@@ -70,6 +71,18 @@ async def dead_drop(job: Job) -> str:
     wish: Dead = job.wish
     await job.to_broker("dead.drop", id=job.n, agent=wish.agent, by=job.user)
     return "The message is dropped."
+
+
+async def undamp(job: Job) -> str:
+    """For those whom the broker's condition names."""
+    snapshot = job.desk.mirror.snapshot
+    named = [n for c in snapshot.conditions for n in c.agents if n in snapshot.agents]
+    if not named:
+        raise Failed(409, "Nobody waits for having talked too long.")
+    for start in range(0, len(named), UNDAMPED):
+        await job.to_broker("undamp", agents=named[start : start + UNDAMPED], by=job.user)
+    job.desk.mirror.stale("conditions")
+    return f"{', '.join(named)} begin anew: what they say to each other waits no more."
 
 
 async def pause(job: Job) -> str:

@@ -9,7 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from hive_wire.protocol import Event, Message
 
 from ..live.mirror import Snapshot
-from ..live.models import Condition, DeadLetter, FileDiff, Proposal, Question, Retired
+from ..live.models import (
+    BrokerCondition,
+    Condition,
+    DeadLetter,
+    FileDiff,
+    Proposal,
+    Question,
+    Retired,
+)
 from ..pages.agents import AgentView, agents
 from ..pages.need import waiting
 
@@ -110,7 +118,8 @@ class Agent(Answer):
 
 class Swarm(Answer):
     """`away` maps a process to since when; `unread` a part to why it is not fresh; `needs` is how
-    many things wait for a person; `last` the id of the newest event."""
+    many things wait for a person; `conditions` what is wrong with the broker; `last` the id of
+    the newest event."""
 
     runtime: str
     applied: str | None
@@ -120,6 +129,7 @@ class Swarm(Answer):
     away: dict[str, float]
     unread: dict[str, str]
     needs: int
+    conditions: tuple[BrokerCondition, ...]
     last: int | None
     agents: tuple[Agent, ...]
 
@@ -135,6 +145,7 @@ class Swarm(Answer):
             away=snapshot.away,
             unread=snapshot.unread,
             needs=waiting(snapshot),
+            conditions=snapshot.conditions,
             last=last,
             agents=tuple(Agent.of(it, snapshot) for it in agents(snapshot)),
         )

@@ -18,7 +18,15 @@ from hive_wire.protocol import AgentStatus, Event, Message
 from ..review.paint import PaintedFile, paint
 from .backends import Backend
 from .lanes import Lanes, Span
-from .models import DeadLetter, HostStatus, Proposal, ProposalDetail, Question, Retired
+from .models import (
+    BrokerCondition,
+    DeadLetter,
+    HostStatus,
+    Proposal,
+    ProposalDetail,
+    Question,
+    Retired,
+)
 from .reading import BROKER, HOST
 from .spending import Spending, Spent
 
@@ -44,6 +52,7 @@ _STALE: dict[str, tuple[str, ...]] = {
     "unpaused": ("agents",),
     "dead": ("dead", "agents"),
     "login": ("agents",),
+    "condition": ("conditions",),
 }
 
 
@@ -72,6 +81,7 @@ class Snapshot:
     messages: tuple[Message, ...] = ()
     inbox: tuple[Message, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
+    conditions: tuple[BrokerCondition, ...] = ()  # of the broker
     lanes: dict[str, tuple[Span, ...]] = field(default_factory=dict)
     doors: dict[str, int] = field(default_factory=dict)  # agent: its own port
     taken: dict[str, int] = field(default_factory=dict)  # agent: a port that another process has

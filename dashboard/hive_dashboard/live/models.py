@@ -33,6 +33,12 @@ class Condition(Answer):
         return self.holds == (self.type in ("Ready", "Healthy"))
 
 
+class BrokerCondition(Condition):
+    """What is wrong with the broker now. `agents`: the names of those that it is about."""
+
+    agents: tuple[str, ...] = ()
+
+
 class HostAgent(Answer):
     name: str
     uid: str | None = None

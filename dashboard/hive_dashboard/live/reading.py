@@ -9,7 +9,7 @@ from hive_wire.names import OPERATOR
 from hive_wire.protocol import AgentStatus, Event, Message
 
 from .backends import Backend
-from .models import DeadLetter, HostStatus, Proposal, Question, Retired
+from .models import BrokerCondition, DeadLetter, HostStatus, Proposal, Question, Retired
 
 NEWEST = 1 << 53  # "before" this id is the newest there is
 
@@ -59,6 +59,11 @@ async def _dead(broker: Backend) -> tuple[DeadLetter, ...]:
     return tuple(DeadLetter.model_validate(row) for row in answer["dead"])
 
 
+async def _conditions(broker: Backend) -> tuple[BrokerCondition, ...]:
+    answer = await broker.ask("status")
+    return tuple(BrokerCondition.model_validate(row) for row in answer["conditions"])
+
+
 async def _past(broker: Backend) -> list[Event]:
     answer = await broker.ask("events", before=NEWEST, kinds=["state", "offline"], limit=1000)
     return [Event.model_validate(row) for row in answer["events"]]
@@ -88,6 +93,7 @@ BROKER: dict[str, _Read] = {
     "messages": _messages,
     "inbox": _inbox,
     "dead": _dead,
+    "conditions": _conditions,
     "past": _past,
     "late": _late,
     "turns": _turns,

@@ -6,7 +6,7 @@ from ..html import Child, Element, h, leet
 from ..live.mirror import Snapshot
 from ..text import one_line
 from .agents import agents
-from .common import View, age, plural
+from .common import View, age, button, form, plural
 from .questions import option
 
 _PARTS = {
@@ -18,6 +18,7 @@ _PARTS = {
     "messages": "messages",
     "inbox": "the inbox",
     "dead": "dead letters",
+    "conditions": "the broker's conditions",
     "past": "the last hour",
 }
 
@@ -59,6 +60,7 @@ def waiting(s: Snapshot) -> int:
         sum(q.state == "open" for q in s.questions)
         + len(s.open)
         + len(s.dead)
+        + len(s.conditions)
         + sum(a.kind == "bad" for a in agents(s))
         + sum(a.state == "needs-login" for a in agents(s))
     )
@@ -69,7 +71,7 @@ def need(view: View) -> Element:
     return h(
         "section.need",
         h("span.lead", h("span.blink", "▮", aria_hidden="true"), leet("N33DS Y0U", "Needs you")),
-        [_numbered(i, c) for i, c in enumerate(cards, 1)]
+        [*(_numbered(i, c) for i, c in enumerate(cards, 1)), *_conditions(view)]
         or h(
             "p.nd.s-ok",
             h("span.g", "✓", aria_hidden="true"),
@@ -152,6 +154,26 @@ def _failures(view: View) -> list[Card]:
                 ("you", "⚿", f"/a/{a.name}/", f"{a.name} needs a login", one_line(a.detail, 90))
             )
     return cards
+
+
+def _conditions(view: View) -> list[Element]:
+    """What is wrong with the broker, whole: it says what to do."""
+    return [
+        h(
+            "div.nd.s-bad",
+            h("span.g", "⚠", aria_hidden="true"),
+            h(
+                "span.grow",
+                h("b", f"broker: {c.type}"),
+                h("small", one_line(c.message, 600), " · ", age(c.since)),
+            ),
+            form("/undamp", button("↻ 4N3W", "Begin anew", "idle", small=True), name="undamp")
+            if c.agents and not view.view_only
+            else None,
+            id=f"cond-{c.type}",
+        )
+        for c in view.snapshot.conditions
+    ]
 
 
 def _dead(view: View) -> list[Card]:
