@@ -136,7 +136,7 @@ def decide_many(hive: Hive) -> None:
     tip = hive._all.history.tip()
     for n in range(1, PAST + 1):
         pinned = Pinned(n, tip, tip, tip, "apply", "a0", ADA, f"past {n}", 1e9 + n)
-        hive._all.ledger.pin(pinned)
+        hive._all.ledger.pin(n, hive._all.trees.write_tag(hive._all.ledger.record(pinned)))
         ending = Closed("denied", "no need", "ada", 1e9 + n)
         hive._all.ledger.close(standing(pinned, {}, {}), ending)
     git(Path(hive._all.store.repo.path), "repack", "-adq")

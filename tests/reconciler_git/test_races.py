@@ -227,7 +227,7 @@ async def test_a_crash_in_a_submission_leaves_no_proposal(
     hive: Hive, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = await manager_of(hive)
-    for step in ("create_commit", "tag"):
+    for step in ("create_commit", "tag_text", "create_ref"):
         with monkeypatch.context() as patch:
             patch.setattr(hive._all.store, step, _crash)
             with pytest.raises(Crash):

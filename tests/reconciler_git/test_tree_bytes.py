@@ -12,7 +12,7 @@ from support.git_work import git
 
 from hive_reconciler.git.listing import BadTree, Entry, Listing
 from hive_reconciler.git.loose import write_objects
-from hive_reconciler.git.store import create_bare
+from hive_reconciler.git.store import Store, create_bare
 from hive_reconciler.model.tree import DIRECTORY, FILE, SUBMODULE
 
 
@@ -90,3 +90,14 @@ def test_objects_are_written_as_git_reads_them(tmp_path: Path) -> None:
         assert repo.odb.read(name)[1] == body.split(b"\0", 1)[1]
     git(tmp_path / "x.git", "fsck", "--strict")
     repo.free()
+
+
+def test_tags_are_the_bytes_that_git_makes(tmp_path: Path) -> None:
+    store = Store(create_bare(tmp_path / "x.git", {}, 0o700), tmp_path / "lock")
+    commit = store.create_commit("first\n", str(store.repo.TreeBuilder().write()), ())
+    store.tag("a/1", commit, "Größe\n\nkey: value\n", 1700000000.9)
+    tag = store.ref("refs/tags/a/1")
+    assert tag is not None
+    text = store.tag_text("a/1", commit, "Größe\n\nkey: value\n", 1700000000.9)
+    assert store.repo.odb.read(tag)[1] == text
+    store.repo.free()

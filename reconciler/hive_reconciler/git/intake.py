@@ -20,6 +20,7 @@ from .errors import Busy, Conflict, Refused
 from .listing import Entry
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
+from .trees import referred
 
 MAX_OPEN = 50  # proposals of one requester
 MAX_ASKED = 120  # proposals of one agent in an hour, whatever becomes of them
@@ -188,16 +189,22 @@ class Intake:
         store, trees = self._all.store, self._all.trees
         n = self._all.ledger.next_number()
         commit = wish.commit
-        trees.persist(wish.tree, *([] if commit is None else [commit]))
-        if commit is None or store.tree_of(commit) != wish.tree:
+        if commit is None or referred(trees.raw(commit))[0] != wish.tree:
+            trees.persist(wish.tree, *([] if commit is None else [commit]))
             what = f"Ask for {wish.kind}" if commit is None else "Set the uid"
             parent = wish.base if commit is None else commit
             made = store.create_commit(f"{what} of {wish.agent}\n", wish.tree, (parent,))
         else:
             made = commit
         pinned = self._tag(wish, n, made, commit or made)
-        self._all.ledger.pin(pinned)
+        self._record(pinned)
         return pinned
+
+    def _record(self, pinned: Pinned) -> None:
+        """Put the tag on disk, with all it names that is not there yet, and then its ref."""
+        record = self._all.trees.write_tag(self._all.ledger.record(pinned))
+        self._all.trees.persist(record)
+        self._all.ledger.pin(pinned.n, record)
 
     def _tag(self, wish: Wish, n: int, commit: str, submitted: str) -> Pinned:
         return Pinned(
@@ -228,7 +235,7 @@ class Intake:
         pinned = self._tag(
             replace(wish, base=tip), self._all.ledger.next_number(), tip, wish.commit or tip
         )
-        self._all.ledger.pin(pinned)
+        self._record(pinned)
         ending = Closed("rejected", reason, CHECKS, time.time())
         self._all.ledger.close(standing(pinned, {}, {}), ending)
         return Submitted(pinned.n, "rejected", reason)

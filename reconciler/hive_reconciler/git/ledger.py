@@ -68,10 +68,15 @@ class Ledger:
 
     # -- writing, under the lock ---------------------------------------------------
 
-    def pin(self, pinned: Pinned) -> None:
-        """Raises Conflict when the number is taken."""
+    def record(self, pinned: Pinned) -> bytes:
+        """The tag object that makes it a proposal."""
         message = proposal_message(pinned)
-        self._store.tag(f"proposal/{pinned.n}", pinned.commit, message, pinned.created)
+        return self._store.tag_text(f"proposal/{pinned.n}", pinned.commit, message, pinned.created)
+
+    def pin(self, n: int, record: str) -> None:
+        """Make the tag object `record`, which is on disk, proposal `n`. Raises Conflict when the
+        number is taken."""
+        self._store.create_ref(f"{PROPOSALS}{n}", record)
 
     def close(self, proposal: Proposal, ending: Closed) -> Proposal:
         """End an open proposal. Raises Conflict when it has ended."""

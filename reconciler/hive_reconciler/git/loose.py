@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TypeVar
 
-_AT_ONCE = 8
+T = TypeVar("T")
+_threads = ThreadPoolExecutor(8, "loose")  # they start at the first need, and stay
 _LARGE = 32 << 10  # bytes; large trees are mostly hashes, which compress to little less
 
 
@@ -27,15 +29,22 @@ def write_objects(folder: Path, objects: Sequence[tuple[str, bytes]]) -> None:
             os.fchmod(descriptor, 0o444)
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(zlib.compress(data, 0 if len(data) > _LARGE else 1))
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            list(threads.map(os.fsync, (descriptor for descriptor, _, _ in fresh)))
-            for _, path, place in fresh:
-                os.rename(path, place)
-            list(threads.map(_sync, {folder, *(place.parent for _, _, place in fresh)}))
+        _each(os.fsync, [descriptor for descriptor, _, _ in fresh])
+        for _, path, place in fresh:
+            os.rename(path, place)
+        _each(_sync, {folder, *(place.parent for _, _, place in fresh)})
     finally:
         for descriptor, path, _ in fresh:
             os.close(descriptor)
             Path(path).unlink(missing_ok=True)
+
+
+def _each(action: Callable[[T], None], items: Iterable[T]) -> None:
+    """All at once; on return none runs any more. Raises what one of them raises."""
+    running = [_threads.submit(action, item) for item in items]
+    wait(running)
+    for one in running:
+        one.result()
 
 
 def _sync(folder: Path) -> None:

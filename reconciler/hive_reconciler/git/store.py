@@ -141,6 +141,12 @@ class Store:
         with self._writing(f"refs/tags/{name}"):
             self.repo.create_tag(name, oid, ObjectType.COMMIT, who, message)
 
+    @staticmethod
+    def tag_text(name: str, target: str, message: str, at: float) -> bytes:
+        """The object that `tag` would write."""
+        head = f"object {target}\ntype commit\ntag {name}\ntagger {NAME} <{MAIL}> {int(at)} +0000"
+        return f"{head}\n\n{message}".encode()
+
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
         """Raises Conflict when the ref exists or moved, Busy when a lock file is in the way,

@@ -25,6 +25,7 @@ _KINDS = {
     int(ObjectType.COMMIT): b"commit",
     int(ObjectType.TREE): b"tree",
     int(ObjectType.BLOB): b"blob",
+    int(ObjectType.TAG): b"tag",
 }
 _CACHED = 8 << 20  # bytes of trees
 Raw = tuple[int, bytes]  # an object's type and content
@@ -225,6 +226,10 @@ class Trees:
         """Write a file's content; the OID."""
         return self._write(ObjectType.BLOB, data)
 
+    def write_tag(self, data: bytes) -> str:
+        """Write a tag object, no ref; the OID."""
+        return self._write(ObjectType.TAG, data)
+
     def put(self, tree: str, path: str, entry: Entry | None) -> str:
         """`tree` with `entry` at `path` (None removes it); empty directories vanish."""
         name, _, rest = path.partition("/")
@@ -252,10 +257,13 @@ def _framed(kind: int, data: bytes) -> bytes:
 
 
 def referred(raw: Raw) -> list[str]:
-    """The OIDs that an object names: of a commit its tree and parents, of a tree its entries."""
+    """The OIDs that an object names: of a commit its tree and parents, of a tree its entries, of
+    a tag its object."""
     kind, data = raw
     if kind == ObjectType.TREE:
         return [entry.oid for entry in Listing(data).entries.values() if not entry.is_submodule]
+    if kind == ObjectType.TAG:  # one of ours: no others come here
+        return [data[len(b"object ") :][:40].decode()]
     if kind == ObjectType.COMMIT:
         head = data.split(b"\n\n", 1)[0]
         return [match.decode() for match in _REFERRED.findall(head)]
