@@ -31,7 +31,7 @@ ABANDONED_AFTER = 10.0  # seconds that the end of a turn gets when something can
 NOT_WHILE_RUNNING = "a turn runs; wait for its end, or cancel it"
 
 HELP = """\
-/cancel ends the running turn. Its message counts as done.
+/cancel ends the running turn, whose message counts as done, or a compaction.
 /compact [hint] shortens the conversation; the hint says what to keep.
 /clear begins a new session with nothing; /state stays.
 /new-session begins a new session with the notes in /state/notes.md.
@@ -227,17 +227,25 @@ class Conductor:
 
     async def _cancel(self) -> str:
         turn = self.turn
-        if turn is None:
+        if turn is not None:
+            await self._end_turn(turn, "cancelled")
+            return f"turn {turn} is cancelled"
+        cut = await self._engine.cancel_upkeep()
+        if cut is None:
             return "nothing runs"
-        await self._end_turn(turn, "cancelled")
-        return f"turn {turn} is cancelled"
+        if not cut:
+            raise self._unkillable("", "cancelled")
+        return "the conversation is not shortened now"
 
     async def _end_turn(self, turn: str, why: Ending) -> None:
         if not await self._engine.end_turn(turn, why):
-            text = "something that the turn started cannot be killed; the container starts anew"
-            self._uplink.badge(states.failed(text))
-            self._beside(self._abandon(turn, why))
-            raise RpcError(UNAVAILABLE, text)
+            raise self._unkillable(turn, why)
+
+    def _unkillable(self, turn: str, why: Ending) -> RpcError:
+        text = "something that the turn started cannot be killed; the container starts anew"
+        self._uplink.badge(states.failed(text))
+        self._beside(self._abandon(turn, why))
+        return RpcError(UNAVAILABLE, text)
 
     async def _abandon(self, turn: str, why: Ending) -> None:
         """End the harness, and the container with it, once the turn has its end on disk."""

@@ -113,6 +113,14 @@ async def test_commands_of_the_page(harness: HarnessProcess, broker: FakeBroker)
             await broker.call("command", command="dance")
 
 
+async def test_help_names_every_command(harness: HarnessProcess, broker: FakeBroker) -> None:
+    async with harness:
+        await broker.state("idle")
+        said = (await broker.call("command", command="help"))["text"]
+        explained = {line.split()[0] for line in said.splitlines()}
+        assert explained >= {"/help", "/cancel", "/compact", "/clear", "/new-session", "/model"}
+
+
 async def test_a_broken_agent_file_keeps_the_last_good_one(
     harness: HarnessProcess, broker: FakeBroker
 ) -> None:

@@ -89,6 +89,64 @@ async def test_when_it_cannot_be_shortened_a_new_one_begins_with_the_notes(
             assert "xyzzy" not in rig.api.requests[-1].everything
 
 
+# The oldest version does not even ask the model to shorten so short a conversation.
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("cli", "asked"), [(VERSION, True), (VERSION, False), (OLDEST, False)], indirect=["cli"]
+)
+async def test_cancel_ends_a_compaction_and_the_conversation_stays(
+    tmp_path: Path, cli: Path, asked: bool
+) -> None:
+    async with claude_rig(tmp_path, cli, model=SMALL) as rig:
+        rig.api.default = told
+        hangs = Step(text="never", fault="hang", after=3)
+        rig.api.script(Step(text="short") if asked else LONG, hangs)
+        async with rig.harness:
+            rig.broker.post("the word is xyzzy")
+            first = await rig.broker.ended()
+            compacting = (
+                asyncio.create_task(rig.broker.call("command", command="compact"))
+                if asked
+                else None
+            )
+            await rig.api.request(2, timeout=30)
+            said = (await rig.broker.call("command", command="cancel"))["text"]
+            assert said == "the conversation is not shortened now"
+            if compacting is not None:
+                answer = (await compacting)["text"]
+                assert answer == "cancelled; the conversation is as it was"
+            await rig.broker.state("idle")
+            assert (await rig.broker.call("command", command="cancel"))["text"] == "nothing runs"
+            rig.broker.post("y")
+            second = await rig.broker.ended(2, timeout=60)
+            assert (second.outcome, second.session) == ("ok", first.session)
+            assert "xyzzy" in rig.api.requests[-1].everything
+            assert not any("<summary>" in r.last for r in rig.api.requests[2:])
+            assert not (rig.harness.state / "notes.md").exists()
+
+
+@both_versions
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("command", ["clear", "new-session"])
+async def test_a_new_session_begins_with_nothing_or_with_notes(
+    tmp_path: Path, cli: Path, command: str
+) -> None:
+    async with claude_rig(tmp_path, cli) as rig, rig.harness:
+        (rig.harness.state / "notes.md").write_text("remember the milk\n")
+        rig.broker.post("the word is xyzzy")
+        first = await rig.broker.ended()
+        said = (await rig.broker.call("command", command=command))["text"]
+        assert "a new session begins with the next turn" in said
+        rig.broker.post("y")
+        second = await rig.broker.ended(2)
+        assert second.session != first.session
+        last = rig.api.requests[-1]
+        assert "xyzzy" not in last.everything
+        assert ("| remember the milk" in last.last) == (command == "new-session")
+
+
 @pytest.mark.cli
 @pytest.mark.timeout(120)
 async def test_a_cli_that_hangs_while_it_takes_notes_holds_up_nobody(

@@ -15,6 +15,7 @@ import re
 import signal
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,21 @@ class Findings:
     @property
     def wrong(self) -> list[str]:
         return [*self.not_once, *self.costs_wrong, *self.leaked, *self.stayed]
+
+
+def not_once(
+    messages: Mapping[int, int], done: Mapping[int, int], said: Mapping[str, int]
+) -> list[str]:
+    """Jobs without exactly one completed turn and one answer. `messages`: job to message id,
+    `done`: message id to completed turns, `said`: body to answers."""
+    counts = {
+        job: (done.get(message, 0), said.get(f"did {job}", 0)) for job, message in messages.items()
+    }
+    return [
+        f"job {job}: {turns} completed turns, {answers} answers"
+        for job, (turns, answers) in counts.items()
+        if (turns, answers) != (1, 1)
+    ]
 
 
 @dataclass
@@ -308,11 +324,7 @@ class Soak:
             claimed=claimed,
             excusable=cut * (INPUT + OUTPUT),
             peaks=self._peaks,
-            not_once=[
-                f"job {job}: {done[message]} completed turns, {said[f'did {job}']} answers"
-                for job, message in self._messages.items()
-                if (done[message], said[f"did {job}"]) != (1, 1)
-            ],
+            not_once=not_once(self._messages, done, said),
             leaked=leaked,
             stayed=[
                 f"runs after the stop: {p.command}"

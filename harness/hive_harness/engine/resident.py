@@ -163,8 +163,18 @@ class ResidentEngine:
         not played yet ends as soon as it is. False when something survived even that.
         """
         self._wish = turn, why
-        if turn != self._playing:
-            return True
+        return turn != self._playing or await self._cut()
+
+    async def cancel_upkeep(self) -> bool | None:
+        """Leave a conversation unshortened; None when none is. False as in `end_turn`."""
+        if not self._upkeep.runs:
+            return None
+        self._upkeep.cut()
+        return await self._cut()
+
+    # -- inside ----------------------------------------------------------------
+
+    async def _cut(self) -> bool:
         process = self._keeper.process
         if process is not None:
             await self._interrupt(process)
@@ -177,8 +187,6 @@ class ResidentEngine:
                         break
         alive = self._keeper.process.pid if self._keeper.process is not None else None
         return await self._children.kill_strays(alive, self._began, STEP)
-
-    # -- inside ----------------------------------------------------------------
 
     async def _beside_turns(self, launch: Launch, text: str) -> TurnWatch:
         self._began = now()

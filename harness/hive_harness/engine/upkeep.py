@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from .keeper import EngineKeeper
 from .launch import Launch
@@ -19,6 +20,10 @@ log = logging.getLogger(__name__)
 Say = Callable[[Launch, str], Awaitable[TurnWatch]]
 
 
+class _Cut(Exception):
+    """Somebody cancelled it; the conversation is as it was."""
+
+
 class Upkeep:
     """`say` puts a line to the engine outside of any turn. What that costs is added to the
     next turn's end."""
@@ -27,6 +32,12 @@ class Upkeep:
         self._keeper = keeper
         self._say = say
         self._notes = notes
+        self.runs = False  # notes or a compaction are under way
+        self._cut = False
+
+    def cut(self) -> None:
+        """What runs is to end, and nothing is to follow it."""
+        self._cut = True
 
     async def before(self, launch: Launch, policy: Policy) -> None:
         """A turn is about to begin: leave a conversation that is too dear to be read again."""
@@ -54,14 +65,18 @@ class Upkeep:
         """
         if not self.is_due(launch, policy):
             return
-        taken = await self._take_notes(launch)
-        if not await self._compacted(launch, "") and taken:
-            await self.begin_anew(launch.engine, with_notes=True)
+        with self._running():
+            taken = await self._take_notes(launch)
+            if not await self._compacted(launch, "") and taken:
+                await self.begin_anew(launch.engine, with_notes=True)
 
     async def compact(self, launch: Launch, hint: str) -> str:
         """As a person asked for; what to tell them. Raises as `after`."""
-        if await self._compacted(launch, hint):
-            return "the conversation was shortened"
+        with self._running():
+            if await self._compacted(launch, hint):
+                return "the conversation was shortened"
+        if self._cut:
+            return "cancelled; the conversation is as it was"
         return "the engine did not shorten the conversation; nothing was lost"
 
     async def begin_anew(self, engine: str, *, with_notes: bool) -> None:
@@ -80,6 +95,16 @@ class Upkeep:
         )
 
     # -- inside ----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        self.runs, self._cut = True, False
+        try:
+            yield
+        except _Cut:
+            log.info("it was cancelled: the conversation stays as long as it is")
+        finally:
+            self.runs = False
 
     async def _take_notes(self, launch: Launch) -> bool:
         watch = await self._heard(launch, ASK)
@@ -108,4 +133,6 @@ class Upkeep:
             await asyncio.to_thread(
                 self._keeper.sessions.spool.owe, watch.verdict.cost_usd, watch.verdict.usage
             )
+        if self._cut and watch.compacted is None:
+            raise _Cut
         return watch
