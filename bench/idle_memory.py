@@ -33,6 +33,7 @@ MODULES = {
 class Memory:
     """MiB. Private is what ending the process would free. `cpu`: ms of CPU a second, idle."""
 
+    pid: int
     process: str
     container: str
     rss: float
@@ -69,7 +70,7 @@ def memory_of(pid: int, process: str, container: str, idle: Idle) -> Memory:
         name, value = line.split(":")
         fields[name] = int(value.split()[0]) / 1024
     private = fields["Private_Clean"] + fields["Private_Dirty"]
-    return Memory(process, container, fields["Rss"], fields["Pss"], private, idle.rate(pid))
+    return Memory(pid, process, container, fields["Rss"], fields["Pss"], private, idle.rate(pid))
 
 
 def name_of(process: Process) -> str:
