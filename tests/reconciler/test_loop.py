@@ -273,3 +273,23 @@ async def test_bad_requests_say_what_is_wrong(swarm, method, params, words):
     with pytest.raises(RpcError) as caught:
         await swarm.host.request(method, params)
     assert words in caught.value.message
+
+
+async def test_the_broker_is_asked_again_only_after_an_event(swarm, monkeypatch):
+    await swarm.until(lambda: swarm.is_ready("hm1nd") and swarm.core._is_calm)
+    await swarm.core.round()
+    before, asked = swarm.core.picture.statuses, []
+    ask = swarm.core.broker.agents
+
+    async def counted():
+        asked.append(1)
+        return await ask()
+
+    monkeypatch.setattr(swarm.core.broker, "agents", counted)
+    await swarm.core.round()
+    assert swarm.core.picture.statuses is before
+    assert not asked
+    uid = next(iter(before))
+    swarm.broker.offline(uid)
+    await swarm.until(lambda: asked)
+    await swarm.until(lambda: not swarm.core.picture.statuses[uid].ready)

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 WAKING = frozenset({"ready", "offline"})  # what a round looks at
 TELLING = WAKING | {"turn.ended"}  # what who drains an agent waits for
+KNOWN_FOR = 30.0  # seconds; a resync always asks anew
 EXPORT_TIMEOUT = 90.0  # seconds; the harness has its own, shorter one
 MAX_EXPORT = 64 << 20
 
@@ -44,6 +45,8 @@ class Broker:
         self._told: Registry | None = None  # what this connection was told
         self._changes: dict[str, set[asyncio.Event]] = {}
         self._exports: dict[str, asyncio.Queue[bytes | None]] = {}
+        self._known: dict[str, AgentStatus] | None = None
+        self._known_until = 0.0  # monotonic
         self._up_at: float | None = None
         self.down_since: float | None = time.time()
         self.link = Link(
@@ -67,6 +70,7 @@ class Broker:
         if self.link.is_up and registry != self._told:
             await self.link.request("registry.set", registry.model_dump(mode="json"))
             self._told = registry
+            self._known_until = 0.0  # it knows others now
 
     async def agents(self) -> dict[str, AgentStatus] | None:
         """What the broker knows of each agent, by uid; None while it is away."""
@@ -77,6 +81,14 @@ class Broker:
             log.debug("agents: %s", error)
             return None
         return {status.uid: status for status in statuses}
+
+    async def recent(self) -> dict[str, AgentStatus] | None:
+        """What `agents` said last: the same object while the broker reports no event, and at
+        most KNOWN_FOR seconds. Who runs a turn or is ready changes with an event only."""
+        if self._known is None or time.monotonic() >= self._known_until:
+            self._known_until = time.monotonic() + KNOWN_FOR
+            self._known = await self.agents()
+        return self._known
 
     # -- one agent ---------------------------------------------------------------
 
@@ -166,12 +178,13 @@ class Broker:
         self._wake()
 
     def _down(self) -> None:
-        self._told = None
+        self._told = self._known = None
         if self._up_at is not None:
             self._up_at, self.down_since = None, time.time()
             self._wake()
 
     def _events(self, _peer: Peer, params: Params) -> None:
+        self._known_until = 0.0  # also of an answer that is under way
         for event in params.get("events", ()):
             if event.get("kind") in TELLING:
                 self._tell(event.get("agent"))
@@ -179,6 +192,7 @@ class Broker:
                 self._on_event()
 
     def _wake(self) -> None:
+        self._known_until = 0.0
         for uid in self._changes:
             self._tell(uid)
         self._on_event()

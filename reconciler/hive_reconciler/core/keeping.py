@@ -62,13 +62,12 @@ class Keeper:
         """Store memory and ports. What cannot be stored is only forgotten at a restart."""
         picture = self._picture
         kept = Kept(dict(picture.memory), picture.may_destroy)
-        agents = picture.usable()
+        roles = {uid: (name, v.spec.role) for uid, (name, v) in picture.usable().items()}
         try:
             await asyncio.to_thread(self._memory.save, kept)
-            if agents is not self._ported:
-                roles = {uid: (name, valid.spec.role) for uid, (name, valid) in agents.items()}
+            if roles != self._ported:
                 picture.ports = await asyncio.to_thread(self._ports.of, roles)
-                self._ported = agents
+                self._ported = roles
         except OSError as error:
             log.warning("memory and ports are not stored: %s", error)
 

@@ -78,6 +78,7 @@ class Reconciler:
         self._wake = asyncio.Event()
         self._round_lock = asyncio.Lock()
         self._lifted = False
+        self._roomed: set[str] = set()  # agents with directories for their sockets
         self._inputs: tuple[object, ...] = ()  # what the last round saw
         self._is_calm = False  # and that nothing follows from it by itself
         self._swept = -SWEEP
@@ -212,7 +213,7 @@ class Reconciler:
         self._is_calm = self._is_calm and not self._acting.settled
         self._acting.settled.clear()
         picture.stalled = await look(picture, self.hive, self.runtime, self._find_toolchain)
-        await self.ask_broker()
+        picture.statuses = await self.broker.recent()
         return picture.stalled is None
 
     def _remember(self) -> None:
@@ -220,9 +221,10 @@ class Reconciler:
         assert picture.desired is not None
         now = time.time()
         picture.memory = picture.recalled(picture.desired)
-        self.keeper.forget(self._unsettled())
+        unsettled = self._unsettled()
+        self.keeper.forget(unsettled)
         for uid, memory in picture.memory.items():
-            if uid in self._unsettled():
+            if uid in unsettled:
                 continue
             seen = picture.seen(uid)
             after = recall.seen(memory, seen, now, time.monotonic())
@@ -272,7 +274,10 @@ class Reconciler:
         assert picture.desired is not None
         known = picture.registry()
         # Broker and gateway bind when they are told, so the directories come first.
-        await asyncio.to_thread(self._operations.make_rooms, [a.uid for a in known.agents])
+        uids = {agent.uid for agent in known.agents}
+        if uids - self._roomed:
+            await asyncio.to_thread(self._operations.make_rooms, sorted(uids - self._roomed))
+        self._roomed = uids
         try:
             await self.broker.publish(known)
             await self.gateway.publish(known)

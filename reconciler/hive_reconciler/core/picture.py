@@ -46,6 +46,8 @@ class Picture:
     _by_uid: dict[str, Observed] = field(default_factory=dict)
     _usable: tuple[object, object, Mapping[str, tuple[str, Valid]]] = (None, None, {})
     _registry: tuple[object, object, Registry] = (None, None, Registry(agents=()))
+    _standings: tuple[object, list[object]] = (None, [])
+    _judged: dict[str, tuple[object, ...]] = field(default_factory=dict)  # by name: from what
 
     def usable(self) -> Mapping[str, tuple[str, Valid]]:
         """(name, spec) by uid of every agent whose spec can be used, now or from before."""
@@ -73,14 +75,18 @@ class Picture:
         desired = self.desired
         assert desired is not None
         ready = None if self.statuses is None else {u for u, s in self.statuses.items() if s.ready}
+        if self._standings[0] is not self.observed:
+            self._standings = (self.observed, [one.standing for one in self.observed])
         return (
             *(desired.commit, id(desired.agents), desired.hive, desired.allow_prune),
             *(self.toolchain, self.suspensions, self.suspended, self.may_destroy, ready),
-            [one.standing for one in self.observed],
+            self._standings[1],
         )
 
     def see(self, observed: tuple[Observed, ...]) -> None:
         """Take over an observation; a container whose record is lost is whose it was."""
+        if observed == self.observed and "" not in self._by_uid:
+            return  # and keep the object: what is made of it stays
         known = {one.uid for one in observed}
         if "" in known:
             owners = self._owners()
@@ -143,28 +149,43 @@ class Picture:
         uids = {name: uid for uid, (name, _) in self.usable().items()}
         now = time.time()
         found: dict[str, tuple[Condition, ...]] = {}
+        judged: dict[str, tuple[object, ...]] = {}
+        statuses = self.statuses or {}
+        swarm = (self.stalled, self.suspended, broker_down_since)
         actions = {a.uid: a for a in self.plan.changes} if self.plan is not None else {}
         blocked = {b.agent: b for b in reversed(self.plan.blocked)} if self.plan else {}
         for name, entry in self.desired.agents.items():
             uid = uids.get(name, "")
             operation = under_way.get(uid)
+            doing = (operation.reason, operation.message) if operation else None
+            memory, seen, status = self.memory.get(uid, FRESH), self.seen(uid), statuses.get(uid)
+            suspended, action, stopped = self._suspended(uid), actions.get(uid), blocked.get(name)
+            stands = seen and seen.standing
+            ready = status and status.ready
+            made_of = (entry, memory, stands, ready, action, stopped, doing, suspended, swarm)
+            judged[name] = made_of
+            if (
+                ready is not False and self._judged.get(name) == made_of
+            ):  # one not ready: the clock matters
+                found[name] = self.conditions[name]
+                continue
             facts = health.Facts(
                 entry=entry,
-                memory=self.memory.get(uid, FRESH),
-                seen=self.seen(uid),
-                broker=(self.statuses or {}).get(uid),
+                memory=memory,
+                seen=seen,
+                broker=status,
                 broker_down_since=broker_down_since,
-                action=actions.get(uid),
-                blocked=blocked.get(name),
-                doing=(operation.reason, operation.message) if operation else None,
+                action=action,
+                blocked=stopped,
+                doing=doing,
                 swarm_stalled=self.stalled,
-                suspended=self._suspended(uid),
+                suspended=suspended,
                 now=now,
             )
             before = self.conditions.get(name, ())
             found[name] = evolve(before, health.conditions(facts), now)
             self.events.moved(name, before, found[name], now)
-        self.conditions = found
+        self.conditions, self._judged = found, judged
 
     def _suspended(self, uid: str) -> tuple[str, str] | None:
         if self.suspended is not None:
