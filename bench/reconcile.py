@@ -99,7 +99,8 @@ class Bench:
         await self.calm()
 
     async def calm(self) -> None:
-        """Rounds until one finds nothing new."""
+        """Rounds until one finds nothing new; at least one, which sees what git has now."""
+        await self.core.round()
         while not (self.core._is_calm and self.core._nothing_new()):
             await self.core.round()
             await asyncio.sleep(0)
