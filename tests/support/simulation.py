@@ -319,7 +319,10 @@ class _Story:
         if plan is None or plan.commit != self.world.tip.commit:
             return "the tip was not planned"
         excused = {b.uid for b in plan.blocked if b.reason in ("Quarantined", "PruneGuard")}
-        seen = {o.uid: o for o in self.world.containers.values()}
+        # What lives last: one that was renamed may have left a stopped one under its old name.
+        seen = {
+            o.uid: o for o in sorted(self.world.containers.values(), key=lambda o: o.phase in LIVE)
+        }
         if "PruneGuard" in {b.reason for b in plan.blocked}:  # whose names are not free
             held = {o.name.removeprefix("h-"): o.uid for o in seen.values()}
             tip = self.world.tip.agents.items()

@@ -33,14 +33,17 @@ def leaving(
     observed: Iterable[Observed],
     agents: Mapping[str, tuple[str, Valid]],
 ) -> dict[str, tuple[str, Valid]]:
-    """Agents beside the usable `agents` whose containers still live: until they are gone, the
-    broker can tell whether a turn of theirs runs."""
+    """Agents whose containers still live though nothing usable stands for them, or under a name
+    that they had before: until those are gone, the broker can tell whether a turn of theirs runs."""
     found: dict[str, tuple[str, Valid]] = {}
     for seen in observed:
-        remembered = memory.agents.get(seen.uid)
-        if seen.uid in agents or seen.phase is Phase.STOPPED or not is_uid(seen.uid):
+        if seen.phase is Phase.STOPPED or not is_uid(seen.uid):
             continue
-        if remembered is not None and remembered.good is not None:
+        remembered = memory.agents.get(seen.uid)
+        if (usable := agents.get(seen.uid)) is not None:
+            if seen.name != f"h-{usable[0]}" and is_name(before := seen.name.removeprefix("h-")):
+                found[seen.uid] = (before, usable[1])
+        elif remembered is not None and remembered.good is not None:
             found[seen.uid] = (remembered.name, remembered.good)
         elif is_name(name := seen.name.removeprefix("h-")):
             found[seen.uid] = (name, _stranger(seen))
@@ -57,7 +60,8 @@ def registry(
     agents: Mapping[str, tuple[str, Valid]], leaving: Mapping[str, tuple[str, Valid]]
 ) -> Registry:
     """Who had a name keeps it until its container is gone; who has it now waits that long."""
-    by_name = {name: (name, valid) for name, valid in (*agents.values(), *leaving.values())}
+    staying = (agent for uid, agent in agents.items() if uid not in leaving)
+    by_name = {name: (name, valid) for name, valid in (*staying, *leaving.values())}
     named = sorted(by_name.values(), key=lambda agent: agent[0])
     return Registry(agents=tuple(_agent(name, valid.spec) for name, valid in named))
 
