@@ -16,6 +16,7 @@ def nothing_blocks_the_loop():
     """Here threads run inside the loop on purpose."""
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("first", range(0, 300, 100))
 def test_no_life_breaks_an_invariant(first):
     for seed in range(first, first + 100):
@@ -23,6 +24,7 @@ def test_no_life_breaks_an_invariant(first):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # a hundred lives, also on a machine that does much else
 @pytest.mark.parametrize("first", range(1000, 3000, 100))
 def test_no_longer_series_does(first):
     for seed in range(first, first + 100):
