@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.broker_rig import agent, rig
 
@@ -25,7 +27,10 @@ async def test_a_login_is_passed_on_and_not_kept(tmp_path):
         answers["start"] = {"url": "https://evil.example/login"}
         with pytest.raises(RpcError, match="no login page"):
             await hive.ask("login.start", uid=A, by="ann")
-        found = (await hive.ask("events", kinds=["login"]))["events"]
+        found = []
+        async with asyncio.timeout(10):
+            while len(found) < 3:  # they are written after the answers
+                found = (await hive.ask("events", kinds=["login"]))["events"]
         assert [e["data"] for e in found] == [
             {"by": "ann", "outcome": outcome} for outcome in ("started", "done", "cancelled")
         ]
