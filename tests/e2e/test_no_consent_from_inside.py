@@ -67,8 +67,8 @@ async def test_the_managers_tools_hold_no_consent(tmp_path):
         manager = await hive.ready("hm1nd")
         tools = await offered_tools(hive.layout.agent_run(manager["uid"]) / "mcp.sock")
         assert tools == {
-            "send", "recv", "ask_operator", "remind", "cancel_reminder", "request_spawn",
-            "request_apply_commit", "kill", "start", "restart", "list_agents",
+            "send", "recv", "ask_operator", "withdraw_question", "remind", "cancel_reminder",
+            "request_spawn", "request_apply_commit", "kill", "start", "restart", "list_agents",
         }  # fmt: skip
 
 
@@ -143,6 +143,7 @@ async def by_tools(path: Path, words: str) -> set[str]:
         "send": {"to": "operator", "body": words},
         "recv": {},
         "ask_operator": {"question": words, "options": ["approve 1"]},
+        "withdraw_question": {"id": 1},
         "remind": {"body": words, "at": "1s"},
         "cancel_reminder": {"id": 1},
         "request_spawn": {"name": "evil", "description": words, "prompt": words},
