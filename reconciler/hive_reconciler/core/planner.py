@@ -47,6 +47,7 @@ def plan(
     now: float,
 ) -> Plan:
     """What to do now. Destroys come first, then the manager, then the others by name."""
+    observed = sorted(observed, key=lambda o: o.name)
     actions: list[Action] = []
     blocked: list[Blocked] = []
     agents = list(_agents(desired, observed, memory, blocked))
@@ -168,6 +169,11 @@ def _step(agent: _Agent, toolchain: Toolchain, now: float) -> Action | Blocked |
         return _cooling(agent.name, agent.uid, agent.memory, now) or _stop(agent) if live else None
     if agent.seen is None or agent.seen.phase is Phase.STOPPED:
         return _hindrance(agent, toolchain, now) or _start(agent)
+    if agent.seen.phase is Phase.STARTING:
+        return None  # on its way; its end wakes the loop
+    if agent.seen.phase in (Phase.BROKEN, Phase.STOPPING):
+        if cooling := _cooling(agent.name, agent.uid, agent.memory, now):
+            return cooling
     if agent.seen.phase is Phase.BROKEN:
         hindrance = _hindrance(agent, toolchain, now)
         reason = "half of it lives: its supervisor is gone and processes are left"
@@ -175,8 +181,6 @@ def _step(agent: _Agent, toolchain: Toolchain, now: float) -> Action | Blocked |
         return _action(agent, kind, reason, drift=True)
     if agent.seen.phase is Phase.STOPPING:
         return _action(agent, Kind.RESTART, "its stop was begun and not finished", drift=True)
-    if agent.seen.phase is Phase.STARTING:
-        return None  # on its way; its end wakes the loop
     return _running(agent, agent.seen, toolchain, now)
 
 
@@ -191,7 +195,9 @@ def _running(
     if seen.revision == valid.revision and same_key:
         if agent.memory.ran is not None:
             return None
-        return _action(agent, Kind.ADOPT, "runs already, as it should", drift=False)
+        return _cooling(agent.name, agent.uid, agent.memory, now) or _action(
+            agent, Kind.ADOPT, "runs already, as it should"
+        )
     if agent.name_held and seen.name != agent.container:  # or two that swap names wait for ever
         reason = f"it gives up the name {seen.name}; {agent.container} is not free yet"
         return _cooling(agent.name, agent.uid, agent.memory, now) or _action(
