@@ -6,13 +6,9 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 
-import aiohttp
 import pytest
-from support.dashboard_world import World
-from support.fake_backends import FakeBroker, FakeHost
+from support.dashboard_world import World, lonely
 
-from hive_dashboard.service import serving
-from hive_dashboard.settings import Settings
 from hive_wire.paths import Layout
 
 
@@ -28,15 +24,7 @@ def layout() -> Iterator[Layout]:
 
 @pytest.fixture
 async def world(layout: Layout) -> AsyncIterator[World]:
-    host, broker = FakeHost(layout), FakeBroker(layout)
-    jar = aiohttp.CookieJar(unsafe=True)  # cookies of an IP address
-    async with (
-        host,
-        broker,
-        serving(Settings(layout, port=0)) as site,
-        aiohttp.ClientSession(cookie_jar=jar) as http,
-    ):
-        world = World(site, host, broker, layout, http)
+    async with lonely(layout) as world, world.host, world.broker:
         await world.settled()
         yield world
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import aiohttp
 import orjson
-from support.dashboard_world import World
+from support.dashboard_world import World, lonely
 from support.fake_backends import UIDS
 
 from hive_dashboard.live import hub as hubs
+from hive_wire.paths import Layout
 
 SCOUT = UIDS["scout"]
 
@@ -129,11 +130,12 @@ async def test_who_is_too_far_behind_starts_anew(page_world: World) -> None:
 
 async def test_another_store_starts_everybody_anew(page_world: World) -> None:
     world = page_world
-    world.broker.emit_many([("text", {"text": "x"})] * 5)
+    last = world.broker.emit_many([("text", {"text": "x"})] * 5)
+    await world.until(lambda: world.site.hub.last == last)
     async with stream(world, f"?stream={SCOUT}") as s:
         await s.next()
         await world.broker.stop()
-        world.broker.epoch, world.broker.events = "e2", []
+        world.broker.events = []
         await world.broker.start()
         while (await s.next())[0] != "reset":
             pass
@@ -149,6 +151,17 @@ async def test_the_broker_restarts_under_an_open_stream(page_world: World) -> No
         await world.broker.start()
         rows = await s.rows(missed)
         assert [row[0] for row in rows] == [1, 2]
+
+
+async def test_who_comes_before_the_broker_goes_on_where_they_were(layout: Layout) -> None:
+    """As after a restart of the dashboard: browsers are back before it has heard of the broker."""
+    async with lonely(layout) as world:
+        await world.login()
+        world.broker.emit_many([("text", {"text": "x"})] * 9)
+        async with stream(world, f"?stream={SCOUT}&after=4") as s:
+            await s.next()
+            await world.broker.start()
+            assert [row[0] for row in await s.rows(9)] == [5, 6, 7, 8, 9]
 
 
 async def test_a_change_is_told(page_world: World) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
 from support.fake_backends import FakeBroker, FakeHost
 
+from hive_dashboard.service import serving
+from hive_dashboard.settings import Settings
 from hive_dashboard.web.site import Site
 from hive_wire.jsonrpc import connect
 from hive_wire.paths import Layout
@@ -59,3 +62,19 @@ class World:
                 and bool(self.site.mirror.snapshot.agents)
             )
         )
+
+
+@asynccontextmanager
+async def lonely(layout: Layout) -> AsyncIterator[World]:
+    """A dashboard whose processes are not there; what was started of them is stopped."""
+    host, broker = FakeHost(layout), FakeBroker(layout)
+    jar = aiohttp.CookieJar(unsafe=True)  # cookies of an IP address
+    try:
+        async with (
+            serving(Settings(layout, port=0)) as site,
+            aiohttp.ClientSession(cookie_jar=jar) as http,
+        ):
+            yield World(site, host, broker, layout, http)
+    finally:
+        await host.stop()
+        await broker.stop()

@@ -188,7 +188,6 @@ class FakeBroker(FakeServer):
     """broker.sock, with an event history that subscriptions resume."""
 
     def __init__(self, layout: Layout) -> None:
-        self.epoch = "e1"
         self.events: list[Json] = []
         self.messages: list[Json] = []
         self.questions: list[Json] = []
@@ -200,7 +199,7 @@ class FakeBroker(FakeServer):
         super().__init__(
             layout.broker_sock,
             {
-                "status": lambda _p, _q: {"epoch": self.epoch, "conditions": self.conditions},
+                "status": lambda _p, _q: {"conditions": self.conditions},
                 "subscribe": self._subscribe,
                 "events": lambda _p, q: self._events(q),
                 "search_events": lambda _p, q: self._search(q),
@@ -325,9 +324,10 @@ class FakeBroker(FakeServer):
     def _subscribe(self, peer: Peer, q: Params) -> Json:
         self._subscribed.add(peer)
         after = q["after"]
-        cursor = self.events[-1]["id"] if self.events else 0
-        if after is not None and after < cursor:
-            late = [e for e in self.events if e["id"] > after]
+        end = self.events[-1]["id"] if self.events else 0
+        cursor = end if after is None else min(after, end)
+        if cursor < end:
+            late = [e for e in self.events if e["id"] > cursor]
             asyncio.get_running_loop().call_soon(peer.notify, "events", {"events": late})
         return {"cursor": cursor}
 

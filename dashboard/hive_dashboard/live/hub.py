@@ -58,7 +58,6 @@ class Hub:
         self._on_events = on_events
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._clients: set[Client] = set()
-        self._epoch: object = None
         self.last: int | None = None  # id of the newest event heard of
         self.version = 0
         self.heard_total = 0
@@ -67,18 +66,19 @@ class Hub:
     # -- towards the broker ----------------------------------------------------
 
     async def greet(self, peer: Peer) -> None:
-        """Subscribe from where we were; start anew when the broker's store is another."""
-        status = await peer.request("status", timeout=10)
-        epoch = status.get("epoch")
-        if epoch != self._epoch:  # the first connection, or ids of another store
-            self._epoch, self.last = epoch, None
+        """Subscribe from where we were; start anew when the broker has an older store by now."""
+        after = self.last
+        answer = await peer.request("subscribe", {"after": after, "stream": True}, timeout=10)
+        cursor = int(answer["cursor"])
+        if after is None:  # browsers that came before the broker may go on now
+            self.last = cursor
+        elif cursor < after:
+            self.last = cursor
             self._kept.clear()
             for client in self._clients:
                 client.reset = True
-                client.wake.set()
-        answer = await peer.request("subscribe", {"after": self.last, "stream": True}, timeout=10)
-        if self.last is None:
-            self.last = int(answer["cursor"])
+        for client in self._clients:
+            client.wake.set()
 
     def heard(self, _peer: Peer, params: Params) -> None:
         """The broker's notification `events`."""

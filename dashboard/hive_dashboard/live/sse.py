@@ -63,18 +63,20 @@ class Streams:
             self._hub.leave(client)
 
     async def _pump(self, response: web.StreamResponse, client: Client, after: int | None) -> None:
-        last = self._hub.last or 0 if after is None else after
-        if self._hub.last is not None and last > self._hub.last:
-            client.reset = True  # ids of another store
         await response.write(self._ping())
-        if not client.reset and self._hub.last is not None:
-            last = await self._catch_up(response, client, last)
+        last: int | None = None  # None: the broker has not said yet where its events end
         seen, next_ping = -1, time.monotonic() + PING
         while not client.dropped:
+            if last is None and self._hub.last is not None:
+                last = self._hub.last if after is None else after
+                if last > self._hub.last:
+                    client.reset = True  # ids of another store
+                else:
+                    last = await self._catch_up(response, client, last)
             if client.reset:
                 await response.write(b"event: reset\ndata: {}\n\n")
                 return
-            rows = [row for row in client.take() if row.id > last]
+            rows = [row for row in client.take() if last is not None and row.id > last]
             for start in range(0, len(rows), BATCH):
                 await response.write(self._frame(rows[start : start + BATCH], client))
             if rows:
