@@ -16,7 +16,7 @@ from ..live.backends import Backend
 from ..live.mirror import Snapshot
 from ..live.models import ProposalDetail
 from ..live.reading import NEWEST
-from ..pages.agents import AgentView, agent
+from ..pages.agents import AgentView, NotRead, agent
 from . import answers as a
 
 
@@ -44,7 +44,10 @@ class Look:
 
     def agent(self) -> AgentView:
         """Raises Unanswered."""
-        found = agent(self.snapshot, self.path["name"])
+        try:
+            found = agent(self.snapshot, self.path["name"])
+        except NotRead as error:
+            raise Unanswered(503, str(error)) from None
         if found is None:
             raise Unanswered(404, f"there is no agent {self.path['name']!r}")
         return found

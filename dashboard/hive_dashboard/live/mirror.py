@@ -102,12 +102,15 @@ class Mirror:
         self._taken: dict[str, int] = {}
         self._logins: dict[str, str] = {}
         self._wake = asyncio.Event()
+        self._unheard = {"status", "agents"}  # the first words of both processes
+        self._begun = asyncio.Event()
         self._reading = asyncio.Lock()
         self._backends: tuple[Backend, Backend] | None = None
 
     async def run(self, host: Backend, broker: Backend) -> None:
         """Keep the snapshot fresh until cancelled."""
         self._backends = (host, broker)
+        asyncio.get_running_loop().call_later(SETTLE, self._begun.set)
         await self._refresh(host, broker)  # says at once who is away
         while True:
             await self._wake.wait()
@@ -151,6 +154,11 @@ class Mirror:
         """A process came or went."""
         self._wake.set()
 
+    async def first(self) -> None:
+        """Wait for the first words of both processes, so that no page says of what was not
+        read yet that it is not there; not longer than SETTLE after the start."""
+        await self._begun.wait()
+
     async def settle(self) -> None:
         """Fetch what is stale, so that an answer shows what was just done; not for long."""
         if self._backends is not None:
@@ -186,6 +194,9 @@ class Mirror:
             spent=self._spending.spent(time.time()),
             **found,
         )
+        self._unheard.difference_update(found)
+        if not self._unheard:
+            self._begun.set()
         self._on_change(self.snapshot)
 
     async def _read(

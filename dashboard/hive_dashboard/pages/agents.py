@@ -77,8 +77,22 @@ def agents(snapshot: Snapshot) -> list[AgentView]:
     return [_view(snapshot, name, hosts.get(name)) for name in names]
 
 
+class NotRead(Exception):
+    """The reconciler has not said yet which agents there are."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "The reconciler is away and has not said yet which agents there are, so "
+            f"{name[:40]!r} cannot be shown; try again."
+        )
+
+
 def agent(snapshot: Snapshot, name: str) -> AgentView | None:
-    return next((a for a in agents(snapshot) if a.name == name), None)
+    """None: there is none of that name. Raises NotRead."""
+    found = next((a for a in agents(snapshot) if a.name == name), None)
+    if found is None and snapshot.status is None:
+        raise NotRead(name)
+    return found
 
 
 def _view(snapshot: Snapshot, name: str, host: HostAgent | None) -> AgentView:

@@ -17,7 +17,9 @@ from .site import SESSION, SITE, Site, json, page, port_of, see, set_session, wa
 
 log = logging.getLogger(__name__)
 _OPEN = ("/login", "/s/")  # what a browser without a session may have
+_STREAM = "/events"
 FRESH = web.RequestKey("fresh", str)  # the cookie of a session that was just opened
+AGAIN = 3  # seconds until a browser asks again for a page that could not be had yet
 _TITLES = {
     404: "not here",
     405: "not that way",
@@ -69,7 +71,7 @@ async def _pass(request: web.Request, handler: Handler) -> web.StreamResponse:
     if session is None and may_scrape(request, site.scrape_token):
         return await handler(request)
     if session is None and not request.path.startswith(_OPEN):
-        if request.method == "GET" and not wants_json(request) and request.path != "/events":
+        if request.method == "GET" and not wants_json(request) and request.path != _STREAM:
             raise see(f"/login?next={quote(request.path)}")
         raise Refused(401, "You are logged out. Log in again; what you typed stays in this page.")
     if (
@@ -79,6 +81,8 @@ async def _pass(request: web.Request, handler: Handler) -> web.StreamResponse:
         and request.path not in ("/login", "/logout")
     ):
         raise Refused(403, "You may look and not act: ask the operator for a full login.")
+    if not request.path.startswith((*_OPEN, _STREAM)):
+        await site.mirror.first()
     return await handler(request)
 
 
@@ -110,4 +114,7 @@ def _say(request: web.Request, status: int, words: str) -> web.Response:
     if wants_json(request):
         return json({"error": words}, status)
     title = _TITLES.get(status, "no")
-    return page(message_page(request.app[SITE].assets.url, title, words), status)
+    response = page(message_page(request.app[SITE].assets.url, title, words), status)
+    if status == 503 and request.method == "GET":
+        response.headers["Refresh"] = str(AGAIN)
+    return response

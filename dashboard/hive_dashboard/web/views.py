@@ -20,7 +20,7 @@ from ..live.models import Proposal
 from ..live.reading import NEWEST
 from ..pages import agent as agent_pages
 from ..pages import looks, swarm
-from ..pages.agents import AgentView
+from ..pages.agents import AgentView, NotRead
 from ..pages.agents import agent as find_agent
 from ..pages.common import Notice, View, icon_name
 from ..pages.decisions import audit_page
@@ -139,7 +139,10 @@ async def _history(site: Site, it: AgentView, before: int) -> list[Event] | None
 
 
 def _agent(view: View, name: str) -> AgentView:
-    it = find_agent(view.snapshot, name)
+    try:
+        it = find_agent(view.snapshot, name)
+    except NotRead as error:
+        raise Refused(503, str(error)) from None
     if it is None:
         raise Refused(404, f"There is no agent {name[:40]!r}.")
     return it
