@@ -190,7 +190,9 @@ def test_what_failed_is_not_tried_again_before_its_time(phase, state, revision, 
     entry = valid(state=state)
     seen = running("scout", entry, phase=phase, revision=revision)
     memory = recalled({"scout": entry}) if known else Memory({uid("scout"): AgentMemory()})
-    failed = recall.failed(memory.agents[uid("scout")], Failure("r1", "Failed", "no", False), NOW, 1)
+    failed = recall.failed(
+        memory.agents[uid("scout")], Failure("r1", "Failed", "no", False), NOW, 1
+    )
     memory = Memory({uid("scout"): failed})
     assert plan(desired({"scout": entry}), [seen], memory, TOOLS, NOW).actions == ()
     later = plan(desired({"scout": entry}), [seen], memory, TOOLS, NOW + 2)

@@ -171,9 +171,9 @@ def _step(agent: _Agent, toolchain: Toolchain, now: float) -> Action | Blocked |
         return _hindrance(agent, toolchain, now) or _start(agent)
     if agent.seen.phase is Phase.STARTING:
         return None  # on its way; its end wakes the loop
-    if agent.seen.phase in (Phase.BROKEN, Phase.STOPPING):
-        if cooling := _cooling(agent.name, agent.uid, agent.memory, now):
-            return cooling
+    left = agent.seen.phase in (Phase.BROKEN, Phase.STOPPING)
+    if left and (cooling := _cooling(agent.name, agent.uid, agent.memory, now)):
+        return cooling
     if agent.seen.phase is Phase.BROKEN:
         hindrance = _hindrance(agent, toolchain, now)
         reason = "half of it lives: its supervisor is gone and processes are left"
