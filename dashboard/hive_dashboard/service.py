@@ -130,7 +130,7 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
     broker = Backend(
         "broker", layout.broker_sock, {"events": hub.heard}, greet_broker, mirror.turned
     )
-    auth = Auth(Store(layout.dashboard), hub.end_session)
+    auth = Auth(Store(layout.dashboard), hub.end_session, mirror.login_failed)
     streams = Streams(hub, broker, render, auth.alive)
     return Site(settings, assets, auth, hub, mirror, host, broker, streams, ports)
 

@@ -121,13 +121,13 @@ async def test_the_list_shows_every_session_and_no_secret(page_world: World) -> 
 
 
 async def test_sessions_outlive_the_process_and_are_stored_hashed(layout: Layout) -> None:
-    auth = Auth(Store(layout.dashboard), lambda _id: None)
+    auth = Auth(Store(layout.dashboard), lambda _id: None, lambda _n: None)
     await auth.start()
     done = await auth.login(await auth.issue("ana", False), "browser")
     assert done is not None
     await auth.stop()
     assert done[0].encode() not in (layout.dashboard / "sessions.sqlite").read_bytes()
-    again = Auth(Store(layout.dashboard), lambda _id: None)
+    again = Auth(Store(layout.dashboard), lambda _id: None, lambda _n: None)
     await again.start()
     found = await again.session(done[0])
     assert found is not None

@@ -82,7 +82,7 @@ async def test_users_of_an_older_file_are_those_with_sessions(layout: Layout) ->
     )
     db.close()
     for _ in range(2):
-        auth = Auth(Store(layout.dashboard), lambda _id: None)
+        auth = Auth(Store(layout.dashboard), lambda _id: None, lambda _n: None)
         await auth.start()
         assert [(u["name"], bool(u["view_only"]), u["sessions"]) for u in auth.users()] == [
             ("ana", False, 2),
@@ -101,7 +101,7 @@ async def test_an_operator_logs_in_as_themselves_under_the_system_service(layout
     if nobody.pw_uid == os.geteuid():
         pytest.skip("needs a user who is not nobody")
     peer: Any = Someone(Caller(1, nobody.pw_uid, nobody.pw_gid))
-    auth = Auth(Store(layout.dashboard), lambda _id: None)
+    auth = Auth(Store(layout.dashboard), lambda _id: None, lambda _n: None)
     await auth.start()
     system = desk.handlers(auth, lambda: "x", system=True)
     assert (await system["login.issue"](peer, {"user": "nobody"}))["url"].startswith("x#")

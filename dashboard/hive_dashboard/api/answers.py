@@ -19,7 +19,7 @@ from ..live.models import (
     Retired,
 )
 from ..pages.agents import AgentView, agents
-from ..pages.need import waiting
+from ..pages.need import needs, waiting
 
 
 class Answer(BaseModel):
@@ -46,21 +46,39 @@ class Me(Answer):
 
 
 class Spent(Answer):
-    """In the last 24 hours."""
+    """In the last 24 hours; how many tokens of the model's window the conversation fills (0:
+    unknown)."""
 
     turns: int
     failed: int
     tokens: int
     usd: float
+    context: int
+    window: int
+
+
+class Need(Answer):
+    """One thing that waits for a person; `until` and `since` are unix seconds."""
+
+    kind: str
+    glyph: str
+    title: str
+    words: str
+    until: float | None
+    since: float | None
 
 
 class Agent(Answer):
-    """`state` is one word from both processes; times are unix seconds, sizes bytes."""
+    """`state` is one word from both processes, `glyph` and `kind` are how the pages mark it; times
+    are unix seconds, sizes bytes."""
 
     name: str
     uid: str | None
     role: str
     state: str
+    word: str
+    glyph: str
+    kind: str
     since: float | None
     detail: str
     description: str
@@ -91,6 +109,9 @@ class Agent(Answer):
             uid=it.uid,
             role=host.role if host else "agent",
             state=it.state,
+            word=it.word,
+            glyph=it.glyph,
+            kind=it.kind,
             since=it.since,
             detail=it.detail,
             description=host.description if host else "",
@@ -110,15 +131,13 @@ class Agent(Answer):
             memory_limit=host.memory_limit if host else None,
             tasks=host.tasks if host else None,
             web_port=host.web_port if host else None,
-            spent=Spent(turns=spent.turns, failed=spent.failed, tokens=spent.tokens, usd=spent.usd)
-            if spent
-            else None,
+            spent=Spent.model_validate(spent, from_attributes=True) if spent else None,
         )
 
 
 class Swarm(Answer):
     """`away` maps a process to since when; `unread` a part to why it is not fresh; `needs` is how
-    many things wait for a person; `conditions` what is wrong with the broker; `last` the id of
+    many things wait for a person, `waiting` what they are, in order; `conditions` what is wrong with the broker; `last` the id of
     the newest event."""
 
     runtime: str
@@ -129,6 +148,7 @@ class Swarm(Answer):
     away: dict[str, float]
     unread: dict[str, str]
     needs: int
+    waiting: tuple[Need, ...]
     conditions: tuple[BrokerCondition, ...]
     last: int | None
     agents: tuple[Agent, ...]
@@ -145,6 +165,10 @@ class Swarm(Answer):
             away=snapshot.away,
             unread=snapshot.unread,
             needs=waiting(snapshot),
+            waiting=tuple(
+                Need.model_validate(row, from_attributes=True)
+                for row in needs(snapshot, snapshot.at)
+            ),
             conditions=snapshot.conditions,
             last=last,
             agents=tuple(Agent.of(it, snapshot) for it in agents(snapshot)),

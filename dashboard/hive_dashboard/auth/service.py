@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from .sessions import Links, OneTime, Session, Sessions, Throttle
+from .sessions import FREE_FAILURES, Links, OneTime, Session, Sessions, Throttle
 from .store import Store
 from .users import User, Users
 
@@ -32,10 +32,14 @@ class UnknownUser(Exception):
 
 
 class Auth:
-    def __init__(self, store: Store, on_end: Callable[[str], None]) -> None:
-        """`on_end(session id)` closes whatever a session still has open."""
+    def __init__(
+        self, store: Store, on_end: Callable[[str], None], on_failures: Callable[[int], None]
+    ) -> None:
+        """`on_end(session id)` closes whatever a session still has open. `on_failures` hears how
+        many logins failed in a row once they are many, and 0 when one succeeds."""
         self._store = store
         self._on_end = on_end
+        self._on_failures = on_failures
         self._sessions = Sessions()
         self._users = Users()
         self._links = Links()
@@ -60,8 +64,11 @@ class Auth:
         link: OneTime | None = self._links.redeem(code, now)
         if link is None:
             self._throttle.failed(now)
+            if self._throttle.failures >= FREE_FAILURES:
+                self._on_failures(self._throttle.failures)
             return None
         self._throttle.passed()
+        self._on_failures(0)
         secret, row = self._sessions.open(link.user, link.view_only, browser, now)
         await self._store.put(row)
         return secret, row

@@ -33,6 +33,7 @@ from .spending import Spending, Spent
 log = logging.getLogger(__name__)
 
 GATHER = 0.05  # seconds in which changes become one new snapshot
+MINUTE = 60.0  # seconds after which the pages are drawn anew though nothing happened
 SETTLE = 3.0  # seconds that an answer may wait for fresh parts
 AGAIN = 2.0  # seconds until a part that could not be read is asked for again
 DETAILS = 30  # open proposals whose diff is kept
@@ -70,6 +71,10 @@ class Snapshot:
     """`away` maps a process to since when; `unread` a part to why it could not be read."""
 
     version: int = 0
+    at: float = 0.0  # when it was made
+    started: float = 0.0  # when we began to hear
+    heard: dict[str, float] = field(default_factory=dict)  # uid: its last event
+    failed_logins: tuple[int, float] | None = None  # how many in a row, since when
     status: HostStatus | None = None
     open: tuple[Proposal, ...] = ()
     details: dict[int, Review] = field(default_factory=dict)
@@ -101,6 +106,10 @@ class Mirror:
         self._doors: dict[str, int] = {}
         self._taken: dict[str, int] = {}
         self._logins: dict[str, str] = {}
+        self._started = time.time()
+        self._heard: dict[str, float] = {}
+        self._failed_logins: tuple[int, float] | None = None
+        self._redraw = False  # though no part is another
         self._wake = asyncio.Event()
         self._unheard = {"status", "agents"}  # the first words of both processes
         self._begun = asyncio.Event()
@@ -113,7 +122,11 @@ class Mirror:
         asyncio.get_running_loop().call_later(SETTLE, self._begun.set)
         await self._refresh(host, broker)  # says at once who is away
         while True:
-            await self._wake.wait()
+            try:
+                async with asyncio.timeout(MINUTE):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._redraw = True  # silence is news, too, and the lanes go on
             await asyncio.sleep(GATHER)
             self._wake.clear()
             try:
@@ -127,6 +140,8 @@ class Mirror:
         self._lanes.add(events)
         self._spending.add(events)
         for event in events:
+            if event.agent:
+                self._heard[event.agent] = event.at
             if event.kind == "login" and event.data.get("outcome") != "started":
                 self._logins.pop(event.agent or "", None)
             if parts := _STALE.get(event.kind):
@@ -145,6 +160,13 @@ class Mirror:
         if (doors, taken) != (self._doors, self._taken):
             self._doors, self._taken = doors, taken
             self.stale("agents")
+
+    def login_failed(self, count: int) -> None:
+        """So many logins failed in a row; 0 when one succeeded."""
+        since = self._failed_logins[1] if self._failed_logins else time.time()
+        self._failed_logins = (count, since) if count else None
+        self._redraw = True
+        self._wake.set()
 
     def stale(self, *parts: str) -> None:
         self._stale.update(parts)
@@ -180,11 +202,17 @@ class Mirror:
         away = {b.title: b.away_since for b in (host, broker) if b.away_since is not None}
         old = self.snapshot
         ports = (self._doors, self._taken)
-        if (found, away, unread, ports) == ({}, old.away, old.unread, (old.doors, old.taken)):
+        same = (found, away, unread, ports) == ({}, old.away, old.unread, (old.doors, old.taken))
+        if same and not self._redraw:
             return
+        self._redraw = False
         self.snapshot = replace(
             old,
             version=old.version + 1,
+            at=time.time(),
+            started=self._started,
+            heard=dict(self._heard),
+            failed_logins=self._failed_logins,
             away=away,
             unread=unread,
             lanes=self._lanes.spans(minute()),

@@ -17,8 +17,10 @@ _STATES = {
     "starting": ("◌", "think", "starting"),
     "idle": ("●", "idle", "idle"),
     "thinking": ("◐", "think", "thinking"),
+    "silent": ("◑", "think", "silent"),
+    "stuck": ("✕", "bad", "stuck"),
     "waiting": ("?", "you", "asks"),
-    "needs-login": ("⚿", "you", "needs login"),
+    "needs-login": ("↪", "you", "needs login"),
     "rate-limited": ("◷", "think", "rate limited"),
     "paused": ("‖", "off", "paused"),
     "failed": ("✕", "bad", "failed"),
@@ -27,6 +29,9 @@ _STATES = {
     "quarantined": ("✕", "bad", "crash loop"),
     "unknown": ("·", "off", "unknown"),
 }
+
+
+SILENT, STUCK = 900.0, 1800.0  # seconds without an event in a turn
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,15 @@ class AgentView:
         """Conditions that a person should know of."""
         words = f"port {self.taken} is taken by another process; its page is here all the same"
         taken = (Condition(type="PortTaken", message=words),) if self.taken else ()
-        return taken + tuple(
-            c
-            for c in (self.host.conditions if self.host else ())
-            if not c.is_fine and not (c.type == "Ready" and self.state in ("stopped", "starting"))
-        )
+        wrong = [c for c in (self.host.conditions if self.host else ()) if not c.is_fine]
+        if self.state in ("stopped", "starting") or any(c.type != "Ready" for c in wrong):
+            wrong = [c for c in wrong if c.type != "Ready"]  # the others say why
+        return taken + tuple(wrong)
+
+    @property
+    def why(self) -> str:
+        """What is wrong, in one text."""
+        return self.detail or next((c.message or c.reason for c in self.troubles), "")
 
     def badge(self) -> Element:
         return badge(self.glyph, self.word, self.kind, self.since, spin=self.state == "thinking")
@@ -99,6 +108,8 @@ def _view(snapshot: Snapshot, name: str, host: HostAgent | None) -> AgentView:
     status = snapshot.agents.get(name)
     uid = host.uid if host and host.uid else status.uid if status else None
     state, since, detail = _state(host, status, broker_up="broker" not in snapshot.away)
+    if state == "thinking" and uid is not None:
+        state, since, detail = _heard(snapshot, uid, since, detail)
     taken = snapshot.taken.get(name)
     return AgentView(name, uid, state, since, detail, host, status, taken)
 
@@ -119,6 +130,17 @@ def _state(
     if not status.ready and host is not None and host.state in ("starting", "running"):
         return "starting", status.since, status.detail
     return status.state, status.since, status.detail
+
+
+def _heard(
+    snapshot: Snapshot, uid: str, since: float | None, detail: str
+) -> tuple[str, float | None, str]:
+    """Whether a turn still says something. A long command is silent too: a person has to look."""
+    last = max(since or 0.0, snapshot.heard.get(uid, snapshot.started))
+    quiet = snapshot.at - last
+    if quiet < SILENT:
+        return "thinking", since, detail
+    return ("stuck" if quiet >= STUCK else "silent"), last, detail or "nothing heard of its turn"
 
 
 def switcher(view: View, current: str) -> Element:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ..html import Element, h
+from ..html import Child, Element, h
 from ..live.lanes import HOUR, Span
 from ..live.mirror import minute
 from ..live.models import Condition
 from ..text import clip, one_line
 from .agents import AgentView, agents
-from .common import View, age, clock, count_text, gauge, panel, plural, size
+from .common import FULL, View, age, clock, count_text, gauge, panel, plural
 
 LANES = 12  # agents
+CARDS = 18  # of more agents, those that matter now have a card and the others a line
+_URGENT = ("bad", "you", "think", "idle", "off")
 _LANE = {
     "thinking": "th",
     "starting": "th",
@@ -30,7 +32,12 @@ def boxes(view: View) -> Element:
     bad = sum(row.kind == "bad" for row in rows)
     up = sum(bool(row.status and row.status.ready) for row in rows)
     words = f"{up} up" + (f" · {bad} failed" if bad else "")
-    stale = view.snapshot.status.stale if view.snapshot.status else None
+    first = rows
+    if len(rows) > CARDS:
+        first = sorted(rows, key=lambda row: _URGENT.index(row.kind))[:CARDS]
+        first.sort(key=rows.index)
+    rest = [row for row in rows if row not in first]
+    suspended = view.snapshot.status.suspended if view.snapshot.status else None
     return panel(
         "boxes",
         "idle",
@@ -39,10 +46,11 @@ def boxes(view: View) -> Element:
         "Containers",
         h(
             "div.body",
-            h("p.warn.s-think", f"⚠ what you see may be old: {stale}") if stale else None,
-            h("div.boxes", [_box(view, row) for row in rows])
+            h("p.warn.s-think", f"‖ the loop is suspended: {suspended}") if suspended else None,
+            h("div.boxes", [_box(view, row) for row in first])
             if rows
             else h("p.empty", "No agent is known yet."),
+            _rest(rest) if rest else None,
             _lanes(view.snapshot.lanes),
         ),
         side=[words, _day(view)],
@@ -61,22 +69,26 @@ def _day(view: View) -> str:
 
 def _box(view: View, row: AgentView) -> Element:
     host, status = row.host, row.status
-    troubles = row.troubles
-    task = row.detail or (host.description if host else "")
+    task = row.why or (host.description if host else "")
     return (
         h(
             f"article.box.s-{row.kind}",
-            h("div.row", h("a.nm0", row.name, href=f"/a/{row.name}/"), h("span.grow"), row.badge()),
+            h(
+                "div.row",
+                h("a.nm0.el", row.name, href=f"/a/{row.name}/"),
+                h("span.grow"),
+                row.badge(),
+            ),
             h("div.task", clip(one_line(task), 160)),
             _context(view, row),
-            [_trouble(c) for c in troubles if c.type != "Stalled"],
+            [_trouble(c) for c in row.troubles if one_line(c.message) not in one_line(task)],
             h(
                 "div.row.meta.num",
-                h("span.el", _meta(row)),
+                _meta(view, row),
                 h("span.grow"),
                 h("a", "journal", href=f"/a/{row.name}/journal")
                 if row.kind == "bad"
-                else h("span", _cost(view, row)),
+                else h("span.nw", _cost(view, row)),
             ),
             id=f"box-{row.name}",
             data_state=row.state,
@@ -85,6 +97,22 @@ def _box(view: View, row: AgentView) -> Element:
         if status or host
         else h("article.box")
     )
+
+
+def _rest(rows: Sequence[AgentView]) -> Element:
+    """The agents without a card, a line each."""
+    lines = [
+        h(
+            "a.line0",
+            h("span.el", row.name),
+            row.badge(),
+            href=f"/a/{row.name}/",
+            id=f"box-{row.name}",
+        )
+        for row in rows
+    ]
+    words = f"▸ {plural(len(rows), 'more agent')}"
+    return h("details.rest", h("summary.more", words), h("div.lines", lines), id="rest")
 
 
 def _context(view: View, row: AgentView) -> Element | None:
@@ -107,27 +135,35 @@ def _trouble(c: Condition) -> Element:
 
 
 def _cost(view: View, row: AgentView) -> str:
+    """What it used in the last day."""
     spent = view.snapshot.spent.get(row.uid or "")
-    memory = size(row.host.memory) if row.host and row.host.memory else ""
-    return " · ".join(filter(None, [f"${spent.usd:.2f}" if spent and spent.usd else "", memory]))
+    return f"{plural(spent.turns, 'turn')} · ${spent.usd:.2f}" if spent else ""
 
 
-def _meta(row: AgentView) -> str:
+def _meta(view: View, row: AgentView) -> Element:
     host, status = row.host, row.status
-    parts = [host.engine if host else ""]
+    spent = view.snapshot.spent.get(row.uid or "")
+    filled = spent.filled if spent else None
+    parts: list[Child] = []
+    if filled is not None:
+        parts.append(
+            h("span", "ctx ", h("b.s-bad.c" if filled >= FULL else "span", f"{filled:.0%}"))
+        )
+    elif host:
+        parts.append(host.engine)
     if host and host.running_revision and not host.in_sync:
         parts.append("update pending")
-    elif host and host.revision:
-        parts.append(host.revision[:7])
     if status:
+        if status.until and row.state == "rate-limited":
+            parts.append(f"until {_at(status.until)}")
         parts += [
-            f"until {_at(status.until)}" if status.until and row.state == "rate-limited" else "",
-            f"{status.queued} queued" if status.queued else "",
-            plural(status.dead, "dead letter") if status.dead else "",
-            "held" if status.held else "",
-            "fenced" if status.fenced else "",
+            f"{status.queued} queued" if status.queued else None,
+            plural(status.dead, "dead letter") if status.dead else None,
+            "held" if status.held else None,
+            "fenced" if status.fenced else None,
         ]
-    return " · ".join(filter(None, parts))
+    shown = [part for part in parts if part]
+    return h("span.el", [[" · " if i else None, part] for i, part in enumerate(shown)])
 
 
 def _at(moment: float) -> str:

@@ -211,9 +211,12 @@ def plural(n: int, one: str, many: str | None = None) -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
+FULL = 0.8  # of a model's window: the conversation soon has to be shortened
+
+
 def gauge(part: float, words: str) -> Element:
     """How full something is, `part` of 1."""
-    kind = "bad" if part >= 0.9 else "think" if part >= 0.6 else "idle"
+    kind = "bad" if part >= FULL else "think" if part >= 0.5 else "idle"
     return h(
         f"svg.gauge.s-{kind}",
         h("rect.rest", x=0, y=0, width=100, height=4),

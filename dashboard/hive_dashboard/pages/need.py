@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from ..html import Child, Element, h, leet
 from ..live.mirror import Snapshot
+from ..live.models import BrokerCondition, Proposal, Question
 from ..text import one_line
-from .agents import agents
+from .agents import AgentView, agents
 from .common import View, age, button, form, plural
 from .questions import option
 
@@ -20,6 +26,9 @@ _PARTS = {
     "dead": "dead letters",
     "conditions": "the broker's conditions",
     "past": "the last hour",
+    "kept": "kept state",
+    "late": "late questions",
+    "turns": "what turns cost",
 }
 
 
@@ -49,6 +58,25 @@ def away(view: View) -> Element:
     return h("div.away", rows, id="sec-away", role="alert")
 
 
+SOON = 600.0  # seconds: a question that ends sooner goes before all but what stops the swarm
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that waits for a person. `until` is when it is over, `since` when it began, in
+    unix seconds; `whole`: the words say what to do, all of them are shown."""
+
+    kind: str  # colour
+    glyph: str
+    href: str
+    title: str
+    words: str = ""
+    until: float | None = None
+    since: float | None = None
+    whole: bool = False
+    undamps: bool = False
+
+
 def count(view: View) -> int:
     """How many things wait for a person."""
     return waiting(view.snapshot)
@@ -60,18 +88,27 @@ def waiting(s: Snapshot) -> int:
         sum(q.state == "open" for q in s.questions)
         + len(s.open)
         + len(s.dead)
-        + len(s.conditions)
-        + sum(a.kind == "bad" for a in agents(s))
-        + sum(a.state == "needs-login" for a in agents(s))
+        + len(_stops(s))
+        + sum(a.kind == "bad" or a.state == "needs-login" for a in agents(s))
     )
 
 
+def needs(s: Snapshot, now: float) -> list[Need]:
+    """All that waits for a person, what cannot wait first."""
+    asks = _asks([q for q in s.questions if q.state == "open"])
+    soon = [n for n in asks if n.until is not None and n.until - now < SOON]
+    rest = [n for n in asks if n not in soon]
+    failures = [_failure(a) for a in agents(s) if a.kind == "bad"]
+    logins = [_login(a) for a in agents(s) if a.state == "needs-login"]
+    return [*_stops(s), *soon, *failures, *rest, *_merges(s.open), *logins, *_dead(s)]
+
+
 def need(view: View) -> Element:
-    cards = [*_asks(view), *_merges(view), *_failures(view), *_dead(view)]
+    rows, numbers = needs(view.snapshot, time.time()), itertools.count(1)
     return h(
         "section.need",
         h("span.lead", h("span.blink", "▮", aria_hidden="true"), leet("N33DS Y0U", "Needs you")),
-        [*(_numbered(i, c) for i, c in enumerate(cards, 1)), *_conditions(view)]
+        [_card(view, row, numbers) for row in rows]
         or h(
             "p.nd.s-ok",
             h("span.g", "✓", aria_hidden="true"),
@@ -83,109 +120,98 @@ def need(view: View) -> Element:
     )
 
 
-Card = tuple[str, str, str, str, Child]  # kind, glyph, href, title, small print
-
-
-def _numbered(i: int, card: Card) -> Element:
-    kind, glyph, href, title, small = card
+def _card(view: View, row: Need, numbers: Iterator[int]) -> Element:
+    """`numbers` are the keys that jump to what can be jumped to."""
+    gap = " · " if row.words else ""
+    small: list[Child] = []
+    if row.until:
+        small += [h("span.hi", age(row.until, down=True)), f" left{gap}"]
+    small.append(one_line(row.words, 600))
+    if row.since:
+        small += [gap, age(row.since)]
+    body: list[Child] = [
+        h("span.g", row.glyph, aria_hidden="true"),
+        h("span.grow", h("b", row.title), h("small", small)),
+    ]
+    if not row.whole:
+        i = next(numbers)
+        key = h("kbd", i, aria_hidden="true") if i < 10 else None
+        return h(f"a.nd.s-{row.kind}", body, key, href=row.href, data_jump=i)
+    anew = form("/undamp", button("↻ 4N3W", "Begin anew", "idle", small=True), name="undamp")
     return h(
-        f"a.nd.s-{kind}",
-        h("span.g", glyph, aria_hidden="true"),
-        h("span.grow", h("b.el", title), h("small.el", small)),
-        h("kbd", i, aria_hidden="true") if i < 10 else None,
-        href=href,
-        data_jump=i,
+        f"div.nd.whole.s-{row.kind}", body, anew if row.undamps and not view.view_only else None
     )
 
 
-def _asks(view: View) -> list[Card]:
-    rows = [q for q in view.snapshot.questions if q.state == "open"]
+def _stops(s: Snapshot) -> list[Need]:
+    """What keeps the loop or the broker from its work."""
+    found = [_condition(c) for c in s.conditions]
+    status = s.status
+    if status is not None and status.stale and status.at:
+        found.insert(
+            0, Need("bad", "⚠", "/plan", "the loop stands still", status.stale, whole=True)
+        )
+    if s.failed_logins:
+        count, since = s.failed_logins
+        words = "somebody tries codes of login links; each failure makes everybody wait longer"
+        found.append(
+            Need("bad", "⚠", "/sessions", f"{count} failed logins", words, since=since, whole=True)
+        )
+    return found
+
+
+def _condition(c: BrokerCondition) -> Need:
+    return Need(
+        "bad",
+        "⚠",
+        "#sec-need",
+        f"broker: {c.type}",
+        c.message,
+        since=c.since or None,
+        whole=True,
+        undamps=bool(c.agents),
+    )
+
+
+def _asks(rows: list[Question]) -> list[Need]:
     if not rows:
         return []
     first = min(rows, key=lambda q: q.expires or float("inf"))
-    small: list[Child] = [plural(len(rows), "question")]
-    if first.expires:
-        small += [" · next expires in ", h("span.hi", age(first.expires, down=True))]
-    elif first.options:
-        small.append(" · " + one_line(", ".join(option(o)[0] for o in first.options), 80))
-    return [
-        (
-            "you",
-            "?",
-            f"#f-answer-{first.id}",
-            f"{first.agent} wants to use {one_line(first.permission.tool, 60)}"
-            if first.permission
-            else f"{first.agent} asks: {one_line(first.text, 80)}",
-            small,
-        )
-    ]
+    title = (
+        f"{first.agent} wants to use {one_line(first.permission.tool, 60)}"
+        if first.permission
+        else f"{first.agent} asks: {one_line(first.text, 120)}"
+    )
+    words = plural(len(rows), "question")
+    if not first.expires and first.options:
+        words += " · " + one_line(", ".join(option(o)[0] for o in first.options), 80)
+    return [Need("you", "?", f"#f-answer-{first.id}", title, words, until=first.expires)]
 
 
-def _merges(view: View) -> list[Card]:
-    rows = view.snapshot.open
+def _merges(rows: tuple[Proposal, ...]) -> list[Need]:
     if not rows:
         return []
     first = rows[0]
     risky = [c for c in (first.effect.changes if first.effect else ()) if c.risk == "high"]
-    small = f"#{first.n} {first.requester}"
-    small += (
-        f" · {one_line(risky[0].text, 80)}" if risky else f" · {one_line(first.description, 80)}"
+    words = f"#{first.n} {first.requester} · "
+    words += one_line(risky[0].text if risky else first.description, 120)
+    title = f"{plural(len(rows), 'merge')} to approve"
+    return [Need("ok", "◆", f"#ap{first.n}", title, words)]
+
+
+def _failure(a: AgentView) -> Need:
+    return Need(
+        "bad", "✕", f"#box-{a.name}", f"{a.name}: {a.word}", one_line(a.why, 120), since=a.since
     )
-    return [("ok", "◆", f"#ap{first.n}", f"{plural(len(rows), 'merge')} to approve", small)]
 
 
-def _failures(view: View) -> list[Card]:
-    cards: list[Card] = []
-    for a in agents(view.snapshot):
-        if a.kind == "bad":
-            cards.append(
-                (
-                    "bad",
-                    "✕",
-                    f"#box-{a.name}",
-                    f"{a.name}: {a.word}",
-                    [one_line(a.detail, 90), " · ", age(a.since)]
-                    if a.since
-                    else one_line(a.detail, 90),
-                )
-            )
-        elif a.state == "needs-login":
-            cards.append(
-                ("you", "⚿", f"/a/{a.name}/", f"{a.name} needs a login", one_line(a.detail, 90))
-            )
-    return cards
+def _login(a: AgentView) -> Need:
+    return Need("you", "↪", f"/a/{a.name}/", f"{a.name} needs a login", one_line(a.detail, 120))
 
 
-def _conditions(view: View) -> list[Element]:
-    """What is wrong with the broker, whole: it says what to do."""
-    return [
-        h(
-            "div.nd.s-bad",
-            h("span.g", "⚠", aria_hidden="true"),
-            h(
-                "span.grow",
-                h("b", f"broker: {c.type}"),
-                h("small", one_line(c.message, 600), " · ", age(c.since)),
-            ),
-            form("/undamp", button("↻ 4N3W", "Begin anew", "idle", small=True), name="undamp")
-            if c.agents and not view.view_only
-            else None,
-            id=f"cond-{c.type}",
-        )
-        for c in view.snapshot.conditions
-    ]
-
-
-def _dead(view: View) -> list[Card]:
-    rows = view.snapshot.dead
-    if not rows:
+def _dead(s: Snapshot) -> list[Need]:
+    if not s.dead:
         return []
-    return [
-        (
-            "bad",
-            "✝",
-            "#sec-dead",
-            plural(len(rows), "dead letter"),
-            f"{rows[0].agent}: {one_line(rows[0].cause, 80)}",
-        )
-    ]
+    first = s.dead[0]
+    words = f"{first.agent}: {one_line(first.cause, 80)}"
+    return [Need("bad", "✝", "#sec-dead", plural(len(s.dead), "dead letter"), words)]
