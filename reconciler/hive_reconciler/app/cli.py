@@ -210,6 +210,7 @@ def _messages(commands: Commands) -> None:
         "action", nargs="?", choices=("retry", "drop"), help="try one again, or give it up"
     )
     dead.add_argument("id", nargs="?", type=_number, metavar="ID")
+    _add(commands, "top", "commands.top:top", "watch the swarm in this terminal")
     _add(commands, "mcp", "commands.mcp:mcp", "serve your own MCP client over stdio: read and send")
     flow = _add(commands, "flow", "commands.messages:flow", "all messages", json=True)
     flow.add_argument("--follow", action="store_true")

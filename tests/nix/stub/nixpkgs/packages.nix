@@ -73,6 +73,7 @@ let
     pydantic = "2.12.5";
     pygit2 = "1.19.0";
     pygments = "2.19.2";
+    textual = "8.2.3";
     tomli-w = "1.2.0";
     uvloop = "0.22.1";
     watchdog = "6.0.0";
