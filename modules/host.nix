@@ -11,12 +11,15 @@ let
   inherit (lib) mkDefault mkIf;
   root = "/var/lib/hyperhive";
   run = "/run/hyperhive";
+  # NixOS's own rule for where containers' files lie.
+  containers =
+    if lib.versionAtLeast config.system.stateVersion "22.05" then "nixos-containers" else "containers";
 
   directory = user: group: mode: { d = { inherit user group mode; }; };
 
   # Stops this swarm's containers and no others: their conf files carry our mark.
   stopAgents = pkgs.writeShellScript "hive-stop-agents" ''
-    for conf in /etc/nixos-containers/*.conf; do
+    for conf in /etc/${containers}/*.conf; do
       if grep -qs '^HIVE_UID=' "$conf"; then
         name=''${conf##*/}
         units="''${units-} container@''${name%.conf}.service"
@@ -40,12 +43,21 @@ in
         message = "services.hive-c0re.gateway: set apiKeyFile or oauthTokenFile, not both.";
       }
       {
-        assertion = cfg.dashboard.address == "127.0.0.1" || cfg.dashboard.allowedHosts != [ ];
+        assertion =
+          cfg.dashboard.allowedHosts != [ ]
+          || !lib.elem cfg.dashboard.address [
+            "0.0.0.0"
+            "::"
+          ];
         message = "services.hive-c0re.dashboard.allowedHosts: name the hosts under which browsers reach ${cfg.dashboard.address}; other names are refused.";
       }
       {
         assertion = (cfg.dashboard.proxies != [ ]) == (cfg.dashboard.proxyUserHeader != null);
         message = "services.hive-c0re.dashboard: proxies and proxyUserHeader need each other.";
+      }
+      {
+        assertion = !config.system.etc.overlay.enable || config.system.etc.overlay.mutable;
+        message = "services.hive-c0re: containers begin by a file in /etc/${containers}; set system.etc.overlay.mutable = true.";
       }
     ];
 
@@ -98,35 +110,39 @@ in
       "${root}/dashboard" = directory "hive-dashboard" "hive-dashboard" "0700";
       ${run} = directory "root" "hive-run" "1771";
       "${run}/agents" = directory "root" "hive-sockets" "0710";
-      "/etc/nixos-containers" = directory "root" "root" "0755";
+      "/etc/${containers}" = directory "root" "root" "0755";
     };
 
-    # Containers outlive the reconciler; removing this unit (enable = false) stops them.
-    systemd.services.hive-agents = {
-      description = "hyperhive containers";
-      wantedBy = [ "multi-user.target" ];
-      before = [ "hive-c0re.service" ];
-      restartIfChanged = false;
-      path = [ pkgs.gnugrep ];
-      serviceConfig = {
-        Type = "oneshot";
-        RemainAfterExit = true;
-        ExecStart = "${pkgs.coreutils}/bin/true";
-        ExecStop = stopAgents;
-        TimeoutStopSec = 60;
+    systemd.services = {
+      hive-c0re.environment.HIVE_CONTAINERS = containers;
+
+      # Containers outlive the reconciler; removing this unit (enable = false) stops them.
+      hive-agents = {
+        description = "hyperhive containers";
+        wantedBy = [ "multi-user.target" ];
+        before = [ "hive-c0re.service" ];
+        restartIfChanged = false;
+        path = [ pkgs.gnugrep ];
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${pkgs.coreutils}/bin/true";
+          ExecStop = stopAgents;
+          TimeoutStopSec = 60;
+        };
       };
-    };
 
-    # A leftover exec or a killed nspawn must neither stop for 90 s nor use up the start limit.
-    systemd.services."container@" = {
-      unitConfig.StartLimitIntervalSec = mkDefault 0;
-      serviceConfig = {
-        TimeoutStopSec = mkDefault cfg.stopTimeout;
-        RestartSec = mkDefault 2;
-        # Where a killed nspawn leaves this mounted, the next one refuses to start.
-        ExecStopPost = [
-          "-${pkgs.util-linux}/bin/umount --quiet --lazy /run/systemd/nspawn/unix-export/%i"
-        ];
+      # A leftover exec or a killed nspawn must neither stop for 90 s nor use up the start limit.
+      "container@" = {
+        unitConfig.StartLimitIntervalSec = mkDefault 0;
+        serviceConfig = {
+          TimeoutStopSec = mkDefault cfg.stopTimeout;
+          RestartSec = mkDefault 2;
+          # Where a killed nspawn leaves this mounted, the next one refuses to start.
+          ExecStopPost = [
+            "-${pkgs.util-linux}/bin/umount --quiet --lazy /run/systemd/nspawn/unix-export/%i"
+          ];
+        };
       };
     };
   };

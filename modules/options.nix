@@ -18,7 +18,7 @@ let
   secret =
     what:
     mkOption {
-      type = types.nullOr types.str;
+      type = types.nullOr (types.strMatching "/.+");
       default = null;
       example = "/run/secrets/${what}";
       description = ''
@@ -113,7 +113,7 @@ in
       };
 
       basePath = mkOption {
-        type = types.str;
+        type = types.strMatching "(/[A-Za-z0-9._~-]+)*";
         default = "";
         example = "/hive";
         description = "Where a reverse proxy has the pages; it must take that off.";

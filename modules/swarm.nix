@@ -13,9 +13,7 @@ let
   present = file: lib.optional (builtins.pathExists file) file;
 
   hive = readToml (src + "/hive.toml");
-  directories = lib.filterAttrs (_: type: type == "directory") (
-    builtins.readDir (src + "/agents")
-  );
+  directories = lib.filterAttrs (_: type: type == "directory") (builtins.readDir (src + "/agents"));
 
   one =
     name: _:

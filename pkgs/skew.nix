@@ -9,7 +9,7 @@
 let
   pinned =
     let
-      line = text: builtins.match "([A-Za-z0-9_.-]+)==([^ ;\\]+).*" text;
+      line = builtins.match "([A-Za-z0-9_.-]+)==([^ ;\\]+).*";
       found = lib.filter (match: match != null) (
         map line (lib.splitString "\n" (builtins.readFile lockFile))
       );

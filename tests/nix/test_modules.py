@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.nix_env import Nix
+from support.nix_modules import evaluate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,7 +37,11 @@ HOST: dict[str, dict[str, Any]] = {
         "hyperhiveFlake": "git+https://git.example.org/hyperhive",
         "gateway": {"apiKeyFile": "/run/secrets/key", "url": "https://models.example.org"},
     },
-    "host-oauth": {"enable": True, "gateway": {"oauthTokenFile": "/run/secrets/token"}},
+    "host-oauth": {
+        "enable": True,
+        "dashboard": {"address": "192.0.2.4"},
+        "gateway": {"oauthTokenFile": "/run/secrets/token"},
+    },
     "host-rehearse": {"enable": True, "rehearse": True},
     "host-declared": {"enable": True, "swarm": "/src/templates/swarm"},
 }
@@ -62,6 +66,16 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "set apiKeyFile or oauthTokenFile, not both",
     ),
     "swarm": ("host", {"enable": True, "swarm": "here"}, "swarm' is not of type"),
+    "secret by a name": (
+        "host",
+        {"enable": True, "gateway": {"apiKeyFile": "key"}},
+        "apiKeyFile' is not of type",
+    ),
+    "base path": (
+        "host",
+        {"enable": True, "dashboard": {"basePath": "hive/"}},
+        "basePath' is not of type",
+    ),
     "secret in the store": (
         "host",
         {"enable": True, "gateway": {"apiKeyFile": "/nix/store/x-key"}},
@@ -86,20 +100,6 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         'engine "claude" needs Claude Code',
     ),
 }
-
-
-def evaluate(
-    nix: Nix, source: Path, kind: str, options: dict[str, Any], library: Path | None
-) -> subprocess.CompletedProcess[str]:
-    service = "hive-c0re" if kind == "host" else "hive-agent"
-    argv = ["nix-instantiate", "--eval", "--strict", "--json", "/src/tests/nix/stub/eval.nix"]
-    argv += ["--arg", "module", f"/src/modules/{kind}.nix"]
-    argv += ["--argstr", "settings", json.dumps({"services": {service: options}})]
-    binds = {source: "/src"}
-    if library is not None:
-        binds[library] = "/lib-real"
-        argv += ["--arg", "libPath", "/lib-real"]
-    return nix.run(*argv, binds=binds)
 
 
 @pytest.mark.parametrize("name", [*HOST, *AGENT])
@@ -129,10 +129,20 @@ def test_wrong_settings_are_refused_in_words(
         assert words in done.stderr, f"{which}: {done.stderr}"
 
 
-def test_every_option_is_documented() -> None:
-    for name in ("host-enable", "agent-manager"):
-        made = json.loads((GOLDEN / f"{name}.json").read_text())
-        assert made["undocumented"] == []
+def test_an_old_host_keeps_its_containers_where_nixos_does(nix: Nix, source: Path) -> None:
+    done = evaluate(nix, source, "host", {"enable": True}, None, system={"stateVersion": "21.11"})
+    assert done.returncode == 0, done.stderr
+    systemd = json.loads(done.stdout)["systemd"]
+    assert systemd["services"]["hive-c0re"]["environment"]["HIVE_CONTAINERS"] == "containers"
+    assert "/etc/containers" in systemd["tmpfiles"]["settings"]["10-hyperhive"]
+
+
+@pytest.mark.parametrize("mutable", [True, False])
+def test_etc_must_be_mutable(nix: Nix, source: Path, mutable: bool) -> None:
+    overlay = {"etc": {"overlay": {"enable": True, "mutable": mutable}}}
+    done = evaluate(nix, source, "host", {"enable": True}, None, system=overlay)
+    assert (done.returncode == 0) is mutable
+    assert mutable or "set system.etc.overlay.mutable = true" in done.stderr
 
 
 def test_only_the_gateway_has_credentials() -> None:

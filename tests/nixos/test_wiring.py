@@ -8,6 +8,7 @@ import pytest
 
 from hive_reconciler.core import containers, toolchain
 from hive_reconciler.model.desired import Desired, Invalid, Valid
+from hive_reconciler.runtime.nixos_host import Places
 from hive_wire.hivetoml import HiveToml
 from hive_wire.paths import Layout
 from hive_wire.spec import AgentSpec
@@ -38,3 +39,12 @@ def test_another_hyperhive_needs_a_restart(tmp_path: Path, monkeypatch: pytest.M
         assert {str(bind.target) for bind in made.binds} == {"/run/hive", "/state", "/root/.claude"}
         keys.add(made.restart_key)
     assert len(keys) == 2
+
+
+def test_an_old_host_has_its_containers_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NixOS before 22.05 called the directories otherwise, and keeps that for its old hosts."""
+    monkeypatch.delenv("HIVE_CONTAINERS", raising=False)
+    assert Places.of_host() == Places()
+    monkeypatch.setenv("HIVE_CONTAINERS", "containers")
+    old = Places.of_host()
+    assert (str(old.confs), str(old.roots)) == ("/etc/containers", "/var/lib/containers")

@@ -57,10 +57,11 @@ class NixosRuntime:
         """As services.hive-c0re runs it: HIVE_SYSTEMS lists what the host's configuration built,
         else HIVE_FLAKE names the hyperhive to build with."""
         if declared := os.environ.get("HIVE_SYSTEMS"):
-            return cls(layout, Declared(layout.hive_git, Path(declared)))
+            return cls(layout, Declared(layout.hive_git, Path(declared)), Places.of_host())
         flake = os.environ.get("HIVE_FLAKE", "")
         work = layout.root / "builds"
-        return cls(layout, Builder(layout.hive_git, work, flake, identity=eval_identity()))
+        builder = Builder(layout.hive_git, work, flake, identity=eval_identity())
+        return cls(layout, builder, Places.of_host())
 
     # -- observe ---------------------------------------------------------------
 

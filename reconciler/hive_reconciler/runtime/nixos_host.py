@@ -25,6 +25,12 @@ class Places:
     exports: Path = Path("/run/systemd/nspawn/unix-export")
     controllers: Path = Path("/sys/fs/cgroup/cgroup.controllers")
 
+    @classmethod
+    def of_host(cls) -> Places:
+        """HIVE_CONTAINERS is NixOS's name for both directories: it depends on the host's age."""
+        name = os.environ.get("HIVE_CONTAINERS", "nixos-containers")
+        return cls(confs=Path("/etc") / name, roots=Path("/var/lib") / name)
+
     @property
     def gcroots(self) -> Path:
         """Ours: what is under per-container/ belongs to the container."""

@@ -1,5 +1,5 @@
-# The configuration that one of our modules makes of `settings`, as JSON. `lib` is the stand-in
-# or a real one.
+# What one of our modules declares, and the configuration that it makes of `settings` (JSON). `lib`
+# is the stand-in or a real one.
 {
   module,
   settings,
@@ -69,41 +69,53 @@ let
   };
   inherit (evaluated) config;
   failed = lib.filter (a: !a.assertion) config.assertions;
-  parts = [
-    "default"
-    "description"
-    "example"
-    "type"
-  ];
-  undocumented =
+  shown = value: if value._type or "" == "literalExpression" then value.text else lib.toJSON value;
+  described =
     prefix: options:
     lib.concatMap (
       name:
       let
         option = options.${name};
         here = "${prefix}.${name}";
+        part = key: if option ? ${key} then shown option.${key} else null;
       in
       if option._type or "" != "option" then
-        undocumented here option
+        described here option
       else
-        lib.optional (!lib.all (part: option ? ${part}) parts) here
+        [
+          {
+            name = here;
+            type = option.type.description;
+            default = if option ? defaultText then part "defaultText" else part "default";
+            example = part "example";
+            description = option.description or null;
+          }
+        ]
     ) (lib.attrNames options);
 in
-if failed != [ ] then
-  throw "Failed assertions:\n${lib.concatMapStrings (a: "- ${a.message}\n") failed}"
-else
-  {
-    inherit (config)
-      boot
-      environment
-      networking
-      systemd
-      users
-      ;
-    nix = config.nix.enable;
-    unfree = lib.filter (name: (config.nixpkgs.config.allowUnfreePredicate or (_: false)) {
-      pname = name;
-    }) (lib.attrNames pkgs);
-    stateVersion = config.system.stateVersion;
-    undocumented = undocumented "services" evaluated.options.services;
-  }
+{
+  # Every option of ours, in words.
+  options = described "services" evaluated.options.services;
+
+  configuration =
+    if failed != [ ] then
+      throw "Failed assertions:\n${lib.concatMapStrings (a: "- ${a.message}\n") failed}"
+    else
+      {
+        inherit (config)
+          boot
+          environment
+          networking
+          systemd
+          users
+          ;
+        nix = config.nix.enable;
+        unfree = lib.filter (
+          name:
+          (config.nixpkgs.config.allowUnfreePredicate or (_: false)) {
+            pname = name;
+          }
+        ) (lib.attrNames pkgs);
+        inherit (config.system) stateVersion;
+      };
+}

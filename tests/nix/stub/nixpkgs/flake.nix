@@ -12,12 +12,18 @@
       lib = plain // {
         inherit nixosSystem;
       };
-      legacyPackages = plain.genAttrs [
-        "x86_64-linux"
-        "aarch64-linux"
-      ] (system: import ./packages.nix {
-        inherit system;
-        lib = plain;
-      });
+      legacyPackages =
+        plain.genAttrs
+          [
+            "x86_64-linux"
+            "aarch64-linux"
+          ]
+          (
+            system:
+            import ./packages.nix {
+              inherit system;
+              lib = plain;
+            }
+          );
     };
 }

@@ -49,7 +49,13 @@ in
     specialisation = set;
     system = {
       extraDependencies = list;
-      stateVersion = text;
+      etc.overlay = {
+        enable = flag;
+        mutable = flag;
+      };
+      stateVersion = text // {
+        default = "26.05";
+      };
     };
     virtualisation = set;
     systemd = {

@@ -21,7 +21,8 @@ let
     evalModules = arguments: modules.evalModules ({ inherit lib; } // arguments);
 
     mkOption = option: option // { _type = "option"; };
-    mkEnableOption = what:
+    mkEnableOption =
+      what:
       lib.mkOption {
         type = types.bool;
         default = false;
@@ -56,8 +57,7 @@ let
     mapAttrsToList = f: set: map (name: f name set.${name}) (lib.attrNames set);
     mapAttrs' = f: set: lib.listToAttrs (lib.mapAttrsToList f set);
     filterAttrs =
-      keep: set:
-      lib.removeAttrs set (lib.filter (name: !(keep name set.${name})) (lib.attrNames set));
+      keep: set: lib.removeAttrs set (lib.filter (name: !(keep name set.${name})) (lib.attrNames set));
     optionalAttrs = condition: set: if condition then set else { };
     optional = condition: value: if condition then [ value ] else [ ];
     optionals = condition: values: if condition then values else [ ];
@@ -76,7 +76,7 @@ let
         lib.substring (lib.stringLength prefix) (lib.stringLength text) text
       else
         text;
-    toIntBase10 = text: lib.fromJSON text;
+    toIntBase10 = lib.fromJSON;
     escapeShellArg =
       value:
       let
@@ -90,6 +90,8 @@ let
     concatMapStringsSep =
       separator: f: values:
       lib.concatStringsSep separator (map f values);
+
+    versionAtLeast = a: b: lib.compareVersions a b != -1;
 
     getName = package: package.pname or package.name;
     getExe' = package: program: "${package}/bin/${program}";

@@ -23,7 +23,8 @@ let
   isOption = value: tag value == "option";
 
   # A definition as { priority; value; }s, conditions and merges resolved.
-  flatten = definition:
+  flatten =
+    definition:
     let
       kind = tag definition;
     in
@@ -42,7 +43,8 @@ let
       ];
 
   # Moves a tag one level down into an attribute set, without looking at its condition.
-  push = definition:
+  push =
+    definition:
     let
       kind = tag definition;
     in
@@ -53,22 +55,26 @@ let
     else
       [ definition ];
 
-  strongest = definitions:
+  strongest =
+    definitions:
     let
       least = foldl' (a: x: if x.priority < a then x.priority else a) 9999 definitions;
     in
     map (x: x.value) (filter (x: x.priority == least) definitions);
 
-  mergeValues = location: type: values:
+  mergeValues =
+    location: type: values:
     if filter (value: !(type.check value)) values != [ ] then
-      throw "A definition for option `${show location}' is not of type `${type.name}'"
+      throw "A definition for option `${show location}' is not of type `${type.description}'"
     else
       type.merge location values;
 
-  mergeDefinitions = location: type: definitions:
+  mergeDefinitions =
+    location: type: definitions:
     mergeValues location type (strongest (concatMap flatten definitions));
 
-  evaluate = location: options: definitions:
+  evaluate =
+    location: options: definitions:
     mapAttrs (
       name: option:
       let
@@ -86,7 +92,8 @@ let
         throw "The option `${show here}' was accessed but has no value defined. Try setting the option."
     ) options;
 
-  unknown = location: options: definition:
+  unknown =
+    location: options: definition:
     concatMap (
       name:
       let
@@ -101,7 +108,8 @@ let
         concatMap (unknown here option) (push definition.${name})
     ) (attrNames definition);
 
-  merge = left: right:
+  merge =
+    left: right:
     left
     // mapAttrs (
       name: value:
@@ -121,20 +129,28 @@ in
     mergeValues
     ;
 
-  evalModules = { lib, modules, specialArgs ? { } }:
+  evalModules =
+    {
+      lib,
+      modules,
+      specialArgs ? { },
+    }:
     let
-      arguments = { inherit lib config options; } // specialArgs;
+      arguments = {
+        inherit lib config options;
+      }
+      // specialArgs;
 
-      call = module:
+      call =
+        module:
         let
           loaded = if isPath module || isString module then import module else module;
-          wanted = mapAttrs (name: _: arguments.${name} or config._module.args.${name}) (
-            functionArgs loaded
-          );
+          wanted = mapAttrs (name: _: arguments.${name} or config._module.args.${name}) (functionArgs loaded);
         in
         if isFunction loaded then loaded (arguments // wanted) else loaded;
 
-      normal = module:
+      normal =
+        module:
         let
           body = call module;
           structured = body ? config || body ? options;
@@ -151,19 +167,20 @@ in
       options = foldl' merge {
         _module.args = {
           _type = "option";
-          type = (import ./types.nix {
-            inherit
-              flatten
-              isDerivation
-              mergeDefinitions
-              mergeValues
-              ;
-          }).attrsOf
-            {
-              name = "raw value";
-              check = _: true;
-              merge = _: builtins.head;
-            };
+          type =
+            (import ./types.nix {
+              inherit
+                flatten
+                isDerivation
+                mergeDefinitions
+                mergeValues
+                ;
+            }).attrsOf
+              {
+                name = "raw value";
+                check = _: true;
+                merge = _: builtins.head;
+              };
           default = { };
         };
       } (map (module: module.options) all);

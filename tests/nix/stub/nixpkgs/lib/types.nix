@@ -1,5 +1,10 @@
-# Option types: { name; check; merge = location: values; }.
-{ mergeDefinitions, mergeValues, isDerivation, flatten }:
+# Option types: { description; check; merge = location: values; }.
+{
+  mergeDefinitions,
+  mergeValues,
+  isDerivation,
+  flatten,
+}:
 let
   inherit (builtins)
     all
@@ -22,14 +27,15 @@ let
     zipAttrsWith
     ;
 
-  same = location: values:
+  same =
+    location: values:
     if any (value: value != head values) (tail values) then
       throw "The option `${concatStringsSep "." location}' has conflicting definition values"
     else
       head values;
 
-  one = name: check: {
-    inherit name check;
+  one = description: check: {
+    inherit description check;
     merge = same;
   };
 
@@ -38,37 +44,38 @@ let
     int = one "signed integer" isInt;
     str = one "string" isString;
     raw = one "raw value" (_: true);
-    port = ints.between 0 65535;
-    ints.between = low: high:
-      one "integer between ${toString low} and ${toString high} (both inclusive)" (
+    port = between "16 bit unsigned integer; " 0 65535;
+    ints.between = between "integer ";
+    between =
+      what: low: high:
+      one "${what}between ${toString low} and ${toString high} (both inclusive)" (
         value: isInt value && value >= low && value <= high
       );
-    enum = values: one "one of ${toJSON values}" (value: elem value values);
-    strMatching = pattern:
-      one "string matching the pattern ${pattern}" (
-        value: isString value && match pattern value != null
-      );
+    enum = values: one "one of ${concatStringsSep ", " (map toJSON values)}" (value: elem value values);
+    strMatching =
+      pattern:
+      one "string matching the pattern ${pattern}" (value: isString value && match pattern value != null);
     package = one "package" isDerivation;
     path = one "absolute path" (value: match "/.*" "${value}" != null);
 
     nullOr = type: {
-      name = "null or ${type.name}";
+      description = "null or ${type.description}";
       check = value: value == null || type.check value;
-      merge = location: values:
-        if all (value: value == null) values then null else type.merge location values;
+      merge =
+        location: values: if all (value: value == null) values then null else type.merge location values;
     };
 
     listOf = type: {
-      name = "list of ${type.name}";
+      description = "list of ${type.description}";
       check = isList;
-      merge = location: values:
-        concatMap (map (value: mergeValues (location ++ [ "*" ]) type [ value ])) values;
+      merge = location: concatMap (map (value: mergeValues (location ++ [ "*" ]) type [ value ]));
     };
 
     attrsOf = type: {
-      name = "attribute set of ${type.name}";
+      description = "attribute set of ${type.description}";
       check = isAttrs;
-      merge = location: values:
+      merge =
+        location: values:
         let
           named = zipAttrsWith (_: definitions: definitions) values;
           live = builtins.removeAttrs named (
@@ -79,9 +86,10 @@ let
     };
 
     anything = {
-      name = "anything";
+      description = "anything";
       check = _: true;
-      merge = location: values:
+      merge =
+        location: values:
         let
           value = head values;
         in
