@@ -217,6 +217,7 @@ async def test_scripts_get_json(page_world: World) -> None:
     ) as answer:
         assert answer.status == 422
         assert "no agent name" in (await answer.json())["error"]
+    await world.until(lambda: bool(world.site.mirror.snapshot.messages))
     async with world.http.get(f"{world.url}/api/swarm") as answer:
         state = await answer.json()
     have = ",".join(f"{name}:{digest}" for name, (digest, _) in state["sections"].items())
