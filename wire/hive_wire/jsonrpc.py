@@ -4,6 +4,7 @@ A malformed frame gets an error and closes that connection only. A peer that doe
 not read is dropped once `MAX_UNSENT` bytes wait for it: it reconnects and resumes
 by id. Requests of one connection start in the order they came. A handler returns its
 result, a coroutine (cancelled when the connection ends), or a future (which goes on).
+Whoever says too much too fast is read from more slowly (`pace`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_UNSENT = 8 << 20
 MAX_IN_FLIGHT = 256
+LAST_WORDS = 5.0  # seconds that the other end has to read what was said before a close
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -109,8 +111,8 @@ class Peer(asyncio.Protocol):
     """One connection. `context` is for whoever owns it (an agent's uid, a session)."""
 
     __slots__ = (
-        *("_handlers", "_in_flight", "_last_id", "_max_unsent", "_on_close", "_out"),
-        *("_splitter", "_tasks", "_transport", "_waiting", "_writable"),
+        *("_handlers", "_in_flight", "_last_id", "_max_unsent", "_on_close", "_out", "_pace"),
+        *("_resting", "_splitter", "_tasks", "_transport", "_waiting", "_writable"),
         *("caller", "closed", "context"),
     )
 
@@ -121,13 +123,17 @@ class Peer(asyncio.Protocol):
         context: Any = None,
         on_close: Callable[[Peer], None] | None = None,
         max_unsent: int = MAX_UNSENT,
+        pace: Callable[[int], float] | None = None,
     ) -> None:
+        """`pace` is told of each so many frames, and says for how many seconds no more are read."""
         self.context = context
         self.closed = Flag()
         self.caller = Caller(-1, -1, -1)
         self._handlers = handlers
         self._on_close = on_close
         self._max_unsent = max_unsent
+        self._pace = pace
+        self._resting: asyncio.TimerHandle | None = None
         self._splitter = FrameSplitter()
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -163,14 +169,17 @@ class Peer(asyncio.Protocol):
         self._send({"jsonrpc": "2.0", "method": method, "params": params or {}})
 
     def close(self) -> None:
-        """Flush what is queued, then close."""
+        """Flush what is queued, then close; at once when nobody reads it."""
         self._flush()
-        if self._transport is not None:
-            self._transport.close()
+        if self._transport is None or self.closed.is_set():
+            return
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LAST_WORDS, self.drop)
 
     def drop(self) -> None:
         """Close at once; what is queued is lost."""
-        if self._transport is not None:
+        if self._transport is not None and not self.closed.is_set():
             self._transport.abort()
 
     async def drained(self) -> None:
@@ -188,6 +197,8 @@ class Peer(asyncio.Protocol):
         self._writable = Flag()
         self._writable.set()
         self.caller = _caller(transport.get_extra_info("socket"))
+        if self._pace is not None:
+            self._rest(self._pace(0))
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -199,15 +210,21 @@ class Peer(asyncio.Protocol):
         if self.closed.is_set():
             return
         try:
-            for line in self._splitter.feed(data):
+            lines = self._splitter.feed(data)
+            for line in lines:
                 self._receive(decode(line))
         except FrameError as error:
             self._send(_error_frame(None, RpcError(PARSE_ERROR, str(error))))
             self.close()
+            return
+        if self._pace is not None:
+            self._rest(self._pace(len(lines)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed.set()
         self._writable.set()
+        if self._resting is not None:
+            self._resting.cancel()
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(PeerGone("the request"))
@@ -275,11 +292,24 @@ class Peer(asyncio.Protocol):
 
     def _unthrottle(self, _done: object) -> None:
         self._in_flight -= 1
-        if (
-            self._in_flight == MAX_IN_FLIGHT // 2
-            and self._transport is not None
-            and not self.closed.is_set()
-        ):
+        if self._in_flight == MAX_IN_FLIGHT // 2 and self._resting is None:
+            self._read_on()
+
+    def _rest(self, seconds: float) -> None:
+        if not seconds or self._transport is None or self._transport.is_closing():
+            return
+        self._transport.pause_reading()
+        if self._resting is not None:
+            self._resting.cancel()
+        self._resting = asyncio.get_running_loop().call_later(seconds, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if self._in_flight < MAX_IN_FLIGHT:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _ended(self, ident: Any, method: str, done: asyncio.Future[Any]) -> None:

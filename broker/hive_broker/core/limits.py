@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 MOST_WAITING = 10_000  # open deliveries of one agent
 MESSAGES, MESSAGES_PER_SECOND = 1000.0, 20.0
 BYTES, BYTES_PER_SECOND = float(32 << 20), float(256 << 10)
+WORDS, WORDS_PER_SECOND = 50_000.0, 300.0
+LONGEST_REST = 60.0  # seconds
+HELLO = 100  # words that a hello counts as: it waits for the disk
 
 
 class TooMuch(Exception):
@@ -24,8 +29,9 @@ class Bucket:
         self._at = now
         return max(0.0, amount - self._level) / self._rate
 
-    def take(self, amount: float) -> None:
-        self._level -= amount
+    def take(self, amount: float, deepest: float = -math.inf) -> None:
+        """What is not there is owed, down to `deepest`."""
+        self._level = max(self._level - amount, min(self._level, deepest))
 
 
 class Allowance:
@@ -45,6 +51,19 @@ class Allowance:
             )
         self._messages.take(1)
         self._bytes.take(size)
+
+
+class Pace:
+    """How fast one agent may speak on its sockets, all connections together. What is said
+    costs the broker time, and much of it is written down."""
+
+    def __init__(self, now: float) -> None:
+        self._words = Bucket(WORDS, WORDS_PER_SECOND, now)
+
+    def spend(self, words: int, now: float) -> float:
+        """For how many seconds nothing more is to be read, after so many frames and rows."""
+        self._words.take(words, -LONGEST_REST * WORDS_PER_SECOND)
+        return self._words.missing(0, now)
 
 
 def check_room(name: str, waiting: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from hive_wire.jsonrpc import listen
 from hive_wire.paths import Layout
 
+from ..core.limits import Pace
 from ..service.app import App
 from .harness_api import HarnessApi
 from .mcp_door import McpDoor
@@ -31,9 +32,15 @@ class _Doors:
     """The two sockets of one agent."""
 
     def __init__(self, app: App, uid: str) -> None:
-        self.mcp = McpDoor(Toolbox(app, uid))
+        steady = app.broker.clock.steady
+        pace = Pace(steady())
+
+        def spend(words: int) -> float:
+            return pace.spend(words, steady())
+
+        self.mcp = McpDoor(Toolbox(app, uid), spend)
         self.makers: dict[str, Callable[[], asyncio.BaseProtocol]] = {
-            "harness.sock": HarnessApi(app, uid).peer,
+            "harness.sock": HarnessApi(app, uid, spend).peer,
             "mcp.sock": self.mcp.protocol,
         }
         self.bound: dict[str, _Bound] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, UNAVAILABLE, Handlers, Pa
 from hive_wire.protocol import Hello, StreamRow, TurnEnd
 
 from ..core.folding import Row
+from ..core.limits import HELLO
 from ..service.agent import Agent, Shown
 from ..service.app import App
 from ..service.questions import PermissionAsking
@@ -22,24 +23,31 @@ from . import params as p
 ROW_BYTES = 256 << 10
 INPUT_BYTES = 16 << 10  # of a tool's input that a person is to judge
 MOST_CONNECTIONS = 16
+MOST_UNSENT = 3 << 20  # bytes that a connection does not read: two frames and a bit
 OWN_KINDS = STREAM_KINDS | {"gap"}  # all that a harness may put into the history
 
 
 class HarnessApi:
     """The handlers of one agent's socket: the socket says who speaks, nothing else does."""
 
-    def __init__(self, app: App, uid: str) -> None:
+    def __init__(self, app: App, uid: str, spend: Callable[[int], float]) -> None:
+        """`spend`: as `core.limits.Pace`."""
         self._app = app
+        self._spend = spend
         self._uid = uid
         self._peers: dict[Peer, None] = {}  # oldest first
 
     def peer(self) -> Peer:
-        """A new connection; of too many, the oldest that says nothing ends."""
+        """A new connection; of too many, the oldest that says nothing ends, read or not."""
         if len(self._peers) >= MOST_CONNECTIONS:
             agent = self._app.broker.agents.get(self._uid)
             current = None if agent is None else agent.peer
-            next(peer for peer in self._peers if peer is not current).close()
-        peer = Peer(self.handlers(), on_close=self._closed)
+            oldest = next(peer for peer in self._peers if peer is not current)
+            del self._peers[oldest]
+            oldest.drop()
+        peer = Peer(
+            self.handlers(), on_close=self._closed, max_unsent=MOST_UNSENT, pace=self._spend
+        )
         self._peers[peer] = None
         return peer
 
@@ -57,6 +65,7 @@ class HarnessApi:
 
     async def _hello(self, peer: Peer, params: Params) -> dict[str, Any]:
         hello = p.parse(Hello, params)
+        self._spend(HELLO)
         agent = self._app.broker.agent(self._uid)
         turns = self._app.turns
         welcome = await self._app.broker.whole(turns.hello(agent, peer, hello))
@@ -66,7 +75,9 @@ class HarnessApi:
 
     def _stream(self, peer: Peer, params: Params) -> asyncio.Future[dict[str, Any]]:
         agent = self._greeted(peer)
-        return self._app.broker.start(self._store(agent, peer, p.parse(p.Stream, params).rows))
+        rows = p.parse(p.Stream, params).rows
+        self._spend(len(rows))
+        return self._app.broker.start(self._store(agent, peer, rows))
 
     async def _store(self, agent: Agent, peer: Peer, rows: Iterable[StreamRow]) -> dict[str, Any]:
         """The last row on disk. After a failed write the connection ends: a hello then

@@ -14,8 +14,10 @@ from mcp.shared.message import SessionMessage
 from hive_wire.jsonrpc import RpcError
 
 from .toolbox import Toolbox
+from .tools import schema
 
 log = logging.getLogger(__name__)
+logging.getLogger("mcp").setLevel(logging.CRITICAL)  # it logs, whole, what agents send wrongly
 
 Write = Callable[[bytes], Awaitable[None]]
 Lines = Callable[[], Awaitable[list[bytes] | None]]
@@ -69,7 +71,9 @@ def _server(toolbox: Toolbox) -> Server[Any]:
     ) -> types.ListToolsResult:
         return types.ListToolsResult(
             tools=[
-                types.Tool(name=tool.name, description=tool.description, input_schema=tool.schema())
+                types.Tool(
+                    name=tool.name, description=tool.description, input_schema=schema(tool.name)
+                )
                 for tool in toolbox.offered()
             ]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -103,12 +104,6 @@ class Tool:
     manager: bool = False
     once: bool = True
 
-    def schema(self) -> dict[str, Any]:
-        """JSON schema of the arguments, without what only costs tokens."""
-        schema: dict[str, Any] = _untitled(self.arguments.model_json_schema())
-        schema.pop("description", None)
-        return schema
-
 
 def _untitled(schema: Any) -> Any:
     if isinstance(schema, list):
@@ -182,6 +177,14 @@ TOOLS = {
         ),
     )
 }
+
+
+@cache
+def schema(name: str) -> dict[str, Any]:
+    """JSON schema of a tool's arguments, without what only costs tokens."""
+    found: dict[str, Any] = _untitled(TOOLS[name].arguments.model_json_schema())
+    found.pop("description", None)
+    return found
 
 
 def offered(*, manager: bool) -> list[Tool]:

@@ -1,0 +1,153 @@
+"""What one agent can do to the broker by speaking much, fast, or without listening."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import socket
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.broker_rig import Rig, agent, rig, until
+
+from hive_broker.core.limits import LONGEST_REST, WORDS, WORDS_PER_SECOND, Pace
+
+A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "x", "version": "1"},
+    },
+}
+LIST = {"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}}
+
+
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.floats(0, 100)), max_size=30))
+def test_a_pace_is_kept_and_no_rest_is_longer_than_a_minute(steps):
+    now = spent = 0.0
+    pace = Pace(now)
+    for words, passed in steps:
+        now += passed
+        rest = pace.spend(words, now)
+        assert 0 <= rest <= LONGEST_REST
+        now += rest
+        spent += words
+        # A single burst may be more than what a rest pays for; nothing else is.
+        owed = sum(max(0, words - LONGEST_REST * WORDS_PER_SECOND) for words, _ in steps)
+        assert spent <= WORDS + now * WORDS_PER_SECOND + owed + 1
+
+
+def open_files(hive: Rig) -> int:
+    assert hive.process is not None
+    return len(os.listdir(f"/proc/{hive.process.pid}/fd"))
+
+
+def stuff(sockets: contextlib.ExitStack, path, data: bytes) -> socket.socket:
+    """A connection that says as much of `data` as goes in at once, and reads nothing."""
+    sock = sockets.enter_context(socket.socket(socket.AF_UNIX))
+    sock.connect(str(path))
+    sock.setblocking(False)
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[sock.send(data) :]
+    return sock
+
+
+async def test_who_does_not_read_on_harness_sock_holds_no_more_than_its_connections(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "other"))
+        path = hive.layout.agent_run(A) / "harness.sock"
+        before = open_files(hive)
+        nonsense = b'{"id":1,"method":"%s"}\n' % (b"x" * 80) * 4000  # answers: over 400 KB
+        with contextlib.ExitStack() as sockets:
+            for _ in range(60):
+                stuff(sockets, path, nonsense)
+                await hive.ask("status")  # the broker has read it by now
+            await until(lambda: open_files(hive) <= before + 20, "closed")
+            await hive.harness(B)
+
+
+async def test_who_does_not_read_on_mcp_sock_holds_no_connection_for_long(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        path = hive.layout.agent_run(A) / "mcp.sock"
+        await hive.tools(A)
+        before = open_files(hive)
+        lines = [json.dumps(INITIALIZE), *[json.dumps(LIST)] * 300]
+        with contextlib.ExitStack() as sockets:
+            for _ in range(10):
+                said = "\n".join([*lines, ""]).encode()
+                stuff(sockets, path, said).shutdown(socket.SHUT_WR)
+            await until(lambda: open_files(hive) > before, "taken")
+            # Nobody reads, nobody closes: they are ended all the same.
+            await until(lambda: open_files(hive) <= before, "given back", timeout=60)
+        assert "Traceback" not in hive.log()
+
+
+async def test_a_client_that_leaves_while_it_is_answered_leaves_no_trace(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        path = hive.layout.agent_run(A) / "mcp.sock"
+        await hive.tools(A)
+        lines = [json.dumps(INITIALIZE), *[json.dumps(LIST)] * 300]
+        before = open_files(hive)
+        with contextlib.ExitStack() as sockets:
+            for _ in range(5):
+                sock = stuff(sockets, path, "\n".join([*lines, ""]).encode())
+                await until(lambda sock=sock: select.select([sock], [], [], 0)[0], "answered")
+                sock.close()
+        await until(lambda: open_files(hive) <= before, "closed")
+        await (await hive.tools(A)).ask("tools/list")
+        assert "Traceback" not in hive.log()
+
+
+async def test_a_flood_is_read_slowly_and_nobody_else_waits(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "other"))
+        _, writer = await asyncio.open_unix_connection(hive.layout.agent_run(A) / "harness.sock")
+        said = 0
+
+        async def flood() -> None:
+            nonlocal said
+            while True:
+                writer.write(b'{"method":"nonsense"}\n' * 1000)
+                await writer.drain()
+                said += 1000
+
+        flooding = asyncio.create_task(flood())
+        await until(lambda: said > WORDS, "said more than is read at once")
+
+        async def stands_still() -> bool:
+            before = said
+            await asyncio.sleep(0.2)
+            return said == before
+
+        await until(stands_still, "the flood is stopped")
+        assert said < 3 * WORDS
+        other = await hive.tools(B)
+        await other.call("send", to="scout", body="hello")
+        flooding.cancel()
+        writer.transport.abort()
+
+
+async def test_what_an_agent_sends_wrongly_is_not_written_into_the_log(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        tools = await hive.tools(A)
+        before = len(hive.log())
+        long = "x" * 500_000
+        for method in (f"notifications/{long}", "notifications/cancelled"):
+            bad = {"jsonrpc": "2.0", "method": method, "params": {"requestId": [long]}}
+            tools.writer.write(json.dumps(bad).encode() + b"\n")
+        with contextlib.ExitStack() as sockets:
+            for _ in range(40):
+                stuff(sockets, hive.layout.agent_run(A) / "mcp.sock", b"")
+            await tools.ask("tools/list")
+        assert len(hive.log()) - before < 500
