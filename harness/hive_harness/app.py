@@ -87,8 +87,16 @@ class Harness:
         async def permit(request: dict[str, Any]) -> dict[str, Any]:
             return await self._permits.decide(request)
 
+        def troubled(words: str) -> None:
+            conductor.show(conductor.doing.troubled(words))
+
         self._engine = ResidentEngine(
-            self._settings, self._sessions, self._children, on_row, permit
+            self._settings,
+            self._sessions,
+            self._children,
+            on_row=on_row,
+            permit=permit,
+            troubled=troubled,
         )
         return self._engine
 
@@ -110,7 +118,13 @@ class Harness:
             conductor.welcomed,
             confirmed,
         )
-        self._permits = Permits(self._uplink, lambda: conductor.turn, self._settings.ask_within)
+        self._permits = Permits(
+            self._uplink,
+            lambda: conductor.turn,
+            lambda tool: conductor.show(conductor.doing.asked(tool)),
+            lambda tool: conductor.show(conductor.doing.answered(tool)),
+            self._settings.ask_within,
+        )
         return self._uplink
 
     async def _make_clone(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hive_wire.jsonrpc import BUSY, REFUSED, UNAVAILABLE, RpcError
 
-from . import states, wake
+from . import wake
 from .agentfile import AgentFile, BadAgentFile
 from .calls import CallBook
 from .engine.keeper import SessionLost, ShuttingDown
@@ -22,6 +22,7 @@ from .engine.resident import ResidentEngine
 from .engine.turn import Ending, Turn
 from .settings import Settings
 from .spool import Spool
+from .states import UNKILLABLE, Doing
 from .uplink import Uplink, Welcome
 from .verdict import Verdict, failed
 
@@ -65,6 +66,7 @@ class Conductor:
         self._dropped: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._warm = False
+        self.doing = Doing()
         self.unkillable = asyncio.Event()  # only a new container gets rid of what runs in it
         self._welcome = asyncio.Event()  # the broker has said which turns stand
         self._engine = engine(self)
@@ -79,6 +81,11 @@ class Conductor:
                 await self._play(grant, resumed=resumed)
             except ShuttingDown:
                 return
+
+    def show(self, doing: Doing) -> None:
+        """This is what is known now."""
+        self.doing = doing
+        self._uplink.badge(doing.badge)
 
     # -- what the broker says --------------------------------------------------
 
@@ -154,13 +161,14 @@ class Conductor:
                 return
             try:
                 await self._engine.warm_up(self._launch())
-                self._uplink.badge(states.idle(self._file.problem))
             except (BadAgentFile, EngineGone) as error:
-                self._uplink.badge(states.failed(str(error)))
-            except SessionLost:
-                self._uplink.badge(states.IDLE)
+                self.show(self.doing.engine_failed(str(error)))
+                return
             except ShuttingDown:
                 return
+            except SessionLost:
+                pass  # the first turn begins a new one
+            self.show(self.doing.engine_up(self._file.problem))
 
     def _beside(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
@@ -183,21 +191,21 @@ class Conductor:
                 self._queued.discard(turn)
                 dropped = turn in self._dropped
                 self._dropped.discard(turn)
-            self._uplink.badge(states.after(verdict, self._file.problem))
+            self.show(self.doing.turn_ended(verdict, self._file.problem))
             if not dropped:
                 await self._uplink.end(event)
             if verdict.outcome == "ok":
-                await self._keep_fit(verdict)
+                await self._keep_fit()
 
-    async def _keep_fit(self, verdict: Verdict) -> None:
+    async def _keep_fit(self) -> None:
         try:
             start, policy = self._launch(), self._policy()
             if self._engine.is_unfit(start, policy):
-                self._uplink.badge(states.thinking("takes notes and shortens its conversation"))
+                self.show(self.doing.tending(True))
             await self._engine.keep_fit(start, policy)
         except (BadAgentFile, EngineGone, SessionLost) as error:
             log.warning("the conversation could not be kept short: %s", error)
-        self._uplink.badge(states.after(verdict, self._file.problem))
+        self.show(self.doing.tending(False))
 
     async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:
         resumed = resumed and await asyncio.to_thread(self._spool.running) == turn
@@ -210,7 +218,7 @@ class Conductor:
             return failed("engine_missing", f"the agent's file cannot be used: {error}")
         except (KeyError, TypeError, ValueError) as error:
             return failed("invalid_request", f"the grant cannot be read: {error!r}")
-        self._uplink.badge(states.thinking(self._file.problem))
+        self.show(self.doing.turn_began(self._file.problem))
         await self._prepare()
         self._book = CallBook(turn, self._spool, calls)
         ident = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hive:{start.uid}:{turn}"))
@@ -242,10 +250,9 @@ class Conductor:
             raise self._unkillable(turn, why)
 
     def _unkillable(self, turn: str, why: Ending) -> RpcError:
-        text = "something that the turn started cannot be killed; the container starts anew"
-        self._uplink.badge(states.failed(text))
+        self.show(self.doing.stuck())
         self._beside(self._abandon(turn, why))
-        return RpcError(UNAVAILABLE, text)
+        return RpcError(UNAVAILABLE, UNKILLABLE)
 
     async def _abandon(self, turn: str, why: Ending) -> None:
         """End the harness, and the container with it, once the turn has its end on disk."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from hive_wire.jsonrpc import UNAVAILABLE, RpcError
 
-from . import states
 from .rows import encodable, size
 from .uplink import Uplink
 
@@ -23,13 +22,21 @@ Event = dict[str, Any]
 
 
 class Permits:
-    """`turn` is the turn that runs. While a question is open the badge says so."""
+    """`turn` is the turn that runs; `opened` and `closed` hear of the tool of each question."""
 
-    def __init__(self, uplink: Uplink, turn: Callable[[], str | None], within: float) -> None:
+    def __init__(
+        self,
+        uplink: Uplink,
+        turn: Callable[[], str | None],
+        opened: Callable[[str], None],
+        closed: Callable[[str], None],
+        within: float,
+    ) -> None:
         self._uplink = uplink
         self._turn = turn
+        self._opened = opened
+        self._closed = closed
         self._within = within
-        self._open: list[str] = []  # the tools that are asked about, oldest first
 
     async def decide(self, request: Event) -> Event:
         """The answer to the engine's `can_use_tool`."""
@@ -40,8 +47,7 @@ class Permits:
             return _denied("This input cannot be shown whole to a person. Do it in smaller parts.")
         key = str(request.get("tool_use_id") or uuid.uuid4())[:200]
         asked = {"key": key, "turn": turn, "tool": tool, "input": given, "ttl": self._within}
-        self._open.append(tool)
-        self._show()
+        self._opened(tool)
         try:
             decision = await self._ask(asked)
         except asyncio.CancelledError:
@@ -50,8 +56,7 @@ class Permits:
         except RpcError as error:
             return _denied(f"Nobody could be asked: {error.message}")
         finally:
-            self._open.remove(tool)
-            self._show()
+            self._closed(tool)
         if decision.get("decision") in ("once", "always"):
             return {"behavior": "allow", "updatedInput": given}
         reason = str(decision.get("text") or "")
@@ -79,12 +84,6 @@ class Permits:
                 await asyncio.sleep(0.2)
                 continue
             return answer if isinstance(answer, dict) else {}
-
-    def _show(self) -> None:
-        if self._open:
-            self._uplink.badge(states.waiting(f"may it use {self._open[0]}?"))
-        elif self._turn() is not None:
-            self._uplink.badge(states.thinking())
 
 
 def _denied(message: str) -> Event:

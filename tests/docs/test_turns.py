@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from hive_harness import states, verdict
+from hive_harness import verdict
 from hive_harness.conductor import HELP
+from hive_harness.states import Doing
 from hive_wire.protocol import AgentState
 
 TREE = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def test_every_cause_has_its_state() -> None:
     assert found.keys() == causes()
     for cause, (counted, state) in found.items():
         assert counted == ("yes" if cause in verdict.COUNTED else "no"), cause
-        assert states.after(verdict.failed(cause, "x")).state == state, cause
+        assert Doing().turn_ended(verdict.failed(cause, "x")).badge.state == state, cause
 
 
 def test_every_command_is_explained() -> None:

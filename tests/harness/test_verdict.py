@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hive_harness import states
 from hive_harness.engine.watch import TurnWatch
-from hive_harness.verdict import COUNTED, Evidence, Verdict, failed, of_result
-from hive_wire.protocol import AgentState, TurnEnd
+from hive_harness.states import Badge, Doing
+from hive_harness.verdict import COUNTED, Evidence, of_result
+from hive_wire.protocol import TurnEnd
 
 ERROR = {"type": "result", "subtype": "success", "is_error": True, "result": "words"}
 
@@ -58,7 +58,6 @@ def test_any_result_gives_a_valid_terminal_event(result: dict[str, Any]) -> None
     verdict = of_result({"type": "result", **result}, Evidence(), 0.0)
     end = TurnEnd.model_validate(verdict.as_turn_end("7.2", None))
     assert end.outcome in ("ok", "failed")
-    assert states.after(verdict).state in get_args(AgentState)
 
 
 VALUES = st.recursive(
@@ -101,7 +100,7 @@ def test_a_rejected_limit_says_until_when() -> None:
     watch.feed({**ERROR, "api_error_status": 429})
     assert watch.verdict is not None
     assert (watch.verdict.cause, watch.verdict.retry_at) == ("rate_limit", 1234.0)
-    assert states.after(watch.verdict) == states.Badge("rate-limited", "words", 1234.0)
+    assert Doing().turn_ended(watch.verdict).badge == Badge("rate-limited", "words", 1234.0)
 
 
 def test_a_turn_that_nobody_asked_for_is_not_ours() -> None:
@@ -127,11 +126,3 @@ def test_hopeless_retries_are_recognised() -> None:
     watch.feed({**ERROR, "terminal_reason": "aborted_streaming"})
     assert watch.verdict is not None
     assert watch.verdict.cause == "auth"
-
-
-def test_states_people_see() -> None:
-    assert states.after(Verdict("ok")) == states.IDLE
-    assert states.after(Verdict("ok"), "agent.json is broken").detail == "agent.json is broken"
-    assert states.after(failed("auth", "401")).state == "needs-login"
-    assert states.after(failed("engine_missing", "x")).state == "failed"
-    assert states.after(failed("server_error", "x")).state == "failed"

@@ -32,19 +32,23 @@ LOST_RESULT = "the engine had finished this turn before a restart, but its resul
 
 
 class ResidentEngine:
-    """At most one turn at a time. `on_row` hears all that the engine prints."""
+    """At most one turn at a time. `on_row` hears all that the engine prints, `troubled` what
+    holds it up at the model's API, and "" when that is over."""
 
     def __init__(
         self,
         settings: Settings,
         sessions: Sessions,
         children: Children,
+        *,
         on_row: Callable[[Row], None],
         permit: Callable[[Event], Awaitable[Event]],
+        troubled: Callable[[str], None],
     ) -> None:
         self._stall_after = settings.stall_after
         self._children = children
         self._on_row = on_row
+        self._troubled = troubled
         ears = Ears(self._heard, lambda line: on_row(stderr(line)), lambda: self._book, permit)
         self._keeper = EngineKeeper(settings, sessions, children, ears)
         self._upkeep = Upkeep(self._keeper, self._beside_turns, Notes(settings.state))
@@ -254,8 +258,10 @@ class ResidentEngine:
         if watch is None:
             return
         self._last_heard = asyncio.get_running_loop().time()
-        gave_up = watch.give_up
+        gave_up, trouble = watch.give_up, watch.trouble
         watch.feed(event)
+        if watch.trouble != trouble:
+            self._troubled(watch.trouble)
         if watch.progressed and self._book is not None:
             self._book.progressed()
         if watch.give_up is not gave_up and self._keeper.process is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from ..verdict import Evidence, Verdict, count, failed, of_result
 from .repeats import MOST_REPEATS, Repeats
 
+_TRIES = ("attempt", "max_retries")
 _READ = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -25,6 +26,7 @@ class TurnWatch:
         self.context = 0  # tokens that the model last read and wrote
         self.window = 0  # tokens that it can take
         self.compacted: int | None = None  # tokens that a compaction left
+        self.trouble = ""  # what the model's API said last, while the engine tries again
         self.give_up: Verdict | None = None  # the turn is to be interrupted, and ends like this
         self._repeats = Repeats()
 
@@ -43,8 +45,8 @@ class TurnWatch:
                 self._user(event)
             case {"type": "stream_event", "event": dict(streamed)}:
                 self._streamed(event, streamed)
-            case {"type": "system", "subtype": "api_retry", "error": "authentication_failed"}:
-                self._give_up(failed("auth", "the model's API refused the credential"))
+            case {"type": "system", "subtype": "api_retry"}:
+                self._retries(event)
             case {"type": "system", "subtype": "compact_boundary", "compact_metadata": dict(how)}:
                 self.compacted = count(how.get("post_tokens"))
             case {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected"} as info}:
@@ -70,11 +72,19 @@ class TurnWatch:
                 words = f"{tool} was called {MOST_REPEATS} times with the same input and answer"
                 self._give_up(failed("loop", words))
 
+    def _retries(self, event: dict[str, Any]) -> None:
+        if event.get("error") == "authentication_failed":
+            self._give_up(failed("auth", "the model's API refused the credential"))
+        status, tried, most = (count(event.get(k)) for k in ("error_status", *_TRIES))
+        said = f"answered {status}" if status else "did not answer"
+        self.trouble = f"the model's API {said}; it is asked again, {tried} of {most}"
+
     def _give_up(self, verdict: Verdict) -> None:
         self.give_up = self.give_up or verdict
 
     def _streamed(self, event: dict[str, Any], streamed: dict[str, Any]) -> None:
         self.progressed = streamed.get("type") == "message_start"
+        self.trouble = ""
         if event.get("parent_tool_use_id") is not None:
             return
         match streamed:
@@ -88,6 +98,7 @@ class TurnWatch:
         if isinstance(origin, dict) and origin.get("kind") == "task-notification":
             return  # a turn that nobody asked for
         self.progressed = True
+        self.trouble = ""
         self.result = event
         self.verdict = of_result(event, self._evidence, self.cost_before)
         if self.give_up is not None and self.verdict.cause == "stopped":
