@@ -10,6 +10,7 @@ from typing import Any
 from hive_wire.jsonrpc import BUSY, REFUSED, RpcError
 
 from .agentfile import Agent
+from .engine.engines import ENGINES
 from .engine.launch import login_environment
 from .processes import Children
 from .settings import Settings
@@ -34,7 +35,7 @@ class Login:
 
     async def start(self, agent: Agent) -> str:
         """The URL at which a person logs in. Raises RpcError."""
-        if agent.network == "none" or agent.engine != "claude":
+        if agent.network == "none" or not ENGINES[agent.engine].has_model:
             raise RpcError(REFUSED, "only an agent with a network and the claude engine logs in")
         await self.cancel()
         self._said = ""

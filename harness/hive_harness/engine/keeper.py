@@ -127,7 +127,7 @@ class EngineKeeper:
     # -- inside ----------------------------------------------------------------
 
     async def _start(self, launch: Launch, continued: str) -> EngineProcess:
-        if launch.engine == "claude":
+        if launch.has_model:
             self.version = await self._versions.of(launch.argv[0], dict(launch.env))
             if self.version not in TESTED:
                 self._ears.stderr(f"Claude Code {text(self.version)} is not a tested version")

@@ -1,15 +1,15 @@
-"""How an engine is started. Two executables, one set of flags, one protocol on the pipes."""
+"""How an engine is started: the flags and variables that both engines take."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 
 from ..agentfile import Agent
 from ..settings import Settings
 from ..spool import Session
+from .engines import CLAUDE_ENV, ENGINES
 
 _INTRODUCTION = """\
 You are {name}, {role} of a swarm of agents. {description}
@@ -31,19 +31,6 @@ person approves or denies it; you hear of the outcome. New agents: mcp__hive__re
 _NEVER_UNNAMED = ("WebFetch", "WebSearch", "Task", "Agent")
 _INHERITED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "SSL_CERT_FILE")
 
-_CLAUDE_ENV = {
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    "DISABLE_AUTOUPDATER": "1",
-    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
-    "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
-    "CLAUDE_CODE_DISABLE_CRON": "1",
-    "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
-    "ENABLE_TOOL_SEARCH": "false",
-    "CLAUDE_CODE_MAX_RETRIES": "4",
-    "MCP_TIMEOUT": "600000",  # the broker may be away for a while
-    "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "90000",
-}
-
 
 @dataclass(frozen=True)
 class Launch:
@@ -52,8 +39,12 @@ class Launch:
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     cwd: str
-    engine: str
+    engine: str  # of ENGINES
     uid: str
+
+    @property
+    def has_model(self) -> bool:
+        return ENGINES[self.engine].has_model
 
     def command(self, session: Session, *, resume: bool) -> tuple[str, ...]:
         return (*self.argv, "--resume" if resume else "--session-id", session.id)
@@ -66,28 +57,16 @@ class Launch:
 
 def launch(agent: Agent, settings: Settings, model: str = "") -> Launch:
     """The launch of the agent's engine; `model` is asked for instead of the agent's own."""
-    if agent.engine == "rehearsal":
-        argv = [sys.executable, "-m", "hive_harness.rehearsal"]
-        env = _rehearsal_env(agent, settings)
-    else:
-        argv = [str(settings.engine_path), "-p"]
-        own = agent.network != "none" and has_own_login(settings)
-        env = _CLAUDE_ENV if own else {**_CLAUDE_ENV, **_gateway_env(settings)}
-    argv += _flags(agent, model or agent.model)
-    both = {**_inherited(), "CLAUDE_CONFIG_DIR": str(settings.claude_config), **env}
-    return Launch(
-        tuple(argv), tuple(sorted(both.items())), str(settings.state), agent.engine, agent.uid
-    )
-
-
-def has_own_login(settings: Settings) -> bool:
-    """Whether somebody logged the engine in, inside the container."""
-    return (settings.claude_config / ".credentials.json").exists()
+    engine = ENGINES[agent.engine]
+    argv = (*engine.command(settings), *_flags(agent, model or agent.model))
+    config = {"CLAUDE_CONFIG_DIR": str(settings.claude_config)}
+    env = {**_inherited(), **config, **engine.environment(agent, settings)}
+    return Launch(argv, tuple(sorted(env.items())), str(settings.state), agent.engine, agent.uid)
 
 
 def login_environment(settings: Settings) -> dict[str, str]:
     """For the CLI's own login: it speaks to the model's maker itself."""
-    return {**_inherited(), **_CLAUDE_ENV, "CLAUDE_CONFIG_DIR": str(settings.claude_config)}
+    return {**_inherited(), **CLAUDE_ENV, "CLAUDE_CONFIG_DIR": str(settings.claude_config)}
 
 
 def _inherited() -> dict[str, str]:
@@ -126,21 +105,3 @@ def _flags(agent: Agent, model: str) -> list[str]:
         *("--append-system-prompt", introduction(agent)),
     ]
     return [*flags, "--disallowedTools", ",".join(unnamed)] if unnamed else flags
-
-
-def _gateway_env(settings: Settings) -> dict[str, str]:
-    return {
-        # Without an http:// base URL it would speak TLS into the socket.
-        "ANTHROPIC_BASE_URL": "http://model.invalid",
-        "ANTHROPIC_UNIX_SOCKET": str(settings.model_sock),
-        "ANTHROPIC_API_KEY": "the-gateway-adds-the-key",
-    }
-
-
-def _rehearsal_env(agent: Agent, settings: Settings) -> dict[str, str]:
-    return {
-        "HIVE_NAME": agent.name,
-        "HIVE_ROLE": agent.role,
-        "HIVE_AGENTS": str(settings.agents),
-        "HIVE_SCRIPT": str(settings.state / "rehearsal.toml"),
-    }

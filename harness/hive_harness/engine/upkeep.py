@@ -42,8 +42,9 @@ class Upkeep:
     async def before(self, launch: Launch, policy: Policy) -> None:
         """A turn is about to begin: leave a conversation that is too dear to be read again."""
         session = self._keeper.sessions.current
-        mine = session is not None and session.engine == launch.engine == "claude"
-        if mine and session is not None and is_better_begun_anew(session, policy, time.time()):
+        if session is None or session.engine != launch.engine or not launch.has_model:
+            return
+        if is_better_begun_anew(session, policy, time.time()):
             await self.begin_anew(launch.engine, with_notes=True)
 
     async def first_prompt(self, prompt: str) -> str:
@@ -56,7 +57,7 @@ class Upkeep:
     def is_due(self, launch: Launch, policy: Policy) -> bool:
         """Whether the conversation is to be shortened now."""
         session = self._keeper.sessions.current
-        return launch.engine == "claude" and session is not None and is_long(session, policy)
+        return launch.has_model and session is not None and is_long(session, policy)
 
     async def after(self, launch: Launch, policy: Policy) -> None:
         """A turn ended: shorten the conversation if it became long.
