@@ -11,6 +11,7 @@ from hive_wire.paths import (
     AGENT_FILE,
     CONTAINER_APPLIED,
     CONTAINER_CLAUDE,
+    CONTAINER_REHEARSAL,
     CONTAINER_RUN,
     CONTAINER_STATE,
 )
@@ -27,6 +28,7 @@ class Settings:
     claude_config: Path
     applied: Path
     hive: Path  # the manager's clone
+    rehearsal: Path  # scripts of people
     engine_path: Path
     engine_mib: int  # an engine that holds more memory is started anew between turns
     engine_turns: int  # so is one that played as many turns
@@ -77,6 +79,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     path("--claude-config", type=Path, default=CONTAINER_CLAUDE, help="the engine's own files")
     path("--applied", type=Path, default=CONTAINER_APPLIED, help="the manager's view of hive.git")
     path("--hive", type=Path, default=CLONE, help="the manager's clone")
+    path("--rehearsal", type=Path, default=CONTAINER_REHEARSAL, help="scripts to rehearse")
     path("--engine-path", type=Path, default=Path("/opt/claude/claude"), help="the claude binary")
     path("--engine-mib", type=int, default=700, metavar="MIB")
     path("--engine-turns", type=int, default=300, metavar="TURNS")

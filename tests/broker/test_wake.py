@@ -102,7 +102,7 @@ async def test_the_harness_puts_it_on_the_path(tmp_path):
         scout = HarnessProcess(tmp_path / "scout")
         scout.run = hive.layout.agent_run(A)
         scout.agent(uid=A, name="scout")
-        (scout.state / "rehearsal.toml").write_text(RULE)
+        scout.script(RULE)
         await scout.start()
         try:
             await hive.ask("send", to="scout", body="ring", by="ann")
@@ -122,8 +122,8 @@ async def test_the_harness_puts_it_on_the_path(tmp_path):
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_it_is_there_in_a_container(tmp_path, runtime):
     async with swarm(tmp_path / "root", "--rehearse", "--runtime", runtime) as hive:
-        manager = await hive.ready("hm1nd")
-        (hive.layout.agent(manager["uid"]) / "state" / "rehearsal.toml").write_text(RULE)
+        await hive.ready("hm1nd")
+        (hive.layout.rehearsal / "hm1nd.toml").write_text(RULE)
         await hive.cli("send", "hm1nd", "ring")
         found = await hive.message("hm1nd", "hm1nd", "from a program")
         assert found["kind"] == "wake"

@@ -33,8 +33,7 @@ from = "operator"
 
 async def start_a_slow_turn(hive: Swarm) -> str:
     manager = await hive.ready("hm1nd")
-    state = hive.layout.agent(manager["uid"]) / "state"
-    (state / "rehearsal.toml").write_text(SLOW_TURN)
+    (hive.layout.rehearsal / "hm1nd.toml").write_text(SLOW_TURN)
     await hive.cli("send", "hm1nd", "go")
     await hive.message("hm1nd", "operator", "before")
     return manager["uid"]

@@ -176,7 +176,7 @@ async def run_inside(hive: Swarm, script: str) -> str:
     manager = await hive.ready("hm1nd")
     state = hive.layout.agent(manager["uid"]) / "state"
     (state / "probe.sh").write_text(script)
-    (state / "rehearsal.toml").write_text(PROBE)
+    (hive.layout.rehearsal / "hm1nd.toml").write_text(PROBE)
     await hive.cli("send", "hm1nd", "probe")
     await hive.message("hm1nd", "operator", "probed")
     return (state / "out").read_text()

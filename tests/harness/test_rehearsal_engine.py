@@ -244,3 +244,39 @@ async def test_memory_of_an_idle_harness(harness: HarnessProcess, broker: FakeBr
         status = Path(f"/proc/{harness.process.pid}/status").read_text()
         rss = int(status.split("VmRSS:")[1].split()[0])
         assert rss < 24 << 10, f"{rss} KiB"
+
+
+SAYS = '[[rule]]\n[[rule.step]]\nsay = "{}"\n'
+
+
+async def test_scripts_of_people_are_for_a_name_or_a_role_and_read_at_every_turn(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    def script(file: str, text: str) -> None:
+        (harness.rehearsal / file).write_text(text)
+
+    script("manager.toml", SAYS.format("not mine"))
+    script("agent.toml", SAYS.format("of my role"))
+    async with harness:
+        broker.post("x")
+        await broker.ended()
+        script("tester.toml", SAYS.format("my own"))
+        broker.post("x")
+        await broker.ended(2)
+        for path in harness.rehearsal.iterdir():
+            path.unlink()
+        broker.post("hello")
+        await broker.ended(3)
+        assert broker.texts() == ["of my role", "my own", "operator wrote to me. I answer."]
+
+
+async def test_a_script_that_cannot_be_used_says_where(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    broker.regrant = False
+    (harness.rehearsal / "tester.toml").write_text('[[rule]]\n[[rule.step]]\nsing = "la"\n')
+    async with harness:
+        broker.post("x")
+        end = await broker.ended()
+        assert (end.outcome, end.cause, end.counted) == ("failed", "model_error", True)
+        assert "tester.toml: rule 1, step 1 has exactly one of say, tool" in end.detail

@@ -31,10 +31,11 @@ class HarnessProcess:
         self.root = root
         self.run, self.state, self.config = root / "run", root / "state", root / "claude"
         self.applied, self.hive = root / "applied.git", root / "state" / "hive"
+        self.rehearsal = root / "rehearsal"
         self._flags = flags
         self._engine_path = engine_path or root / "no-engine"
         self.process: asyncio.subprocess.Process | None = None
-        for path in (self.run, self.state, self.config, root / "home"):
+        for path in (self.run, self.state, self.config, self.rehearsal, root / "home"):
             path.mkdir(parents=True, exist_ok=True)
 
     def agent(self, **fields: Any) -> None:
@@ -57,8 +58,8 @@ class HarnessProcess:
         beside.rename(self.run / "agent.json")
 
     def script(self, text: str) -> None:
-        """The rehearsal script of this agent."""
-        (self.state / "rehearsal.toml").write_text(text)
+        """The rehearsal script of this agent, and of others with its role."""
+        (self.rehearsal / "agent.toml").write_text(text)
 
     async def start(self) -> None:
         flags = {
@@ -67,6 +68,7 @@ class HarnessProcess:
             "--claude-config": self.config,
             "--applied": self.applied,
             "--hive": self.hive,
+            "--rehearsal": self.rehearsal,
             "--engine-path": self._engine_path,
         }
         argv = [part for flag, path in flags.items() for part in (flag, str(path))]

@@ -112,9 +112,9 @@ class Drill:
             n = (await self.hive.host("spawn", name=name, description="of the drill"))["proposal"]
             digest = (await self.hive.host("proposal", n=n))["effect"]["digest"]
             await self.hive.host("approve", n=n, effect=digest)
+        (self.hive.layout.rehearsal / "agent.toml").write_text(JOB)
         for name in self._names:
-            uid = (await self.hive.ready(name, timeout=120))["uid"]
-            (self.hive.layout.agent(uid) / "state" / "rehearsal.toml").write_text(JOB)
+            await self.hive.ready(name, timeout=120)
         await self.hive.broker("unpause", uid=None, by="drill")
 
     async def _job(self) -> None:

@@ -17,6 +17,7 @@ CONTAINER_STATE = Path("/state")
 CONTAINER_CLAUDE = Path("/root/.claude")
 CONTAINER_HIVE = Path("/hive")
 CONTAINER_APPLIED = Path("/run/hive-applied.git")
+CONTAINER_REHEARSAL = Path("/run/hive-rehearsal")
 AGENT_FILE = "agent.json"
 
 
@@ -80,6 +81,11 @@ class Layout:
     @property
     def logs(self) -> Path:
         return self.root / "logs"
+
+    @property
+    def rehearsal(self) -> Path:
+        """Scripts of people, for agents with the rehearsal engine."""
+        return self.root / "rehearsal"
 
     @property
     def lock(self) -> Path:

@@ -74,7 +74,7 @@ class Rehearsal:
             "HIVE_NAME": agent.name,
             "HIVE_ROLE": agent.role,
             "HIVE_AGENTS": str(settings.agents),
-            "HIVE_SCRIPT": str(settings.state / "rehearsal.toml"),
+            "HIVE_SCRIPTS": str(settings.rehearsal),
         }
 
 

@@ -19,10 +19,11 @@ SHIPPED = Path(__file__).parent.parent / "rehearsal_scripts"
 
 
 def load_script() -> Script:
-    """The agent's own script, or the shipped one of its role. Raises ScriptError."""
-    own = Path(os.environ.get("HIVE_SCRIPT", "/state/rehearsal.toml"))
-    shipped = SHIPPED / f"{os.environ.get('HIVE_ROLE', 'agent')}.toml"
-    path = own if own.exists() else shipped
+    """The script of people for this agent, theirs for its role, or ours. Raises ScriptError."""
+    theirs = Path(os.environ["HIVE_SCRIPTS"])
+    name, role = (f"{os.environ[key]}.toml" for key in ("HIVE_NAME", "HIVE_ROLE"))
+    places = (theirs / name, theirs / role)
+    path = next((place for place in places if place.exists()), SHIPPED / role)
     try:
         return parse(path.read_text(), path.name)
     except (OSError, UnicodeDecodeError) as error:

@@ -62,6 +62,7 @@ async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     make_run(layout, owners)
     layout.reconciler.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.logs.mkdir(exist_ok=True)
+    layout.rehearsal.mkdir(exist_ok=True)
     lock = Lock(layout.reconciler / "lock")
     runtime = await asyncio.to_thread(choose, wish, layout)
     record(layout, runtime.name)

@@ -139,6 +139,8 @@ class _Up:
             self._say(f"no login link: {error}; try hive login")
         else:
             print(f"\nhyperhive is up. Log in within 2 minutes:\n\n    {link}\n", flush=True)
+            if self._options.rehearse:
+                self._say(f"it rehearses; scripts of your own go into {self._layout.rehearsal}")
         finally:
             peer.close()
 

@@ -11,6 +11,7 @@ from hive_wire.names import container_name
 from hive_wire.paths import (
     CONTAINER_APPLIED,
     CONTAINER_CLAUDE,
+    CONTAINER_REHEARSAL,
     CONTAINER_RUN,
     CONTAINER_STATE,
     Layout,
@@ -68,6 +69,8 @@ def build(
         binds.append(Bind(layout.hive_git, CONTAINER_APPLIED, idmap=True))
     if spec.engine == "claude":
         binds.extend(toolchain.claude_binds)
+    else:
+        binds.append(Bind(layout.rehearsal, CONTAINER_REHEARSAL, idmap=True))
     return Container(
         name=container_name(name, spec.role),
         uid=spec.uid,

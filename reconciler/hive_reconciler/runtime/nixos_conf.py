@@ -15,6 +15,7 @@ from pathlib import Path
 from hive_wire.paths import (
     CONTAINER_APPLIED,
     CONTAINER_CLAUDE,
+    CONTAINER_REHEARSAL,
     CONTAINER_RUN,
     CONTAINER_STATE,
 )
@@ -25,7 +26,13 @@ from .base import Bind, Container, RuntimeFailure
 NETWORKS: frozenset[NetworkMode] = frozenset({"none", "host"})
 SYSTEM = re.compile(r"/nix/store/[0-9a-z]{32}-[A-Za-z0-9+._?=-]{1,200}")
 # The container's own NixOS brings its tools: only data and sockets are bound.
-BOUND = (CONTAINER_RUN, CONTAINER_STATE, CONTAINER_CLAUDE, CONTAINER_APPLIED)
+BOUND = (
+    CONTAINER_RUN,
+    CONTAINER_STATE,
+    CONTAINER_CLAUDE,
+    CONTAINER_APPLIED,
+    CONTAINER_REHEARSAL,
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=,./:-]+")
 _OURS = {
     "uid": "HIVE_UID",
