@@ -42,6 +42,10 @@ async def test_limits_are_set_and_changed_in_place(site: Site, group: Group) -> 
     assert value(group, "memory.limit_in_bytes", "memory.max") == str(192 << 20)
     assert value(group, "pids.max") == "50"
     assert value(group, "cpu.cfs_quota_us", "cpu.max").split()[0] == "200000"
+    assert value(group, "cpu.cfs_burst_us", "cpu.max.burst") == "200000"
+    await site.runtime.update(replace(container, cpus=0.2))
+    assert value(group, "cpu.cfs_quota_us", "cpu.max").split()[0] == "20000"
+    assert value(group, "cpu.cfs_burst_us", "cpu.max.burst") == "20000"
     await site.runtime.update(replace(container, memory=128 << 20))
     assert value(group, "memory.limit_in_bytes", "memory.max") == str(128 << 20)
 

@@ -14,6 +14,10 @@ from .hierarchies import WANTED, Tree, trees
 
 PERIOD = 100_000  # microseconds, the kernel's default
 LIMITS = {"memory": "memory", "pids": "tasks", "cpu": "cpus"}  # controller -> key of agent.toml
+_CPU_FILES = {
+    1: ("cpu.cfs_quota_us", "cpu.cfs_burst_us"),
+    2: ("cpu.max", "cpu.max.burst"),
+}
 KILL_FILE = "cgroup.kill"  # since Linux 5.14
 SHIMS = ".shims"  # supervisors that no container's limit may hit
 GROUPS_INSIDE, DEPTH_INSIDE = 100, 8
@@ -60,10 +64,7 @@ class Group:
         if (place := self._of("pids")) is not None:
             _write(place[1] / "pids.max", tasks, "tasks")
         if (place := self._of("cpu")) is not None:
-            if place[0].version == 2:
-                _write(place[1] / "cpu.max", f"{quota} {PERIOD}", "cpus")
-            else:
-                _write(place[1] / "cpu.cfs_quota_us", quota, "cpus")
+            _limit_cpu(*place, quota)
 
     def memory(self) -> int | None:
         """Bytes in use."""
@@ -187,6 +188,21 @@ def _limit_memory(tree: Tree, path: Path, memory: int) -> None:
     _write(path / "memory.limit_in_bytes", memory, "memory")
     if swap.exists():
         _write(swap, memory, "memory")
+
+
+def _limit_cpu(tree: Tree, path: Path, quota: int) -> None:
+    """One period's worth that was not used may be used later: an engine that is resumed after a
+    rest needs more than one core for a moment, and is not held up."""
+    file, burst = _CPU_FILES[tree.version]
+    _may_burst(path / burst, 0)  # it must never be above the quota
+    _write(path / file, f"{quota} {PERIOD}" if tree.version == 2 else quota, "cpus")
+    _may_burst(path / burst, quota)
+
+
+def _may_burst(file: Path, microseconds: int) -> None:
+    with contextlib.suppress(OSError):  # since Linux 5.14
+        if file.exists():
+            file.write_text(str(microseconds))
 
 
 def _write(file: Path, value: object, limit: str) -> None:
