@@ -29,6 +29,7 @@ from support.swarm import Swarm
 
 WARM, COLD, ONE_SHOT = 2.0, 1.2, 1 / 8  # aims, as ratios
 STDIO = Path(__file__).with_name("stdio_server.py")
+REST = 0.2  # seconds for what comes after a turn, so that no variant pays for the one before
 STAGES = ("turn.started on disk", "model request")
 _numbers = itertools.count(1)
 
@@ -74,8 +75,9 @@ class ColdHive:
         self._swarm, self._warm = swarm, through_hive
 
     async def __call__(self) -> float:
-        os.kill(engine_of(self._swarm).pid, signal.SIGKILL)
-        while engines_of(self._swarm):
+        pid = engine_of(self._swarm).pid
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}").exists():  # until the harness knows
             await asyncio.sleep(0.02)
         took = await self._warm()
         self._warm.stages.pop()
@@ -167,6 +169,14 @@ def same_flags(swarm: Swarm, cli: Path, home: Path, sock: Path) -> tuple[list[st
     return [str(cli), *argv[1:]], env
 
 
+def rested(variant: Callable[[], Awaitable[float]]) -> Callable[[], Awaitable[float]]:
+    async def run() -> float:
+        await asyncio.sleep(REST)
+        return await variant()
+
+    return run
+
+
 def model_sock(swarm: Swarm) -> Path:
     (directory,) = swarm.layout.agents_run.iterdir()
     return directory / "model" / "model.sock"
@@ -201,7 +211,7 @@ async def run(repetitions: int) -> tuple[dict[str, list[float]], list[tuple[floa
             "bare claude --resume": cold,
             "one-shot claude -p, stdio MCP": OneShot(cli, env, scratch, api),
         }
-        times = await shuffled(variants, repetitions)
+        times = await shuffled({n: rested(v) for n, v in variants.items()}, repetitions)
         return times, through_hive.stages[2:]
 
 
