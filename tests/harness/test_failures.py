@@ -79,6 +79,8 @@ async def test_the_api_stays_broken(tmp_path: Path, cli: Path, step: Step, cause
         end = await rig.broker.ended(timeout=90)
         assert (end.outcome, end.cause, end.counted) == ("failed", cause, False)
         await rig.broker.state("rate-limited" if cause == "rate_limit" else "failed")
+        told = [s.get("detail", "") for s in rig.broker.states if s["state"] == "thinking"]
+        assert any(f"the model's API answered {step.status}; it is asked again" in t for t in told)
         await plays(rig, 2)
 
 
@@ -131,6 +133,26 @@ async def test_a_stream_that_breaks_is_one_turn(tmp_path: Path, cli: Path, fault
         end = await rig.broker.ended(timeout=90)
         assert (end.turn, end.outcome) == ("1.1", "ok")
         await rig.broker.state("idle")
+        await plays(rig, 2)
+
+
+@pytest.mark.cli
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cli", "silent"), [(VERSION, "head"), (OLDEST, "stream")], indirect=["cli"]
+)
+async def test_an_api_that_stays_silent_fails_the_turn(
+    tmp_path: Path, cli: Path, silent: str
+) -> None:
+    """It accepts the request and says nothing, or nothing after some words."""
+    never = Step(gate=asyncio.Event()) if silent == "head" else Step(fault="hang", after=3)
+    async with claude_rig(tmp_path, cli, "--stall-after", "2") as rig, rig.harness:
+        rig.api.default = never
+        rig.broker.post("x")
+        end = await rig.broker.ended(timeout=90)
+        assert (end.outcome, end.cause, end.counted) == ("failed", "stalled", False)
+        assert (await rig.broker.state("failed"))["detail"] == "the engine said nothing for 2 s"
+        assert len(rig.api.requests) in (2, 3)  # once, and after one restart or two
         await plays(rig, 2)
 
 

@@ -129,7 +129,7 @@ class ResidentEngine:
 
     async def _play(self, launch: Launch, turn: Turn, book: CallBook, *, resumed: bool) -> Verdict:
         self._playing, self._began, self._book = turn.id, now(), book
-        cause, why, begun = "engine_crash", "", resumed
+        cause, why, begun = "", "", resumed
         try:
             for _ in range(MAX_RESTARTS + 1):
                 if self._ending:
@@ -154,7 +154,8 @@ class ResidentEngine:
                 silent = watch is not None and not watch.acted
                 if silent and self._keeper.continues and self.is_up:
                     await self._keeper.down()
-                    return failed("restarted", LOST_RESULT)
+                    # What cut it in this boot says more than that it was cut.
+                    return failed(cause or "restarted", why or LOST_RESULT)
                 book.engine_lost()
                 begun = True
                 cause, why = await self._bury(why)
