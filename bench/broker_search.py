@@ -18,6 +18,7 @@ from statistics import median
 
 from measure import Aim, Spread, report, shuffled, table
 
+from hive_broker.store import events
 from hive_broker.store.database import open_for_writing
 from hive_broker.store.search import Wanted, search
 
@@ -66,7 +67,8 @@ def _fill(path: Path) -> str:
 
     db = open_for_writing(path)
     db.execute("begin")
-    db.executemany("insert into event values(?,?,?,?,?,?,?,?)", rows())
+    db.executemany("insert into event values(?,?,?,?,?,?,?,?,null)", rows())
+    events.file(db, 0, EVENTS)
     db.execute("commit")
     db.close()
     return words[5]

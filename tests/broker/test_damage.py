@@ -59,8 +59,10 @@ async def test_a_damaged_message_is_a_dead_letter_and_the_next_one_comes(tmp_pat
             "and then rest",
         ]
         assert str(bad["id"]) in (await conditions(hive))["MessagesDamaged"]
-        kinds = [e["kind"] for e in (await hive.ask("events", after=0))["events"]]
-        assert {"condition", "dead"} <= set(kinds)
+        events = (await hive.ask("events", after=0))["events"]
+        assert {"condition", "dead"} <= {e["kind"] for e in events}
+        said = [e["data"]["preview"] for e in events if e["kind"] == "message"]
+        assert said == [m["body"] for m in flow]
 
 
 async def test_the_check_at_start_finds_what_nobody_reads(tmp_path):

@@ -202,7 +202,8 @@ async def test_a_database_of_version_1_learns_of_permissions(tmp_path):
             "alter table question drop column permission; alter table message drop column crc;"
             " alter table delivery drop column hops; drop table mark;"
             " alter table agent drop column forgiven; alter table metered drop column usd;"
-            " pragma user_version=1"
+            " alter table event drop column message; drop table event_agent;"
+            " create index event_agent on event(agent, id); pragma user_version=1"
         )
         db.close()
         await hive.start()

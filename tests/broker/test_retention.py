@@ -161,6 +161,12 @@ async def test_settled_messages_go_after_30_days_and_unsettled_ones_never(tmp_pa
         again = await here.ask("system", to="scout", kind="spawned", body="told once", key="k")
         assert again["id"] == 3
         assert (await here.ask("status"))["open"] == 2
+        said = (await here.ask("events", after=0, kinds=["message"]))["events"]
+        assert [event["data"]["preview"] for event in said] == [
+            *("done", "half", "told once", "waits", "young")
+        ]
+        found = await here.ask("search_events", agent=A, query="done")
+        assert [event["data"]["from"] for event in found["events"]] == ["operator"]
         harness.close()
     async with world(tmp_path, hands) as here:
         assert (await here.ask("status"))["conditions"] == []  # nothing counts as lost

@@ -76,7 +76,7 @@ def test_a_look_ends_in_time_and_the_next_goes_on(tmp_path):
     db = open_for_writing(path)
     db.execute("begin")
     db.executemany(
-        "insert into event values(?, ?, ?, null, 'text', 1, ?, 1.0)",
+        "insert into event values(?, ?, ?, null, 'text', 1, ?, 1.0, null)",
         ((n, A, n, '{"text":"needle"}' if n == 5 else '{"text":"hay"}') for n in range(1, 100_001)),
     )
     db.execute("commit")

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from hive_broker.store import changes
 from hive_broker.store.ballast import Ballast
 from hive_broker.store.database import APPLICATION_ID, DatabaseRefused, open_for_writing
+from hive_broker.store.events import last_of_each
 from hive_broker.store.highwater import HighWater
 from hive_broker.store.migrations import MIGRATIONS
 from hive_broker.store.reader import PAGE_BYTES, Reader, Span
@@ -164,9 +166,10 @@ def shape(path: Path) -> dict[str, Any]:
 async def test_one_body_many_deliveries_and_numbered_events(tmp_path):
     store = await Store.open(tmp_path / "broker.db")
     events = (NewEvent(A, "x", {}, 1.0), NewEvent(B, "x", {}, 1.0), NewEvent(A, "x", {}, 1.0))
-    written = await store.writer.submit(Unit((message(1, A, B),), events))
-    assert [(e.id, e.agent, e.seq) for e in written.events] == [(1, A, 1), (2, B, 1), (3, A, 2)]
-    assert store.events == list(written.events)
+    assert await store.writer.submit(Unit((message(1, A, B),), events)) is None
+    numbered = [(e.id, e.agent, e.seq, e.kind) for e in store.events]
+    assert numbered == [(1, A, 1, "message"), (2, A, 2, "x"), (3, B, 1, "x"), (4, A, 3, "x")]
+    assert store.events[0].data["from"] == "alice"
     assert await store.rows("select count(*) from message") == [(1,)]
     assert await store.rows("select agent from delivery order by agent") == [(A,), (B,)]
     await store.writer.close()
@@ -178,11 +181,16 @@ async def test_a_key_is_written_once_and_leaves_no_gap_in_the_history(tmp_path):
         Unit((message(n, B, key="k" if n != 3 else None),), (NewEvent(B, "m", {"n": n}, 1.0),))
         for n in (1, 2, 3)
     ]
-    first, second, third = await asyncio.gather(*(store.writer.submit(u) for u in units))
-    assert (first.duplicate, second.duplicate, third.duplicate) == (None, (1, 1), None)
-    assert [e.seq for e in (*first.events, *third.events)] == [1, 2]
-    again = await store.writer.submit(Unit((message(9, B, key="k"),)))
-    assert again.duplicate == (1, 1)
+    held = await asyncio.gather(*(store.writer.submit(u) for u in units))
+    assert held == [None, (1, 1), None]
+    assert [(e.seq, e.kind) for e in store.events] == [
+        (1, "message"),
+        (2, "m"),
+        (3, "message"),
+        (4, "m"),
+    ]
+    assert await store.writer.submit(Unit((message(9, B, key="k"),))) == (1, 1)
+    assert len(store.events) == 4
     assert await store.rows("select id from message") == [(1,), (3,)]
     await store.writer.close()
 
@@ -200,7 +208,8 @@ async def test_one_bad_unit_does_not_fail_the_others(tmp_path):
     assert not isinstance(one, BaseException)
     assert not isinstance(three, BaseException)
     assert await store.rows("select id from message") == [(1,), (3,)]
-    assert await store.rows("select count(*) from event") == [(0,)]
+    assert await store.rows("select message, seq from event") == [(1, 1), (3, 2)]
+    assert [e.seq for e in store.events] == [1, 2]
     await store.writer.close()
 
 
@@ -261,6 +270,92 @@ async def test_pages_go_both_ways_and_fit_a_frame(tmp_path):
     finally:
         await reader.close()
         await store.writer.close()
+
+
+async def test_one_agents_history_goes_both_ways_over_the_mark(tmp_path, monkeypatch):
+    """Of what `event_agent` holds and of what is not filed yet."""
+    monkeypatch.setattr("hive_broker.store.tables.FILE_AT", 50)
+    store = await Store.open(tmp_path / "broker.db")
+    for n in range(1, 41):
+        events = (NewEvent(A, "x", {"n": n}, 1.0), NewEvent(None, "y", {}, 1.0))
+        await store.writer.submit(Unit((message(n, B, body=f"body {n}"),), events))
+    [(mark,)] = await store.rows("select v from meta where k='filed'")
+    assert 50 <= mark < 120
+    reader = await Reader.open(tmp_path / "broker.db")
+    try:
+        for uid in (A, B):
+            mine = [e for e in store.events if e.agent == uid]
+            forward = await pages(
+                reader, uid, lambda found: Span(7, after=found[-1].id if found else 0)
+            )
+            assert [(e.id, e.seq, e.data) for e in forward] == [(e.id, e.seq, e.data) for e in mine]
+            newest = await reader.events(uid, Span(30))
+            assert [e.id for e in newest] == [e.id for e in mine[-30:]]
+            older = await reader.events(uid, Span(30, before=newest[0].id))
+            assert [e.id for e in older] == [e.id for e in mine[:10]]
+        found = await reader.events(B, Span(3, before=mark), kinds=["message"])
+        assert all(e.data["preview"].startswith("body") for e in found)
+        assert await reader.events(B, Span(3), kinds=["x"]) == []
+        assert len(await reader.events(None, Span(1000))) == 120
+    finally:
+        await reader.close()
+        await store.writer.close()
+    last = {e.agent: (e.id, e.seq) for e in store.events}
+    known = f"insert into agent(uid, name, record) values('{A}', 'a', ''), ('{B}', 'b', '')"
+    assert await asyncio.to_thread(found_last, tmp_path / "broker.db", known) == last
+
+
+def found_last(path: Path, before: str = "") -> dict[str | None, tuple[int, int]]:
+    db = sqlite3.connect(path)
+    try:
+        db.executescript(before)
+        return last_of_each(db)
+    finally:
+        db.close()
+
+
+async def pages(
+    reader: Reader, uid: str, span: Callable[[list[StoredEvent]], Span]
+) -> list[StoredEvent]:
+    found: list[StoredEvent] = []
+    while page := await reader.events(uid, span(found)):
+        found += page
+    return found
+
+
+async def test_the_history_of_an_older_database_is_all_there(tmp_path):
+    path = tmp_path / "broker.db"
+    rows = [(1, A, 1), (2, B, 1), (3, None, 1), (4, A, 2)]
+    await asyncio.to_thread(old_history, path, rows)
+    assert await asyncio.to_thread(found_last, path) == {A: (4, 2), B: (2, 1), None: (3, 1)}
+    reader = await Reader.open(path)
+    try:
+        mine = await reader.events(A, Span(10))
+        said = {"preview": "hi"}
+        assert [(e.id, e.seq, e.data) for e in mine] == [(1, 1, said), (4, 2, said)]
+        assert [e.id for e in await reader.events(None, Span(10))] == [1, 2, 3, 4]
+    finally:
+        await reader.close()
+
+
+def old_history(path: Path, rows: list[tuple[int, str | None, int]]) -> None:
+    """A database of the first version with these events, brought up to date."""
+    old = sqlite3.connect(path)
+    old.executescript(
+        f"{V1.read_text()}; pragma application_id={APPLICATION_ID}; pragma user_version=1;"
+        f" insert into agent(uid, name, record) values('{A}', 'a', '{{}}'), ('{B}', 'b', '{{}}');"
+    )
+    old.executemany(
+        "insert into event(id, agent, seq, kind, stream, data, at)"
+        " values(?, ?, ?, 'message', 0, '{\"preview\":\"hi\"}', 1.0)",
+        rows,
+    )
+    old.commit()
+    old.close()
+    open_for_writing(path).close()
+    kept = sqlite3.connect(path.with_name("broker.db.v1"))
+    assert kept.execute("select id, agent, seq from event").fetchall() == rows
+    kept.close()
 
 
 # -- crashes -----------------------------------------------------------------------

@@ -3,8 +3,9 @@
 A malformed frame gets an error and closes that connection only. A peer that does
 not read is dropped once `MAX_UNSENT` bytes wait for it: it reconnects and resumes
 by id. Requests of one connection start in the order they came. A handler returns its
-result, a coroutine (cancelled when the connection ends), or a future (which goes on).
-Whoever says too much too fast is read from more slowly (`pace`).
+result, a coroutine (cancelled when the connection ends), a future (which goes on), or
+the `Answer` that it got from the peer and that somebody gives later. Whoever says too
+much too fast is read from more slowly (`pace`).
 """
 
 from __future__ import annotations
@@ -107,12 +108,29 @@ class Flag:
             await self._event.wait()
 
 
+class Answer:
+    """The answer to one request, to be given once: the shortest way, without a task."""
+
+    __slots__ = ("_ident", "_method", "_peer")
+
+    def __init__(self, peer: Peer, ident: Any, method: str) -> None:
+        self._peer = peer
+        self._ident = ident
+        self._method = method
+
+    def give(self, result: Any) -> None:
+        self._peer.answered(self._ident, result)
+
+    def fail(self, error: BaseException) -> None:
+        self._peer.failed(self._ident, self._method, error)
+
+
 class Peer(asyncio.Protocol):
     """One connection. `context` is for whoever owns it (an agent's uid, a session)."""
 
     __slots__ = (
-        *("_handlers", "_in_flight", "_last_id", "_max_unsent", "_on_close", "_out", "_pace"),
-        *("_resting", "_splitter", "_tasks", "_transport", "_waiting", "_writable"),
+        *("_asked", "_handlers", "_in_flight", "_last_id", "_max_unsent", "_on_close", "_out"),
+        *("_pace", "_resting", "_splitter", "_tasks", "_transport", "_waiting", "_writable"),
         *("caller", "closed", "context"),
     )
 
@@ -141,6 +159,7 @@ class Peer(asyncio.Protocol):
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._in_flight = 0
         self._out: list[bytes] = []
+        self._asked: tuple[Any, str] = (None, "")  # the request that is being handled
 
     # -- calling the other end -------------------------------------------------
 
@@ -167,6 +186,10 @@ class Peer(asyncio.Protocol):
     def notify(self, method: str, params: Params | None = None) -> None:
         """Tell the other end, without an answer. Does nothing once closed."""
         self._send({"jsonrpc": "2.0", "method": method, "params": params or {}})
+
+    def answer(self) -> Answer:
+        """The answer to the request that is being handled; the handler returns it, too."""
+        return Answer(self, *self._asked)
 
     def close(self) -> None:
         """Flush what is queued, then close; at once when nobody reads it."""
@@ -252,12 +275,15 @@ class Peer(asyncio.Protocol):
                 ident, RpcError(METHOD_NOT_FOUND, f"there is no method {method[:80]!r}")
             )
             return
+        self._asked = (ident, method)
         try:
             result = handler(self, params)
         except Exception as error:  # noqa: BLE001 - every handler error becomes an answer
             self._reply_error(ident, _as_rpc_error(method, error))
             return
-        if asyncio.isfuture(result):
+        if isinstance(result, Answer):
+            self._begun()
+        elif asyncio.isfuture(result):
             self._begun()
             result.add_done_callback(functools.partial(self._ended, ident, method))
         elif inspect.isawaitable(result):
@@ -290,7 +316,7 @@ class Peer(asyncio.Protocol):
         if self._in_flight == MAX_IN_FLIGHT and self._transport is not None:
             self._transport.pause_reading()
 
-    def _unthrottle(self, _done: object) -> None:
+    def _unthrottle(self, _done: object = None) -> None:
         self._in_flight -= 1
         if self._in_flight == MAX_IN_FLIGHT // 2 and self._resting is None:
             self._read_on()
@@ -313,13 +339,22 @@ class Peer(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _ended(self, ident: Any, method: str, done: asyncio.Future[Any]) -> None:
-        self._unthrottle(done)
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
-            if ident is not None:
-                self._send({"jsonrpc": "2.0", "id": ident, "result": done.result()})
+            self.answered(ident, done.result())
         else:
-            self._reply_error(ident, _as_rpc_error(method, error))
+            self.failed(ident, method, error)
+
+    def answered(self, ident: Any, result: Any) -> None:
+        """For `Answer`."""
+        self._unthrottle()
+        if ident is not None:
+            self._send({"jsonrpc": "2.0", "id": ident, "result": result})
+
+    def failed(self, ident: Any, method: str, error: BaseException) -> None:
+        """For `Answer`."""
+        self._unthrottle()
+        self._reply_error(ident, _as_rpc_error(method, error))
 
     async def _finish(self, ident: Any, method: str, result: Awaitable[Any]) -> None:
         try:

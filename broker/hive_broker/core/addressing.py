@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from hive_wire.names import EVERYONE, OPERATOR
 from hive_wire.protocol import MAX_BODY
@@ -21,20 +21,19 @@ def recipients(
     live: Mapping[str, str],
     *,
     sender: str | None = None,
-    may_send_to: Iterable[str] = (EVERYONE,),
+    may_send_to: Collection[str] = (EVERYONE,),
 ) -> tuple[str, ...]:
     """The uids that get a message to `to`; `live` maps names to uids.
 
     `sender` is the name of the agent that sends, None for operator and system. The
     operator has no uid: a message to them has no recipients here. Raises Unaddressable.
     """
-    allowed = frozenset(may_send_to)
     if to not in live and to not in (EVERYONE, OPERATOR):
         raise Unaddressable(unknown(to, live))
     if to == sender:
         raise Unaddressable("a message to yourself goes nowhere; use remind to wake up later")
-    if EVERYONE not in allowed and to not in allowed:
-        may = ", ".join(sorted(allowed)) or "nobody"
+    if EVERYONE not in may_send_to and to not in may_send_to:
+        may = ", ".join(sorted(may_send_to)) or "nobody"
         raise Unaddressable(f"you may not write to {to}; you may write to: {may}")
     if to == EVERYONE:
         return tuple(uid for name, uid in live.items() if name != sender)
@@ -54,9 +53,11 @@ def unknown(name: str, live: Iterable[str]) -> str:
 def check_body(body: str) -> None:
     """Raises Unaddressable for a body that is empty, over MAX_BODY, or that JSON makes
     so long that it would not fit the frames on its way."""
-    size = len(body.encode("utf-8", "surrogatepass"))
-    if not body.strip():
+    if not body or body.isspace():
         raise Unaddressable("the body is empty")
+    if len(body) <= HARMLESS // 4:  # UTF-8 makes four bytes of one character at most
+        return
+    size = len(body.encode("utf-8", "surrogatepass"))
     if size > MAX_BODY:
         raise Unaddressable(
             f"the body has {size} bytes, {MAX_BODY} are the most; "

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from hive_wire.jsonrpc import (
     REFUSED,
     UNAVAILABLE,
+    Answer,
     Handler,
     Handlers,
     Params,
@@ -101,11 +102,11 @@ class HostApi:
     def _on(
         self,
         model: type[M],
-        call: Callable[[Peer, M], Coroutine[Any, Any, Any] | asyncio.Future[Any]],
+        call: Callable[[Peer, M], Coroutine[Any, Any, Any] | asyncio.Future[Any] | Answer],
     ) -> Callable[[Peer, Params], Any]:
-        def handle(peer: Peer, params: Params) -> asyncio.Future[Any]:
+        def handle(peer: Peer, params: Params) -> asyncio.Future[Any] | Answer:
             work = call(peer, p.parse(model, params))
-            return work if isinstance(work, asyncio.Future) else self._app.broker.start(work)
+            return self._app.broker.start(work) if asyncio.iscoroutine(work) else work
 
         return handle
 
@@ -161,9 +162,14 @@ class HostApi:
 
     # -- messages ----------------------------------------------------------------
 
-    def _send(self, _: Peer, call: p.Send) -> asyncio.Future[dict[str, int]]:
+    def _send(self, peer: Peer, call: p.Send) -> Answer | asyncio.Future[dict[str, int]]:
         draft = Draft(call.to, call.body, call.in_reply_to, call.thread, call.key)
-        return self._app.post.from_operator(draft, call.by)
+        post = self._app.post
+        if draft.in_reply_to is not None or draft.thread is not None:
+            return self._app.broker.start(post.from_operator_in_thread(draft, call.by))
+        answer = peer.answer()
+        post.from_operator(draft, call.by, answer)
+        return answer
 
     async def _messages(self, _: Peer, call: p.Messages) -> dict[str, Any]:
         span = Span(call.limit, call.after, call.before)

@@ -16,19 +16,20 @@ MESSAGE_BYTES = 1000  # what a message costs in memory beside its body
 
 
 class Bodies:
-    """Messages as JSON, as `hive_wire.protocol.Message`."""
+    """Messages, given out as JSON as `hive_wire.protocol.Message`."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._cache: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._cache: OrderedDict[int, NewMessage] = OrderedDict()
         self._bytes = 0
 
     def at_hand(self, ident: int) -> dict[str, Any] | None:
-        return self._cache.get(ident)
+        found = self._cache.get(ident)
+        return None if found is None else found.as_json()
 
     async def get(self, ident: int) -> dict[str, Any]:
         """Raises RpcError(NOT_FOUND)."""
-        found = self._cache.get(ident) or await self._reader.message(ident)
+        found = self.at_hand(ident) or await self._reader.message(ident)
         if found is None:
             raise RpcError(NOT_FOUND, f"there is no message {ident}")
         return found
@@ -37,13 +38,13 @@ class Bodies:
         return [await self.get(ident) for ident in idents]
 
     def remember(self, message: NewMessage) -> None:
-        self._cache[message.id] = message.as_json()
+        self._cache[message.id] = message
         self._bytes += MESSAGE_BYTES + len(message.body)
         while self._bytes > CACHE_BYTES:
             _, old = self._cache.popitem(last=False)
-            self._bytes -= MESSAGE_BYTES + len(old["body"])
+            self._bytes -= MESSAGE_BYTES + len(old.body)
 
     def forget(self, ident: int) -> None:
         found = self._cache.pop(ident, None)
         if found is not None:
-            self._bytes -= MESSAGE_BYTES + len(found["body"])
+            self._bytes -= MESSAGE_BYTES + len(found.body)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from hive_wire.jsonrpc import NOT_FOUND, RpcError
 from hive_wire.names import SYSTEM, is_uid
 
-from ..core.addressing import preview, unknown
+from ..core.addressing import unknown
 from ..core.clock import Clock
 from ..core.questions import Question
 from ..core.reminders import Reminder
@@ -128,21 +128,6 @@ class Broker:
     def record(self, *events: NewEvent) -> None:
         """Put events into the history; nobody waits for it."""
         self.writer.post(Unit(events=events))
-
-    def message_event(self, message: NewMessage) -> NewEvent:
-        """The history's row of a message, on its one recipient's page, else its sender's."""
-        one = message.recipients[0] if len(message.recipients) == 1 else None
-        agent = one or (message.sender if message.sender in self.name_of else None)
-        data = {
-            "id": message.id,
-            "from": message.sender_name,
-            "to": message.to,
-            "kind": message.kind,
-            "preview": preview(message.body),
-            "thread": message.thread,
-            "in_reply_to": message.in_reply_to,
-        }
-        return NewEvent(agent, "message", data, message.at)
 
     def system_message(
         self,

@@ -28,7 +28,8 @@ class Deliveries:
     def arrived(self, message: NewMessage) -> None:
         """`message` is on disk: queue it for each live recipient, and deliver."""
         self._bodies.remember(message)
-        found = [a for uid in message.recipients if (a := self._broker.agents.get(uid))]
+        agents = self._broker.agents
+        found = [agents[uid] for uid in message.recipients if uid in agents]
         not_before = self._broker.clock.steady_at(message.not_before) if message.not_before else 0.0
         for agent in found:
             agent.mailbox.arrive(message.id, message.hops, not_before)
@@ -44,11 +45,11 @@ class Deliveries:
     def pump(self, agent: Agent) -> None:
         """Grant the next turn if nothing stands against it."""
         agent.news.ring()
-        now = self._broker.clock.steady()
-        blocked = agent.gate.fenced or self._broker.paused(agent.uid) is not None
-        blocked = blocked or self._broker.writer.full  # what is left is for turns that run
-        if not agent.ready or agent.mailbox.running is not None or blocked:
+        if not agent.ready or agent.mailbox.running is not None or agent.gate.fenced:
             return
+        if self._broker.writer.full or self._broker.paused(agent.uid) is not None:
+            return  # while the disk is full, what is left of it is for turns that run
+        now = self._broker.clock.steady()
         again = self._when_open(agent, now)
         if again is not None:
             self._broker.alarms.set(("pump", agent.uid), again, lambda: self._ring(agent))

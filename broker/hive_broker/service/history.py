@@ -44,6 +44,15 @@ class History:
 
     def committed(self, events: Sequence[StoredEvent]) -> None:
         """Called with each commit's events, in their order."""
+        self.last = events[-1].id
+        if self._pumps:
+            self._keep(events)
+        else:  # nobody listens: who comes later reads the disk
+            self._recent.clear()
+            self._recent_bytes, self._dropped = 0, self.last
+        self._news.ring()
+
+    def _keep(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
             self._recent.append(event)
             self._recent_bytes += EVENT_BYTES + event.size
@@ -51,8 +60,6 @@ class History:
             event = self._recent.popleft()
             self._recent_bytes -= EVENT_BYTES + event.size
             self._dropped = event.id
-        self.last = events[-1].id
-        self._news.ring()
 
     @property
     def subscribers(self) -> int:

@@ -28,9 +28,10 @@ class Limits:
 
     def check_rooms(self, uids: Iterable[str]) -> None:
         """Raises RpcError(BUSY) when too much waits for one of them."""
+        agents = self._broker.agents
         try:
             for uid in uids:
-                if agent := self._broker.agents.get(uid):
+                if (agent := agents.get(uid)) is not None:
                     check_room(agent.name, agent.mailbox.size)
         except TooMuch as error:
             raise RpcError(BUSY, str(error)) from None

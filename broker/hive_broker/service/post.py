@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hive_wire.jsonrpc import NOT_FOUND, REFUSED, RpcError
+from hive_wire.jsonrpc import NOT_FOUND, REFUSED, Answer, RpcError
 from hive_wire.names import EVERYONE, OPERATOR
 
 from ..core.addressing import Unaddressable, check_body, recipients
 from ..store.checksum import Damaged
-from ..store.rows import Change, NewEvent, NewMessage, Unit, Written
+from ..store.rows import Change, Holder, NewEvent, NewMessage, Unit
 from .agent import Agent
 from .broker import Broker
 from .deliveries import Deliveries
@@ -73,11 +73,7 @@ class Post:
         sent = self._message(draft, (agent.uid, agent.name), to, thread)
         message = self._limits.damped(agent, sent)
         beside = along(message)
-        unit = Unit(
-            messages=(message,),
-            events=(self._broker.message_event(message), *beside.events),
-            changes=beside.changes,
-        )
+        unit = Unit(messages=(message,), events=beside.events, changes=beside.changes)
 
         def then(_: object) -> None:
             beside.then()
@@ -86,27 +82,29 @@ class Post:
         await self._broker.writer.submit(unit, then)
         return message
 
-    def from_operator(self, draft: Draft, by: str) -> asyncio.Future[dict[str, int]]:
-        """`{id, thread}`; a key that was used before gives the message of then.
+    def from_operator(self, draft: Draft, by: str, answer: Answer) -> None:
+        """Answers `{id, thread}`; a key that was used before gives the message of then.
 
-        A task only where the disk has to be asked first: this is the path that must be
-        short. Raises RpcError.
+        The path that must be short: no task and no future. Raises RpcError.
         """
-        if draft.to == OPERATOR:
-            raise RpcError(REFUSED, "the operator cannot write to the operator; name an agent")
-        to = self._recipients(draft.to, draft.body)
-        self._limits.check_rooms(to)
-        if draft.in_reply_to is not None or draft.thread is not None:
-            return self._broker.start(self._in_thread(draft, to, by))
-        return self._send(self._message(draft, (OPERATOR, OPERATOR), to, None, by))
+        to = self._from_operator(draft)
+        message = self._message(draft, (OPERATOR, OPERATOR), to, None, by)
 
-    async def _in_thread(self, draft: Draft, to: tuple[str, ...], by: str) -> dict[str, int]:
+        def then(held: Holder | None) -> None:
+            answer.give(_ids(message, held))
+            if held is None:
+                self._deliveries.arrived(message)
+
+        self._broker.writer.put(Unit(messages=(message,)), then, answer.fail)
+
+    async def from_operator_in_thread(self, draft: Draft, by: str) -> dict[str, int]:
+        """`{id, thread}`, once the disk said which thread. Raises RpcError."""
+        to = self._from_operator(draft)
         if draft.in_reply_to is not None:
             first = await self._existing("in_reply_to", draft.in_reply_to)
         else:
             first = await self._existing("thread", draft.thread or 0)
-        message = self._message(draft, (OPERATOR, OPERATOR), to, first["thread"], by)
-        return await self._send(message)
+        return await self._send(self._message(draft, (OPERATOR, OPERATOR), to, first["thread"], by))
 
     def from_program(self, agent: Agent, body: str, key: str) -> asyncio.Future[dict[str, int]]:
         """`{id, thread}` of a message that a program in the agent's container wakes it with,
@@ -133,6 +131,13 @@ class Post:
         return (await self._send(message._replace(recipients=uids)))["id"]
 
     # -- inside ----------------------------------------------------------------
+
+    def _from_operator(self, draft: Draft) -> tuple[str, ...]:
+        if draft.to == OPERATOR:
+            raise RpcError(REFUSED, "the operator cannot write to the operator; name an agent")
+        to = self._recipients(draft.to, draft.body)
+        self._limits.check_rooms(to)
+        return to
 
     def _recipients(self, to: str, body: str) -> tuple[str, ...]:
         try:
@@ -180,12 +185,14 @@ class Post:
         )
 
     def _send(self, message: NewMessage) -> asyncio.Future[dict[str, int]]:
-        def then(written: Written) -> dict[str, int]:
-            if written.duplicate is not None:
-                before, thread = written.duplicate
-                return {"id": before, "thread": thread}
-            self._deliveries.arrived(message)
-            return {"id": message.id, "thread": message.thread}
+        def then(held: Holder | None) -> dict[str, int]:
+            if held is None:
+                self._deliveries.arrived(message)
+            return _ids(message, held)
 
-        unit = Unit(messages=(message,), events=(self._broker.message_event(message),))
-        return self._broker.writer.submit(unit, then)
+        return self._broker.writer.submit(Unit(messages=(message,)), then)
+
+
+def _ids(message: NewMessage, held: Holder | None) -> dict[str, int]:
+    ident, thread = (message.id, message.thread) if held is None else held
+    return {"id": ident, "thread": thread}

@@ -250,11 +250,7 @@ class Questions:
 
         unit = Unit(
             messages=messages,
-            events=(
-                self._event(question),
-                *map(self._broker.message_event, messages),
-                *along.events,
-            ),
+            events=(self._event(question), *along.events),
             changes=(changes.set_question(question), *along.changes),
         )
         await self._broker.writer.submit(unit, then)

@@ -81,9 +81,4 @@ class Reminders:
             self._deliveries.arrived(message)
 
         change = changes.drop_reminder(ident) if left is None else changes.set_reminder(left)
-        unit = Unit(
-            messages=(message,),
-            events=(self._broker.message_event(message),),
-            changes=(change,),
-        )
-        await self._broker.writer.submit(unit, then)
+        await self._broker.writer.submit(Unit(messages=(message,), changes=(change,)), then)

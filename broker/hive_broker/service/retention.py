@@ -33,11 +33,13 @@ class Retention:
         self._began = broker.clock.steady()
         self._lived = 0.0  # at `_began`
         self._marks: list[Mark] = []
+        self._written_out = 0
         self.deleted = 0
 
     async def begin(self) -> None:
-        lived, marks = await asyncio.to_thread(old.marks, self._broker.path)
-        self._lived, self._marks = lived, list(marks)
+        kept = await asyncio.to_thread(old.kept, self._broker.path)
+        self._lived, self._marks = kept.lived, list(kept.marks)
+        self._written_out = kept.written_out
         self._arm()
 
     def lived(self) -> float:
@@ -55,11 +57,22 @@ class Retention:
         path = self._broker.path
         rows = newest_before(self._marks, mark.lived, STREAM_ROWS).event
         await self._drop(old.old_rows(path, rows), old.drop_rows)
+        # A day ahead of the messages: some were given their ids long before they were stored.
+        await self._write_out(newest_before(self._marks, mark.lived, SETTLED_MESSAGES - DAY).event)
         messages = newest_before(self._marks, mark.lived, SETTLED_MESSAGES).message
         agents = list(self._broker.name_of)
         await self._drop(
             old.old_messages(path, messages), lambda ids: old.drop_messages(ids, agents)
         )
+
+    async def _write_out(self, upto: int) -> None:
+        """What the history says of messages outlives them."""
+        while self._written_out < upto:
+            to = min(self._written_out + old.WRITE_OUT, upto)
+            changes = old.write_out(self._written_out, to)
+            await self._broker.writer.submit(Unit(changes=changes, vital=True))
+            self._written_out = to
+            await asyncio.sleep(PAUSE)
 
     async def _drop(
         self, batches: Iterator[list[int]], changes: Callable[[list[int]], tuple[Change, ...]]

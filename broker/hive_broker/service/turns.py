@@ -196,7 +196,7 @@ class Turns:
             )
         unit = Unit(
             messages=notice,
-            events=(*events, *map(broker.message_event, notice)),
+            events=tuple(events),
             changes=self._closing(agent, verdict, end, repeats=repeats),
             vital=True,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .checksum import SQL as CRC
-from .checksum import teach
+from .teaching import teach
 
 PAUSE = 0.002  # seconds between two looks: whoever sends goes first
 STEP = 1000  # messages a look: a long one would keep SQLite's log from being emptied

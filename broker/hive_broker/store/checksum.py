@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 
 _PARTS = ("sender", "sender_name", "recipient", "kind", "body", "data")
 SQL = f"message_crc({', '.join(f'cast(m.{part} as blob)' for part in _PARTS)})"
-"""The checksum of the row `m` as it is on disk; on connections that `teach` has seen."""
+"""The checksum of the row `m` as it is on disk; on connections that were taught."""
+
+SOUND = f"m.crc = {SQL}"
+DAMAGED = "(this message is damaged on disk and not shown)"
 
 
 class Damaged(Exception):
@@ -21,12 +23,6 @@ class Damaged(Exception):
 def message_crc(*parts: str | None) -> int:
     """CRC-32 of all of a message that its reader goes by: `_PARTS`, `data` as JSON."""
     return zlib.crc32("\0".join([part or "" for part in parts]).encode())
-
-
-def teach(db: sqlite3.Connection) -> None:
-    """Make `SQL` known to a connection. Text that is no UTF-8 any more is no error."""
-    db.create_function(*FUNCTION, deterministic=True)
-    db.text_factory = text
 
 
 def text(raw: bytes) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from .checksum import teach
 from .migrations import MIGRATIONS
+from .teaching import teach
 
 APPLICATION_ID = 0x48495645  # "HIVE"
 FULL = 2

@@ -17,6 +17,7 @@ from ..core.delivery import Delivery, Turn
 from ..core.permissions import Permission
 from ..core.questions import Question
 from ..core.reminders import Reminder
+from .events import last_of_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
         last_call=last["call"],
         last_question=last["question"],
         last_reminder=last["reminder"],
-        sequences={uid: _last_seq(db, uid) for uid in (None, *uids)},
+        sequences={uid: seq for uid, (_, seq) in last_of_each(db).items()},
         agents=tuple(_agent_state(db, uid, waiting.get(uid, ()), now) for uid in uids),
         pauses={s: (by, why) for s, by, why in db.execute("select scope, by, reason from pause")},
         questions=tuple(
@@ -187,10 +188,3 @@ def _usage(counts: list[int]) -> Usage:
 
 def _one(db: sqlite3.Connection, query: str, *parameters: object) -> int:
     return int(db.execute(query, parameters).fetchone()[0])
-
-
-def _last_seq(db: sqlite3.Connection, uid: str | None) -> int:
-    row = db.execute(
-        "select seq from event where agent is ? order by id desc limit 1", (uid,)
-    ).fetchone()
-    return 0 if row is None else int(row[0])

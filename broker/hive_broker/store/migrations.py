@@ -42,5 +42,16 @@ MIGRATIONS: tuple[str, ...] = (
     drop index delivery_open;
     create index delivery_open on delivery(message, agent) where state = 0;
     """,
+    # 6 → 7: what is said of a message in the history is read from the message, and an
+    # agent's history is found by a table that is written for many events at once.
+    """
+    alter table event add column message integer;
+    drop index event_agent;
+    create table event_agent(agent text not null, id integer not null, primary key(agent, id))
+      without rowid;
+    insert into event_agent select coalesce(agent, ''), id from event order by 1, 2;
+    insert into meta select 'filed', coalesce(max(id), 0) from event;
+    insert into meta select 'written_out', coalesce(max(id), 0) from event;
+    """,
 )
 """MIGRATIONS[n - 1] leads from version n to n + 1."""

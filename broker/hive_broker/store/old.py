@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.retention import Mark
 from .changes import to_json
+from .events import OF_MESSAGE, last_of_each
 from .rows import Change
 
 ROWS = 200  # of one transaction
 IDS = 5000  # a look
+WRITE_OUT = 1000  # events of one transaction
 
 
-def marks(path: Path) -> tuple[float, tuple[Mark, ...]]:
-    """The age that the store had when it was last written down, and its marks."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What retention goes by: the age that the store had when it was last written down,
+    the marks, and up to which event those of messages stand for themselves."""
+
+    lived: float
+    marks: tuple[Mark, ...]
+    written_out: int
+
+
+def kept(path: Path) -> Kept:
     db = _open(path)
     try:
-        row = db.execute("select v from meta where k='lived'").fetchone()
+        known = dict(db.execute("select k, v from meta where k in ('lived', 'written_out')"))
         found = db.execute("select lived, message, event from mark order by lived")
-        return (0.0 if row is None else float(row[0])), tuple(Mark(*mark) for mark in found)
+        marks = tuple(Mark(*mark) for mark in found)
+        return Kept(float(known.get("lived", 0)), marks, int(known.get("written_out", 0)))
     finally:
         db.close()
 
@@ -29,11 +42,7 @@ def old_rows(path: Path, upto: int) -> Iterator[list[int]]:
     """Ids of stream rows up to an id, but the last one of each agent: its number counts on."""
     db = _open(path)
     try:
-        agents = [row[0] for row in db.execute("select uid from agent")]
-        last = {
-            db.execute("select max(id) from event where agent is ?", (agent,)).fetchone()[0]
-            for agent in (None, *agents)
-        }
+        last = {ident for ident, _ in last_of_each(db).values()}
         last.add(db.execute("select max(id) from event").fetchone()[0])
         for first in range(0, upto + 1, IDS):
             rows = db.execute(
@@ -65,12 +74,30 @@ def old_messages(path: Path, upto: int) -> Iterator[list[int]]:
 
 
 def drop_rows(idents: list[int]) -> tuple[Change, ...]:
+    chosen = to_json(idents)
     return (
         (
+            "delete from event_agent where (agent, id) in (select coalesce(agent, ''), id"
+            " from event where stream=1 and id in (select value from json_each(?)))",
+            (chosen,),
+        ),
+        (
             "delete from event where stream=1 and id in (select value from json_each(?))",
-            (to_json(idents),),
+            (chosen,),
         ),
         ("pragma incremental_vacuum(200)", ()),
+    )
+
+
+def write_out(after: int, upto: int) -> tuple[Change, ...]:
+    """Events that were read from their messages stand for themselves: the messages may go."""
+    return (
+        (
+            f"update event as e set message=null, data=coalesce((select {OF_MESSAGE} from message m"  # noqa: S608 - a constant
+            " where m.id = e.message), '{}') where id > ? and id <= ? and message is not null",
+            (after, upto),
+        ),
+        ("insert or replace into meta values('written_out', ?)", (upto,)),
     )
 
 

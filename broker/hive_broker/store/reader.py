@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,18 @@ import aiosqlite
 import orjson
 
 from ..core.questions import Question
-from . import load
-from .checksum import FUNCTION, Damaged, text
-from .checksum import SQL as CRC
+from . import events, load
+from .checksum import DAMAGED, SOUND, Damaged, text
 from .rows import StoredEvent
+from .teaching import FUNCTIONS
 
-DAMAGED = "(this message is damaged on disk and not shown)"
 PAGE_BYTES = 700 << 10  # of one answer; a frame holds 1 MiB
 
 _COLUMNS = (
     "m.id, m.sender_name, m.recipient, m.kind, {body}, m.data, m.thread, m.in_reply_to, m.at,"
-    f" m.crc = {CRC}"
+    f" {SOUND}"
 )
 _MESSAGE = f"select {_COLUMNS.format(body='m.body')} from message m"  # noqa: S608 - constants
-_EVENT = "select id, agent, seq, turn, kind, data, at from event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,8 @@ class Reader:
     async def open(cls, path: Path) -> Reader:
         uri = f"{path.as_uri()}?mode=ro"
         db = await aiosqlite.connect(uri, uri=True, isolation_level=None)
-        await db.create_function(*FUNCTION, deterministic=True)
+        for name, arguments, function in FUNCTIONS:
+            await db.create_function(name, arguments, function, deterministic=True)
         db.text_factory = text
         return cls(db, path)
 
@@ -107,20 +106,34 @@ class Reader:
     ) -> list[StoredEvent]:
         """A page of history, oldest first."""
         where, values = ["1"], list[object]()
-        if uid is not None:
-            where.append("agent=?")
-            values.append(uid)
         if kinds is not None:
             wanted = list(kinds)
-            where.append(f"kind in ({','.join('?' * len(wanted))})")
+            where.append(f"e.kind in ({','.join('?' * len(wanted))})")
             values += wanted
         if not stream:
-            where.append("stream=0")
-        rows = await self._page(_EVENT, where, values, span)
-        return [
-            StoredEvent(ident, agent, seq, turn, kind, orjson.loads(data), at, len(data))
-            for ident, agent, seq, turn, kind, data, at in rows
-        ]
+            where.append("e.stream=0")
+        if uid is None:
+            rows = await self._page(events.ALL, where, values, span, "e.id")
+        else:
+            rows = await self._of_agent(uid, where, values, span)
+        return [events.stored(row) for row in rows]
+
+    async def _of_agent(
+        self, uid: str, where: list[str], values: list[object], span: Span
+    ) -> list[Any]:
+        """From both sides of the mark that there was at first: it may move meanwhile."""
+        [(mark,)] = await self._db.execute_fetchall(events.MARK)
+        values = [*values, uid, mark]
+        filed = (events.FILED, [*where, "f.agent=?", "f.id<=?"], "f.id")
+        behind = (events.ALL, [*where, "e.agent=?", "e.id>?"], "e.id")
+        forward = span.after is not None
+        rows: list[Any] = []
+        for select, limits, ident in (filed, behind) if forward else (behind, filed):
+            if len(rows) < span.limit:
+                left = replace(span, limit=span.limit - len(rows))
+                found = await self._page(select, limits, values, left, ident)
+                rows = [*rows, *found] if forward else [*found, *rows]
+        return rows
 
     # -- questions, dead letters -----------------------------------------------
 
@@ -186,14 +199,19 @@ class Reader:
         return await asyncio.to_thread(read)
 
     async def _page(
-        self, select: str, where: list[str], values: list[object], span: Span
+        self,
+        select: str,
+        where: list[str],
+        values: list[object],
+        span: Span,
+        ident: str = "m.id",
     ) -> list[Any]:
         if span.after is not None:
-            where, values = [*where, "id>?"], [*values, span.after]
+            where, values = [*where, f"{ident}>?"], [*values, span.after]
         if span.before is not None:
-            where, values = [*where, "id<?"], [*values, span.before]
+            where, values = [*where, f"{ident}<?"], [*values, span.before]
         order = "desc" if span.after is None else "asc"
-        query = f"{select} where {' and '.join(where)} order by id {order} limit ?"
+        query = f"{select} where {' and '.join(where)} order by {ident} {order} limit ?"
         rows = list(await self._db.execute_fetchall(query, (*values, span.limit)))
         return rows[::-1] if span.after is None else rows
 

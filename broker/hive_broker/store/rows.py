@@ -1,20 +1,30 @@
 """What is written: one `Unit` is one transaction as seen from outside.
 
-Tuples, because each send makes five of them.
+Tuples, because each send makes several of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from hive_wire.names import OPERATOR, SYSTEM
+
+from ..core.addressing import preview
+
 STREAM_KINDS = frozenset({"text", "thinking", "tool_use", "tool_result", "engine", "stderr"})
+MESSAGE = "message"
+MESSAGE_SIZE = 400  # characters that the event of a message has as JSON, about
 
 Change = tuple[str, tuple[Any, ...]]
 """An SQL statement and its parameters; made in `store.changes` only."""
 
+Holder = tuple[int, int]
+"""Id and thread of the message that had a key before."""
+
 
 class NewMessage(NamedTuple):
-    """A message with an open delivery for each uid in `recipients`.
+    """A message with an open delivery for each uid in `recipients`, and its event.
 
     `hops` says how many agents' turns it is away from a person; it is delivered from
     `not_before` on (unix seconds).
@@ -35,6 +45,13 @@ class NewMessage(NamedTuple):
     hops: int = 0
     not_before: float = 0.0
 
+    @property
+    def page(self) -> str | None:
+        """The agent in whose history it stands: its one recipient, else its sender."""
+        if len(self.recipients) == 1:
+            return self.recipients[0]
+        return None if self.sender in (OPERATOR, SYSTEM) else self.sender
+
     def as_json(self) -> dict[str, Any]:
         """As `hive_wire.protocol.Message`."""
         return {
@@ -48,6 +65,26 @@ class NewMessage(NamedTuple):
             "in_reply_to": self.in_reply_to,
             "at": self.at,
         }
+
+    def in_history(self) -> dict[str, Any]:
+        shown = (self.sender_name, self.to, self.kind, self.body)
+        return said_of_message(self.id, shown, self.thread, self.in_reply_to)
+
+
+def said_of_message(
+    ident: int, shown: Sequence[str], thread: int | None, in_reply_to: int | None
+) -> dict[str, Any]:
+    """What the event of a message says. `shown`: sender, recipient, kind and body."""
+    sender, to, kind, body = shown
+    return {
+        "id": ident,
+        "from": sender,
+        "to": to,
+        "kind": kind,
+        "preview": preview(body),
+        "thread": thread,
+        "in_reply_to": in_reply_to,
+    }
 
 
 class NewEvent(NamedTuple):
@@ -66,9 +103,14 @@ class StoredEvent(NamedTuple):
     seq: int
     turn: str | None
     kind: str
-    data: dict[str, Any]
+    source: dict[str, Any] | NewMessage
     at: float
     size: int  # characters of `data` as JSON
+
+    @property
+    def data(self) -> dict[str, Any]:
+        source = self.source
+        return source.in_history() if isinstance(source, NewMessage) else source
 
     @property
     def stream(self) -> bool:
@@ -103,7 +145,7 @@ class Unit(NamedTuple):
 
 
 class Written(NamedTuple):
-    """`duplicate`: id and thread of the message that had the key before."""
+    """What a commit made: `held` says of ids that were not taken who had their key before."""
 
-    events: tuple[StoredEvent, ...] = ()
-    duplicate: tuple[int, int] | None = None
+    events: list[StoredEvent]
+    held: dict[int, Holder]

@@ -1,4 +1,4 @@
--- The broker's database, version 6. Times are unix seconds; uid 'operator' and 'system' are senders.
+-- The broker's database, version 7. Times are unix seconds; uid 'operator' and 'system' are senders.
 create table meta(k text primary key, v) without rowid;
 
 create table agent(
@@ -70,9 +70,14 @@ create table reminder(
 
 create table event(
   id integer primary key, agent text, seq integer not null, turn text,
-  kind text not null, stream integer not null, data text not null, at real not null
+  kind text not null, stream integer not null, data text not null, at real not null,
+  message integer                                                  -- whose event this is; then no data
 );
-create index event_agent on event(agent, id);
+
+-- The events of each agent ('' for none) up to the id in meta 'filed': an index, but written
+-- for thousands of events at once, so that a commit need not touch a page for each agent.
+create table event_agent(agent text not null, id integer not null, primary key(agent, id))
+  without rowid;
 
 -- What had the highest ids after so many seconds of the broker's life: retention goes by it.
 create table mark(lived real primary key, message integer not null, event integer not null)

@@ -11,7 +11,9 @@ from typing import Any
 
 import orjson
 
+from . import events
 from .rows import StoredEvent
+from .teaching import teach
 
 SECONDS = 1.0  # of one call; the next one goes on
 STEP = 20_000  # ids a look
@@ -40,15 +42,16 @@ def search(path: Path, wanted: Wanted, seconds: float = SECONDS) -> Found:
     """Blocks for about `seconds` at most. What an agent wrote is only ever a parameter."""
     ends = time.monotonic() + seconds
     db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    teach(db)
     found: list[StoredEvent] = []
     high = wanted.before
-    query, values = _query(wanted)
     words = [word.casefold() for word in wanted.words]
     try:
         while high > 1:
             low = max(1, high - STEP)
-            for row in db.execute(query, (*values, low, high)):
-                event = _event(row)
+            query, values = _query(wanted, low, high, filed=events.filed(db) >= high - 1)
+            for row in db.execute(query, values):
+                event = events.stored(row)
                 if _says(event.data, words):
                     found.append(event)
                 if len(found) == wanted.limit:
@@ -61,36 +64,40 @@ def search(path: Path, wanted: Wanted, seconds: float = SECONDS) -> Found:
     return Found(tuple(reversed(found)), high if high > 1 else 0)
 
 
-def _query(wanted: Wanted) -> tuple[str, list[object]]:
-    where, values = [], list[object]()
+def _query(wanted: Wanted, low: int, high: int, *, filed: bool) -> tuple[str, list[object]]:
+    """Events from `low` to below `high`; `filed`: those of an agent can be found by it."""
+    select, ident, agent = events.ALL, "e.id", "e.agent"
+    if filed and wanted.uid is not None:
+        select, ident, agent = events.FILED, "f.id", "f.agent"
+    where, values = [f"{ident} >= ?", f"{ident} < ?"], list[object]([low, high])
     if wanted.uid is not None:
-        where.append("agent=?")
+        where.append(f"{agent}=?")
         values.append(wanted.uid)
     if wanted.kinds is not None:
-        where.append(f"kind in ({','.join('?' * len(wanted.kinds))})")
+        where.append(f"e.kind in ({','.join('?' * len(wanted.kinds))})")
         values += wanted.kinds
     for word in wanted.words:
-        where.append("data like ? escape '\\'")
-        values.append(_pattern(word))
-    where.append("id >= ? and id < ?")
-    return (
-        "select id, agent, seq, turn, kind, data, at from event"  # noqa: S608 - constants
-        f" where {' and '.join(where)} order by id desc",
-        values,
-    )
+        where.append(_HAS)
+        values += (_pattern(_as_in_json(word)), _pattern(word))
+    return f"{select} where {' and '.join(where)} order by {ident} desc", values
 
 
-def _pattern(word: str) -> str:
-    """The word as it stands in JSON, for `like`."""
-    text = orjson.dumps(word).decode()[1:-1]
+_HAS = (
+    "case when e.message is null then e.data like ? escape '\\'"
+    " else m.sender_name || ' ' || m.recipient || ' ' || m.kind || ' ' || m.body"
+    " like ? escape '\\' end"
+)
+
+
+def _as_in_json(word: str) -> str:
+    return orjson.dumps(word).decode()[1:-1]
+
+
+def _pattern(text: str) -> str:
+    """For `like`: any text with this in it."""
     for special in "\\%_":
         text = text.replace(special, f"\\{special}")
     return f"%{text}%"
-
-
-def _event(row: Sequence[Any]) -> StoredEvent:
-    ident, agent, seq, turn, kind, data, at = row
-    return StoredEvent(ident, agent, seq, turn, kind, orjson.loads(data), at, len(data))
 
 
 def _says(data: dict[str, Any], words: Sequence[str]) -> bool:

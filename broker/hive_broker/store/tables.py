@@ -1,14 +1,26 @@
-"""Puts units into the tables, all of a batch in one transaction. Runs in the writer's thread."""
+"""Puts units into the tables, all of a batch in one transaction."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from . import events
 from .changes import to_json
 from .checksum import message_crc
 from .highwater import Marks
-from .rows import NewEvent, NewMessage, StoredEvent, Unit, Written
+from .rows import (
+    MESSAGE,
+    MESSAGE_SIZE,
+    STREAM_KINDS,
+    Holder,
+    NewMessage,
+    StoredEvent,
+    Unit,
+    Written,
+)
+
+FILE_AT = 4096  # events that `event_agent` may lack
 
 
 class Tables:
@@ -20,14 +32,16 @@ class Tables:
         self._db = db
         self._last_message, self._last_event = last.message, last.event
         self._sequences = sequences
+        self._filed: int | None = None  # read with the first commit
 
     @property
     def last(self) -> Marks:
         return Marks(self._last_message, self._last_event)
 
-    def commit(self, units: Sequence[Unit]) -> list[Written]:
-        """What became of each unit, once all are on disk; whatever it raises, none is."""
-        before, sequences = self.last, dict(self._sequences)
+    def commit(self, units: Sequence[Unit]) -> Written:
+        """All of them on disk, in their order; whatever it raises, none is."""
+        before, sequences, filed = self.last, self._sequences, self._filed
+        self._sequences = dict(sequences)
         try:
             self._db.execute("begin immediate")
             written = self._write(units)
@@ -36,53 +50,49 @@ class Tables:
             if self._db.in_transaction:
                 self._db.execute("rollback")
             self._last_message, self._last_event = before.message, before.event
-            self._sequences = sequences
+            self._sequences, self._filed = sequences, filed
             raise
         return written
 
     def close(self) -> None:
         self._db.close()
 
-    def _write(self, units: Sequence[Unit]) -> list[Written]:
+    def _write(self, units: Sequence[Unit]) -> Written:
         db = self._db
         messages = [message for unit in units for message in unit.messages]
-        known: dict[int, tuple[int, int]] = {}
+        held: dict[int, Holder] = {}
         if messages:
             done = db.executemany(_INSERT_MESSAGE, map(_message_row, messages)).rowcount
             if done != len(messages):
-                known = self._known(messages)
-        fresh = [unit for unit in units if _holder(unit, known) is None]
-        db.executemany(
-            "insert into delivery(agent, message, not_before, hops) values(?,?,?,?)",
-            [
-                (uid, m.id, m.not_before, m.hops)
-                for unit in fresh
-                for m in unit.messages
-                for uid in m.recipients
-            ],
-        )
-        ids = (m.id for unit in fresh for m in unit.messages)
-        self._last_message = max((self._last_message, *ids))
+                held = self._held(messages)
+                units = [u for u in units if not u.messages or u.messages[0].id not in held]
+                messages = [message for unit in units for message in unit.messages]
+        if messages:
+            self._last_message = max(self._last_message, *(m.id for m in messages))
+            db.executemany(
+                _INSERT_DELIVERY,
+                [(uid, m.id, m.not_before, m.hops) for m in messages for uid in m.recipients],
+            )
         rows: list[tuple[object, ...]] = []
-        written = [self._written(unit, known, rows) for unit in units]
+        found = [event for unit in units for event in self._numbered(unit, rows)]
         db.executemany(_INSERT_EVENT, rows)
-        for unit in fresh:
+        self._file()
+        for unit in units:
             for statement, parameters in unit.changes:
                 db.execute(statement, parameters).fetchall()
-        return written
+        return Written(found, held)
 
-    def _written(
-        self, unit: Unit, known: dict[int, tuple[int, int]], rows: list[tuple[object, ...]]
-    ) -> Written:
-        holder = _holder(unit, known)
-        if holder is not None:
-            return Written(duplicate=holder)
-        return Written(tuple(self._numbered(unit.events, rows)))
+    def _file(self) -> None:
+        """Now and then: what came since belongs to its agents' histories."""
+        if self._filed is None:
+            self._filed = events.filed(self._db)
+        if self._last_event - self._filed >= FILE_AT:
+            events.file(self._db, self._filed, self._last_event)
+            self._filed = self._last_event
 
-    def _known(self, messages: Iterable[NewMessage]) -> dict[int, tuple[int, int]]:
-        """From the ids that were not taken, because of their key, to the id and thread of
-        the messages that hold it."""
-        found: dict[int, tuple[int, int]] = {}
+    def _held(self, messages: Iterable[NewMessage]) -> dict[int, Holder]:
+        """From the ids that were not taken, because of their key, to who holds it."""
+        found: dict[int, Holder] = {}
         for message in messages:
             if message.key is None:
                 continue
@@ -94,25 +104,35 @@ class Tables:
                 found[message.id] = row
         return found
 
-    def _numbered(
-        self, events: Iterable[NewEvent], rows: list[tuple[object, ...]]
-    ) -> Iterable[StoredEvent]:
-        """The events with their numbers; what goes into their table is put into `rows`."""
-        for e in events:
-            ident = self._last_event = self._last_event + 1
-            seq = self._sequences[e.agent] = self._sequences.get(e.agent, 0) + 1
+    def _numbered(self, unit: Unit, rows: list[tuple[object, ...]]) -> Iterable[StoredEvent]:
+        """The unit's events with their numbers, those of its messages first; what goes
+        into their table is put into `rows`."""
+        for m in unit.messages:
+            agent = m.page
+            ident, seq = self._next(agent)
+            rows.append((ident, agent, seq, None, MESSAGE, 0, "", m.at, m.id))
+            yield StoredEvent(ident, agent, seq, None, MESSAGE, m, m.at, MESSAGE_SIZE)
+        for e in unit.events:
+            ident, seq = self._next(e.agent)
             data = to_json(e.data)
-            stored = StoredEvent(ident, e.agent, seq, e.turn, e.kind, e.data, e.at, len(data))
-            rows.append((ident, e.agent, seq, e.turn, e.kind, int(stored.stream), data, e.at))
-            yield stored
+            stream = int(e.kind in STREAM_KINDS)
+            rows.append((ident, e.agent, seq, e.turn, e.kind, stream, data, e.at, None))
+            yield StoredEvent(ident, e.agent, seq, e.turn, e.kind, e.data, e.at, len(data))
+
+    def _next(self, agent: str | None) -> tuple[int, int]:
+        self._last_event += 1
+        seq = self._sequences[agent] = self._sequences.get(agent, 0) + 1
+        return self._last_event, seq
 
 
 _INSERT_MESSAGE = (
     "insert into message(id, sender, sender_name, recipient, kind, body, data, thread,"
     " in_reply_to, key, at, crc) values(?,?,?,?,?,?,?,?,?,?,?,?) on conflict do nothing"
 )
+_INSERT_DELIVERY = "insert into delivery(agent, message, not_before, hops) values(?,?,?,?)"
 _INSERT_EVENT = (
-    "insert into event(id, agent, seq, turn, kind, stream, data, at) values(?,?,?,?,?,?,?,?)"
+    "insert into event(id, agent, seq, turn, kind, stream, data, at, message)"
+    " values(?,?,?,?,?,?,?,?,?)"
 )
 
 
@@ -123,7 +143,3 @@ def _message_row(m: NewMessage) -> tuple[object, ...]:
         *(m.id, m.sender, m.sender_name, m.to, m.kind, m.body, data),
         *(m.thread, m.in_reply_to, m.key, m.at, crc),
     )
-
-
-def _holder(unit: Unit, known: dict[int, tuple[int, int]]) -> tuple[int, int] | None:
-    return known.get(unit.messages[0].id) if unit.messages else None

@@ -20,7 +20,7 @@ from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
 
 from .ballast import Ballast
 from .highwater import HighWater, Marks
-from .rows import StoredEvent, Unit, Written
+from .rows import Holder, StoredEvent, Unit
 from .tables import Tables
 
 log = logging.getLogger(__name__)
@@ -29,17 +29,26 @@ MAX_BATCH = 1000
 MAX_BATCH_BYTES = 4 << 20
 MAX_PENDING = 10_000
 MAX_PENDING_BYTES = 64 << 20
+UNIT_BYTES = 200  # what a unit takes beside its bodies
 
 T = TypeVar("T")
+Then = Callable[[Holder | None], Any]
+"""What follows a commit; given who had the key of the unit's message before, if anyone."""
+Failed = Callable[[RpcError], Any]
 
 
-@dataclass(slots=True)
 class _Job:
-    unit: Unit
-    size: int
-    future: asyncio.Future[Any]
-    then: Callable[[Written], Any]
-    result: Written | Exception | None = None
+    """A unit on its way; `failed` once the disk refused it."""
+
+    __slots__ = ("error", "failed", "held", "size", "then", "unit")
+
+    def __init__(self, unit: Unit, size: int, then: Then, failed: Failed) -> None:
+        self.unit = unit
+        self.size = size
+        self.then = then
+        self.failed = failed
+        self.held: Holder | None = None
+        self.error: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -98,33 +107,52 @@ class Writer:
 
     # -- on the loop -----------------------------------------------------------
 
-    @overload
-    def submit(self, unit: Unit) -> asyncio.Future[Written]: ...
-
-    @overload
-    def submit(self, unit: Unit, then: Callable[[Written], T]) -> asyncio.Future[T]: ...
-
-    def submit(
-        self, unit: Unit, then: Callable[[Written], Any] = lambda written: written
-    ) -> asyncio.Future[Any]:
+    def put(self, unit: Unit, then: Then, failed: Failed) -> None:
         """Queue `unit`. `then` runs on the loop right after its commit, before any later
-        unit's, whoever waits or has stopped waiting; what it returns is the future's.
+        unit's; or `failed`, with UNAVAILABLE, when the disk refuses.
 
-        The future fails with RpcError(UNAVAILABLE) when the disk refuses. Raises
-        RpcError(BUSY) when too much waits.
+        Raises RpcError(BUSY) when too much waits.
         """
-        size = sum(len(message.body) for message in unit.messages) + 200
+        size = UNIT_BYTES
+        for message in unit.messages:
+            size += len(message.body)
         if self._pending >= MAX_PENDING or self._pending_bytes + size > MAX_PENDING_BYTES:
             raise RpcError(BUSY, "more comes in than the disk takes; try again in a second")
-        job = _Job(unit, size, self._loop.create_future(), then)
         self._pending += 1
         self._pending_bytes += size
-        self._next.append(job)
+        self._next.append(_Job(unit, size, then, failed))
         if not self._busy:
             self._busy = True
             self._idle.clear()
             self._loop.call_soon(self._kick)
-        return job.future
+
+    @overload
+    def submit(self, unit: Unit) -> asyncio.Future[Holder | None]: ...
+
+    @overload
+    def submit(self, unit: Unit, then: Callable[[Holder | None], T]) -> asyncio.Future[T]: ...
+
+    def submit(self, unit: Unit, then: Then = lambda held: held) -> asyncio.Future[Any]:
+        """As `put`, for whoever waits or stops waiting: the future has what `then` returned,
+        or fails."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def done(held: Holder | None) -> None:
+            try:
+                result = then(held)
+            except Exception as error:
+                if not future.done():
+                    future.set_exception(error)
+                raise
+            if not future.done():
+                future.set_result(result)
+
+        def failed(error: RpcError) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self.put(unit, done, failed)
+        return future
 
     @property
     def pending(self) -> int:
@@ -159,7 +187,9 @@ class Writer:
         self._next = self._next[len(batch) :]
         self._queue.put(batch)
 
-    def _done(self, batch: list[_Job], full: bool, corrupt: str | None) -> None:
+    def _done(
+        self, batch: list[_Job], events: list[StoredEvent], full: bool, corrupt: str | None
+    ) -> None:
         if self._next:
             self._kick()
         else:
@@ -171,69 +201,75 @@ class Writer:
         for job in batch:
             self._pending -= 1
             self._pending_bytes -= job.size
-            self._answer(job)
-        events = [e for job in batch if isinstance(job.result, Written) for e in job.result.events]
+            if job.error is None:
+                self._stored(job)
+            else:
+                self._refused(job, job.error)
         if events:
             self._on_events(events)
 
-    def _answer(self, job: _Job) -> None:
-        if not isinstance(job.result, Written):
-            self.counts.refused += 1
-            if not isinstance(job.result, DiskFull):
-                log.error("the database refused a write: %s", job.result)
-            if not job.future.done():
-                job.future.set_exception(
-                    RpcError(
-                        UNAVAILABLE,
-                        f"the broker's database refused it ({job.result}); nothing was stored",
-                    )
-                )
-            return
-        if job.result.duplicate is None:
+    def _stored(self, job: _Job) -> None:
+        if job.held is None:
             self.counts.messages += len(job.unit.messages)
         try:
-            result = job.then(job.result)
-        except Exception as error:
+            job.then(job.held)
+        except Exception:
             log.exception("what follows a commit failed")
-            if not job.future.done():
-                job.future.set_exception(error)
-        else:
-            if not job.future.done():
-                job.future.set_result(result)
+
+    def _refused(self, job: _Job, error: Exception) -> None:
+        self.counts.refused += 1
+        if not isinstance(error, DiskFull):
+            log.error("the database refused a write: %s", error)
+        words = f"the broker's database refused it ({error}); nothing was stored"
+        job.failed(RpcError(UNAVAILABLE, words))
 
     # -- in the thread ---------------------------------------------------------
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
-            self._ballast.look()
-            was_full = self._ballast.full
-            if not self._commit(batch) and (len(batch) > 1 or self._ballast.full != was_full):
-                for job in batch:  # one bad unit must not fail the others
-                    self._commit([job])
+            events = self._write(batch)
             self._loop.call_soon_threadsafe(
-                self._done, batch, self._ballast.full, self._saw_corrupt
+                self._done, batch, events, self._ballast.full, self._saw_corrupt
             )
         self._tables.close()
         self._high.close()
 
-    def _commit(self, batch: list[_Job]) -> bool:
-        for job in batch:
-            job.result = DiskFull()
-        batch = [job for job in batch if job.unit.vital or not self._ballast.full]
+    def _write(self, batch: list[_Job]) -> list[StoredEvent]:
+        """Commit the batch, or what of it can be; the events that are on disk now."""
+        self._ballast.look()
+        was_full = self._ballast.full
+        events = self._commit(batch)
+        if events is None and (len(batch) > 1 or self._ballast.full != was_full):
+            alone = [self._commit([job]) for job in batch]  # a bad unit must not fail the others
+            events = [event for found in alone for event in found or ()]
+        return events or []
+
+    def _commit(self, batch: list[_Job]) -> list[StoredEvent] | None:
+        """None when nothing was written because something failed."""
+        if self._ballast.full:
+            batch = self._vital(batch)
         began = time.perf_counter()
         try:
             written = self._tables.commit([job.unit for job in batch])
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever one unit holds
             self._note(error)
             for job in batch:
-                job.result = error
-            return False
-        for job, result in zip(batch, written, strict=True):
-            job.result = result
+                job.error = error
+            return None
+        for job in batch:
+            job.error = None
+            if written.held and job.unit.messages:
+                job.held = written.held.get(job.unit.messages[0].id)
         self.counts.commits += 1
         self.counts.seconds += time.perf_counter() - began
         self._high.raise_to(self._tables.last)
-        return True
+        return written.events
+
+    @staticmethod
+    def _vital(batch: list[_Job]) -> list[_Job]:
+        for job in batch:
+            job.error = DiskFull()
+        return [job for job in batch if job.unit.vital]
 
     def _note(self, error: Exception) -> None:
         code = getattr(error, "sqlite_errorcode", None)
