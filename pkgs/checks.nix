@@ -62,35 +62,11 @@ let
         cp $closure/store-paths $out
       '';
 in
-{
-  # The harness runs in every agent's container: the standard library and nothing else.
-  closure-harness = closureWithout "harness" [
-    "aiohttp"
-    "mcp"
-    "pydantic"
-    "pygit2"
-  ];
-  closure-broker = closureWithout "broker" [
-    "hive-harness"
-    "hive-reconciler"
-    "pygit2"
-  ];
-  closure-gateway = closureWithout "gateway" [
-    "hive-reconciler"
-    "mcp"
-    "pygit2"
-  ];
-  closure-dashboard = closureWithout "dashboard" [
-    "hive-reconciler"
-    "mcp"
-    "pygit2"
-  ];
-  closure-reconciler = closureWithout "reconciler" [
-    "aiohttp"
-    "hive-harness"
-    "mcp"
-  ];
-
+lib.mapAttrs' (program: names: {
+  name = "closure-${program}";
+  value = closureWithout program names;
+}) (import ./closures.nix)
+// {
   versions =
     pkgs.runCommand "versions"
       {
