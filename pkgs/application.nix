@@ -9,10 +9,14 @@
   program,
   programs ? [ program ],
   tools ? [ ],
+  variables ? { },
 }:
 let
   environment = python.withPackages (_: distributions);
   inherit (builtins.head distributions) version;
+  setVariables = lib.concatMapStringsSep " " (name: "--set-default ${name} ${variables.${name}}") (
+    lib.attrNames variables
+  );
 in
 pkgs.runCommand "${program}-${version}"
   {
@@ -32,6 +36,6 @@ pkgs.runCommand "${program}-${version}"
     for program in ${lib.concatStringsSep " " programs}; do
       makeBinaryWrapper ${environment}/bin/$program $out/bin/$program \
         --set PYTHONNOUSERSITE 1 --set PYTHONSAFEPATH 1 \
-        --suffix PATH : ${lib.makeBinPath tools}
+        --suffix PATH : ${lib.makeBinPath tools} ${setVariables}
     done
   ''

@@ -42,6 +42,7 @@ let
     ++ [
       ps.blockbuster
       ps.hypothesis
+      ps.playwright # imported, not run
       ps.pytest
       ps.pytest-aiohttp
       ps.pytest-asyncio
@@ -99,7 +100,8 @@ lib.mapAttrs' (program: names: {
         chmod -R u+w source
         cd source
         export HOME=$TMPDIR
-        pytest -p no:cacheprovider --ignore tests/nix \
+        # nixos-26.05 has no schemathesis.
+        pytest -p no:cacheprovider --ignore tests/nix --ignore tests/dashboard/test_api.py \
           -m 'not root and not browser and not cli and not slow'
         touch $out
       '';

@@ -36,10 +36,34 @@ let
     pkgs.util-linux
   ];
 
+  # What `hive up` has in its containers in place of the host's /usr, and runs them with.
+  userland = pkgs.buildEnv {
+    name = "hive-userland";
+    pathsToLink = [ "/bin" ];
+    ignoreCollisions = true; # kill and uptime are of two packages
+    paths = [
+      pkgs.bash
+      pkgs.bubblewrap
+      pkgs.coreutils
+      pkgs.diffutils
+      pkgs.findutils
+      pkgs.gawk
+      pkgs.gitMinimal
+      pkgs.gnugrep
+      pkgs.gnused
+      pkgs.gnutar
+      pkgs.gzip
+      pkgs.procps
+      pkgs.systemd
+      python
+    ];
+  };
+
   hive = application {
     program = "hive";
     distributions = lib.attrValues libraries;
     tools = hostTools;
+    variables.HIVE_USR = userland;
   };
 in
 {

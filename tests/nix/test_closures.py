@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+import shlex
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
@@ -14,6 +18,11 @@ from packaging.utils import canonicalize_name
 from support.nix_env import Nix
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+STUB = REPOSITORY / "tests/nix/stub"
+STAND_INS = (
+    *("--no-write-lock-file", "--override-input", "nixpkgs", "path:/stub/nixpkgs"),
+    *("--override-input", "treefmt-nix", "path:/stub/treefmt"),
+)
 
 
 def requirements(name: str) -> Iterator[Requirement]:
@@ -58,3 +67,41 @@ def test_no_program_has_what_it_must_not(nix: Nix, source: Path) -> None:
     for program, names in forbidden.items():
         assert closure(f"hive-{program}") & set(names) == set(), program
     assert closure("hive-harness") == {"hive-harness", "hive-wire"}
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Top-level modules that are neither Python's nor ours."""
+    beside = {"support", *(other.stem for other in file.parent.glob("*.py"))}
+    for node in ast.walk(ast.parse(file.read_text())):
+        names: list[str | None] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+        for name in names:
+            module = (name or "").partition(".")[0]
+            if module not in sys.stdlib_module_names | beside and not module.startswith("hive_"):
+                yield module
+
+
+def test_the_unit_tests_find_what_they_import(nix: Nix, source: Path) -> None:
+    """One module that is not there ends a whole run of pytest."""
+    unit = "path:/src#checks.x86_64-linux.unit"
+    shown = "u: { inherit (u) script; names = map (p: p.pname) (builtins.head u.inputs).chosen; }"
+    done = nix.run(
+        *("nix", "eval", "--json", *STAND_INS, unit, "--apply", shown),
+        binds={source: "/src", STUB: "/stub"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    words = shlex.split(re.sub(r"\\\n", " ", found["script"]))
+    ignored = {words[at + 1] for at, word in enumerate(words) if word == "--ignore"}
+    there = {part for name in found["names"] for part in closure(name)}
+    of_module = metadata.packages_distributions()
+    for file in (REPOSITORY / "tests").rglob("*.py"):
+        path = str(file.relative_to(REPOSITORY))
+        if any(path == one or path.startswith(f"{one}/") for one in ignored):
+            continue
+        for module in imported(file):
+            names = {canonicalize_name(name) for name in of_module.get(module, ())}
+            assert names & there, f"{path} imports {module}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import platform
@@ -82,26 +81,6 @@ def test_the_harness_depends_on_the_wire_alone(nix: Nix, source: Path) -> None:
     assert resolved["harness"] == ["hive-wire"]
     assert resolved["wire"] == []
     assert {"hive-wire", "pydantic", "mcp", "aiosqlite"} <= set(resolved["broker"])
-
-
-def test_wheels_are_those_of_the_lock() -> None:
-    lock = (REPOSITORY / "requirements.lock").read_text()
-    files = sorted((REPOSITORY / "pkgs/python").glob("*.nix"))
-    checked = 0
-    for file in files:
-        text = file.read_text()
-        if "fetchPypi" not in text:
-            continue
-        checked += 1
-        (name,) = re.findall(r'^  pname = "(.*)";', text, re.MULTILINE)
-        (version,) = re.findall(r'^  version = "(.*)";', text, re.MULTILINE)
-        (digest,) = re.findall(r'hash = "sha256-(.*)";', text)
-        pinned = re.search(
-            rf"^{name}=={re.escape(version)} .*?(?=^\S)", lock, re.MULTILINE | re.DOTALL
-        )
-        assert pinned, f"{file.name}: requirements.lock has no {name}=={version}"
-        assert base64.b64decode(digest).hex() in pinned[0], f"{file.name}: another hash"
-    assert checked == 4
 
 
 @pytest.mark.parametrize(
@@ -185,6 +164,16 @@ def test_nix_run_starts_the_hive_command(nix: Nix, source: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["mainProgram"] == "hive"
+
+
+def test_nix_run_brings_what_its_containers_have_for_usr(nix: Nix, source: Path) -> None:
+    """NixOS has nothing in /usr."""
+    shown = f"path:/src#packages.{SYSTEMS[0]}.hive.script"
+    binds = {source: "/src", STUB: "/stub"}
+    done = nix.run("nix", "eval", "--json", *OVERRIDES, shown, binds=binds)
+    assert done.returncode == 0, done.stderr
+    script = json.loads(done.stdout)
+    assert re.search(r"--set-default HIVE_USR /nix/store/\S+-hive-userland", script)
 
 
 def test_the_vm_has_in_its_store_what_a_new_swarm_asks_for() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hive_wire.paths import Layout
 
-from . import network
+from . import network, userland
 from .base import Bind, Container, Finding, Observed, Phase, RuntimeFailure
 from .launch import Launch
 from .logs import LIMIT
@@ -21,7 +21,7 @@ from .skeleton import host_binds
 from .supervised import SupervisedRuntime
 from .wiring import Wiring
 
-PROGRAM = "/usr/bin/systemd-nspawn"
+PROGRAM = userland.program("systemd-nspawn")
 # Root inside needs none of these for its work, and each widens what the kernel lets it reach.
 DROPPED = (
     *("CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_PTRACE", "CAP_SYS_RESOURCE", "CAP_SYS_TTY_CONFIG"),

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from . import userland
 from .base import Container, Finding, RuntimeFailure
 from .launch import Launch
 from .logs import LIMIT
@@ -14,7 +15,7 @@ from .seccomp import program
 from .skeleton import host_binds
 from .supervised import SupervisedRuntime
 
-PROGRAM = "/usr/bin/bwrap"
+PROGRAM = userland.program("bwrap")
 # Of the whole machine or the whole user, not of the container.
 MASKED = ("kallsyms", "kcore", "keys", "key-users", "sysrq-trigger", "timer_list")
 INFO, WAIT, RULES = 3, 4, 5  # descriptors that the shim arranges

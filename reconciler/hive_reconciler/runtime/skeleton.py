@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hive_wire.terms import Role
 
+from . import userland
 from .base import Bind, RuntimeFailure
 
 DIRECTORIES = (
@@ -40,9 +41,9 @@ _OLD = ".old"
 
 
 def host_binds() -> tuple[Bind, ...]:
-    """The host's /usr and the public parts of its /etc, read-only."""
+    """The userland and the public parts of the host's /etc, read-only."""
     paths = [Path(path) for path in HOST_ETC if os.path.exists(path) and not os.path.islink(path)]
-    return tuple(Bind(path, path) for path in (Path("/usr"), *paths))
+    return (*userland.binds(), *(Bind(path, path) for path in paths))
 
 
 def make(home: Path, role: Role, binds: tuple[Bind, ...], files: dict[str, str]) -> Path:
@@ -62,7 +63,7 @@ def make(home: Path, role: Role, binds: tuple[Bind, ...], files: dict[str, str])
         os.chmod(root / name, 0o1777)
     os.chmod(root / "root", 0o700)
     for name, target in (LINKS | (MANAGER_LINKS if role == "manager" else {})).items():
-        if name in LINKS and not Path("/", target).is_dir():
+        if name in LINKS and not userland.has(target.removeprefix("usr/")):
             continue
         (root / name).symlink_to(target)
     for name, text in (FILES | files).items():

@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from . import userland
 from .base import Bind
 
 COMPILE_SECONDS = 60.0
@@ -25,10 +26,10 @@ class NoTool(Exception):
 
 @cache
 def interpreter_binds() -> tuple[tuple[str, ...], tuple[Bind, ...]]:
-    """(argv prefix, binds) of a Python ≥ 3.11 inside: the host's of /usr, else the running one."""
-    system = "/usr/bin/python3"
+    """(argv prefix, binds) of a Python ≥ 3.11 inside: the userland's, else the running one."""
+    system = userland.program("python3")
     if _version(system) >= OLDEST:
-        return (system,), ()
+        return (str(userland.INSIDE / "bin/python3"),), ()
     prefix = Path(os.path.realpath(sys.base_prefix))
     binary = prefix / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
     if not binary.exists():
@@ -74,7 +75,7 @@ def claude_binds(path: Path) -> tuple[Bind, ...]:
         raise NoTool(f"no Claude Code CLI at {path}: {cure}")
     with real.open("rb") as file:
         magic = file.read(4)
-    if magic == _ELF:
+    if magic == _ELF or userland.in_store(real):
         return (_read_only(real, CLAUDE),)
     for found in _beside(real):  # npm's launcher is a script; the binary is a package of its own
         return (_read_only(found, CLAUDE),)

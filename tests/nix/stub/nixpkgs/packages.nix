@@ -33,7 +33,7 @@ let
 
   # Its script is not run: what it is given is evaluated, and programs run the checkout's code.
   run =
-    name: attributes: _:
+    name: attributes: script:
     derivation (
       removeAttrs attributes [
         "meta"
@@ -51,6 +51,7 @@ let
       }
     )
     // {
+      inherit script;
       meta = attributes.meta or { };
     }
     // attributes.passthru or { };
@@ -64,47 +65,48 @@ let
       ]
     );
 
-  # As in nixos-26.05, as far as it matters.
+  # What nixos-26.05 can have at most: the newest of mid-May 2026, when it branched off.
   versions = {
     aiohttp = "3.13.5";
     aiosqlite = "0.21.0";
-    markdown-it-py = "4.0.0";
-    orjson = "3.11.4";
-    pydantic = "2.12.5";
-    pygit2 = "1.19.0";
-    pygments = "2.19.2";
-    textual = "8.2.3";
+    anyio = "4.13.0";
+    h11 = "0.16.0";
+    idna = "3.15";
+    jsonschema = "4.26.0";
+    markdown-it-py = "4.2.0";
+    opentelemetry-api = "1.41.1";
+    orjson = "3.11.9";
+    pydantic = "2.13.4";
+    pygit2 = "1.19.2";
+    pygments = "2.20.0";
+    pyjwt = "2.12.1";
+    python-multipart = "0.0.28";
+    sse-starlette = "3.4.4";
+    starlette = "1.0.0";
+    textual = "8.2.6";
     tomli-w = "1.2.0";
+    truststore = "0.10.4";
+    typing-extensions = "4.15.0";
+    typing-inspection = "0.4.2";
+    uvicorn = "0.47.0";
     uvloop = "0.22.1";
     watchdog = "6.0.0";
-    pyjwt = "2.10.1";
   };
 
   scope =
     overrides:
     let
       base = lib.genAttrs [
-        "anyio"
         "blockbuster"
-        "h11"
         "hypothesis"
-        "idna"
-        "jsonschema"
         "mypy"
-        "opentelemetry-api"
+        "playwright"
         "pytest"
         "pytest-aiohttp"
         "pytest-asyncio"
         "pytest-timeout"
         "pytest-xdist"
-        "python-multipart"
         "setuptools"
-        "sse-starlette"
-        "starlette"
-        "truststore"
-        "typing-extensions"
-        "typing-inspection"
-        "uvicorn"
       ] (name: fake name "1.0" { });
       versioned = lib.mapAttrs (
         name: version: fake name version { optional-dependencies.crypto = [ ]; }
@@ -158,19 +160,26 @@ in
 lib.fix (
   all:
   lib.genAttrs [
+    "bash"
     "bubblewrap"
     "claude-code"
     "coreutils"
+    "diffutils"
+    "findutils"
+    "gawk"
     "git"
     "gitMinimal"
     "gnugrep"
+    "gnused"
     "gnutar"
+    "gzip"
     "iproute2"
     "jq"
     "makeBinaryWrapper"
     "nftables"
     "nixfmt"
     "openssh"
+    "procps"
     "ripgrep"
     "ruff"
     "systemd"
@@ -181,6 +190,7 @@ lib.fix (
     nix = fake "nix" "2.31" { };
     python3 = python (_: _: { });
     stdenv.hostPlatform = { inherit system; };
+    buildEnv = { name, ... }: fake name "0" { };
     closureInfo = { rootPaths }: run "closure-info" { inherit rootPaths; } "";
     mkShell = _: fake "shell" "0" { };
     runCommand = run;
