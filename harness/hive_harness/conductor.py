@@ -66,6 +66,7 @@ class Conductor:
         self._dropped: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._warm = False
+        self._rested: asyncio.TimerHandle | None = None  # rings when no turn followed for a while
         self.doing = Doing()
         self.unkillable = asyncio.Event()  # only a new container gets rid of what runs in it
         self._welcome = asyncio.Event()  # the broker has said which turns stand
@@ -176,6 +177,8 @@ class Conductor:
         task.add_done_callback(self._tasks.discard)
 
     async def _play(self, grant: Grant, *, resumed: bool) -> None:
+        if self._rested is not None:
+            self._rested.cancel()
         async with self._quiet:
             self.turn = turn = grant["turn"]
             try:
@@ -198,13 +201,30 @@ class Conductor:
                 await self._keep_fit()
 
     async def _keep_fit(self) -> None:
+        await self._tend(self._engine.is_unfit, self._engine.keep_fit)
+        loop = asyncio.get_running_loop()
+        after = self._settings.notes_after
+        self._rested = loop.call_later(after, lambda: self._beside(self._note()))
+
+    async def _note(self) -> None:
+        async with self._quiet:
+            if not self._queued:
+                with contextlib.suppress(ShuttingDown):
+                    await self._tend(self._engine.lacks_notes, self._engine.take_notes)
+
+    async def _tend(
+        self,
+        takes_long: Callable[[Launch, Policy], bool],
+        work: Callable[[Launch, Policy], Awaitable[None]],
+    ) -> None:
+        """Care for the conversation between turns. Raises ShuttingDown."""
         try:
             start, policy = self._launch(), self._policy()
-            if self._engine.is_unfit(start, policy):
+            if takes_long(start, policy):
                 self.show(self.doing.tending(True))
-            await self._engine.keep_fit(start, policy)
+            await work(start, policy)
         except (BadAgentFile, EngineGone, SessionLost) as error:
-            log.warning("the conversation could not be kept short: %s", error)
+            log.warning("the conversation could not be cared for: %s", error)
         self.show(self.doing.tending(False))
 
     async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:

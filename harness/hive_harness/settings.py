@@ -33,6 +33,7 @@ class Settings:
     engine_mib: int  # an engine that holds more memory is started anew between turns
     engine_turns: int  # so is one that played as many turns
     idle_stop: float  # an engine without a turn is stopped after this
+    notes_after: float  # after this rest notes are taken, should it become a long one
     stall_after: float  # an engine that says nothing for this long hangs
     ask_within: float  # a permission that nobody gives within this is denied
 
@@ -84,6 +85,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     path("--engine-mib", type=int, default=700, metavar="MIB")
     path("--engine-turns", type=int, default=300, metavar="TURNS")
     path("--idle-stop", type=float, default=600.0, metavar="SECONDS")
+    path("--notes-after", type=float, default=240.0, metavar="SECONDS")
     path("--stall-after", type=float, default=330.0, metavar="SECONDS")
     path("--ask-within", type=float, default=900.0, metavar="SECONDS")
     return Settings(**vars(options.parse_args(argv)))

@@ -37,6 +37,7 @@ class Session:
     base: int = 0  # tokens when it was last shortened
     at: float = 0.0  # unix seconds of its last turn's end
     notes: bool = False  # its first prompt carries the agent's notes
+    noted: bool = False  # the notes say what was said in it
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,13 @@ class Spool:
 
 def _is_session(raw: dict[str, Any]) -> bool:
     """Whether each known key has the type that it must have. The agent can write here."""
-    wanted: dict[str, Any] = {"id": str, "engine": str, "notes": bool, "at": (int, float)}
+    wanted: dict[str, Any] = {
+        "id": str,
+        "engine": str,
+        "notes": bool,
+        "noted": bool,
+        "at": (int, float),
+    }
     return {"id", "engine"} <= raw.keys() and all(
         isinstance(value, wanted.get(key, int)) for key, value in raw.items()
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from .verdict import Verdict
 
 UNKILLABLE = "something that the turn started cannot be killed; the container starts anew"
-TENDS = "takes notes and shortens its conversation"
+TENDS = "takes notes, shortens its conversation"
 
 _AFTER = {"auth": "needs-login", "rate_limit": "rate-limited"}
 _BROKEN = frozenset(

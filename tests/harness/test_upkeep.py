@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from support.claude_harness import both_versions, claude_rig
 from support.fake_messages_api import Call, Request, Step
 
 from hive_harness.engine.notes import Notes, with_notes
-from hive_harness.engine.policy import Policy, is_better_begun_anew, is_long
+from hive_harness.engine.policy import Policy, is_better_begun_anew, is_long, needs_notes
 from hive_harness.engine.repeats import MOST_REPEATS, Repeats
 from hive_harness.spool import Session
 
@@ -189,24 +190,55 @@ async def test_a_prompt_that_is_too_long_is_recovered_once(tmp_path: Path, cli: 
             assert "| remember the milk" in rig.api.requests[-1].last
 
 
+LARGE = Step(text="large", usage={"input_tokens": 60_000})
+
+
+def made_cold(harness: Any) -> None:
+    path = harness.state / ".hive" / "session.json"
+    path.write_text(json.dumps({**session(harness), "at": time.time() - 7200}))
+
+
+@both_versions
 @pytest.mark.cli
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("when_cold", ["resume", "notes"])
-async def test_a_cold_and_large_conversation(tmp_path: Path, cli: Path, when_cold: str) -> None:
-    async with claude_rig(tmp_path, cli, when_cold=when_cold) as rig:
-        (rig.harness.state / "notes.md").write_text("remember the milk\n")
+async def test_notes_are_taken_before_a_conversation_is_cold(tmp_path: Path, cli: Path) -> None:
+    async with claude_rig(tmp_path, cli, "--notes-after", "0.3", when_cold="notes") as rig:
+        rig.api.default = told
+        rig.api.script(LARGE)
         async with rig.harness:
             rig.broker.post("the word is xyzzy")
             await rig.broker.ended()
-        path = rig.harness.state / ".hive" / "session.json"
-        known = json.loads(path.read_text())
-        path.write_text(json.dumps({**known, "at": time.time() - 7200, "context": 60_000}))
+            await rig.api.request(2)
+            await rig.broker.until(lambda: session(rig.harness).get("noted"))
+            await rig.broker.state("idle")
+            assert any("takes notes" in s.get("detail", "") for s in rig.broker.states)
+        made_cold(rig.harness)
+        async with rig.harness:
+            rig.broker.post("y")
+            end = await rig.broker.ended(2)
+            assert "xyzzy" not in rig.api.requests[-1].everything
+            assert "| remember the milk" in rig.api.requests[-1].last
+            assert end.usage.input_tokens > 150_000  # what the notes cost is claimed
+
+
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("when_cold", ["resume", "notes"])
+async def test_a_cold_conversation_without_fresh_notes_is_gone_on_with(
+    tmp_path: Path, cli: Path, when_cold: str
+) -> None:
+    """There are notes, but what was said since is not in them."""
+    async with claude_rig(tmp_path, cli, when_cold=when_cold) as rig:
+        (rig.harness.state / "notes.md").write_text("remember the milk\n")
+        rig.api.script(LARGE)
+        async with rig.harness:
+            rig.broker.post("the word is xyzzy")
+            await rig.broker.ended()
+        made_cold(rig.harness)
         async with rig.harness:
             rig.broker.post("y")
             await rig.broker.ended(2)
-            last = rig.api.requests[-1]
-            assert ("xyzzy" in last.everything) == (when_cold == "resume")
-            assert ("remember the milk" in last.last) == (when_cold == "notes")
+            assert "xyzzy" in rig.api.requests[-1].everything
 
 
 @pytest.mark.cli
@@ -286,11 +318,20 @@ def test_when_a_conversation_is_long() -> None:
 
 
 def test_when_notes_are_better() -> None:
-    cold = Session("s", "claude", context=60_000, at=0.0)
+    cold = Session("s", "claude", context=60_000, at=0.0, noted=True)
     assert is_better_begun_anew(cold, POLICY, 3600)
     assert not is_better_begun_anew(cold, POLICY, 3599)
     assert not is_better_begun_anew(cold, Policy(0.7, "resume"), 3600)
-    assert not is_better_begun_anew(Session("s", "claude", context=50_000), POLICY, 3600)
+    assert not is_better_begun_anew(replace(cold, context=50_000), POLICY, 3600)
+    assert not is_better_begun_anew(replace(cold, noted=False), POLICY, 3600)
+
+
+def test_when_notes_are_taken() -> None:
+    warm = Session("s", "claude", context=60_000)
+    assert needs_notes(warm, POLICY)
+    assert not needs_notes(replace(warm, noted=True), POLICY)
+    assert not needs_notes(replace(warm, context=50_000), POLICY)
+    assert not needs_notes(warm, Policy(0.7, "resume"))
 
 
 @given(st.text())

@@ -119,7 +119,7 @@ class Session(Part):
         Literal["resume", "notes"],
         Field(
             description="A conversation over 50,000 tokens that rested for an hour: go on with "
-            "it, or begin anew from /state/notes.md, which costs less"
+            "it, or begin anew from the notes that were taken meanwhile, which costs less"
         ),
     ] = "resume"
 

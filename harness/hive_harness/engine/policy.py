@@ -25,7 +25,13 @@ def is_long(session: Session, policy: Policy) -> bool:
     return 0 < threshold <= session.context and session.context >= 2 * session.base
 
 
+def needs_notes(session: Session, policy: Policy) -> bool:
+    """Whether notes are to be taken, should the conversation grow cold."""
+    return policy.when_cold == "notes" and session.context > LARGE and not session.noted
+
+
 def is_better_begun_anew(session: Session, policy: Policy, now: float) -> bool:
-    """Whether notes cost less than reading this conversation again. `now` in unix seconds."""
+    """Whether its notes cost less than reading it again. `now` in unix seconds."""
     cold = now - session.at >= COLD
-    return policy.when_cold == "notes" and cold and session.context > LARGE
+    large = session.context > LARGE
+    return policy.when_cold == "notes" and cold and large and session.noted

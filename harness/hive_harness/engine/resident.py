@@ -90,6 +90,14 @@ class ResidentEngine:
         """Forget the conversation. Only between turns."""
         await self._upkeep.begin_anew(engine, with_notes=with_notes)
 
+    def lacks_notes(self, launch: Launch, policy: Policy) -> bool:
+        """Whether `take_notes` will take a while."""
+        return self._upkeep.lacks_notes(launch, policy)
+
+    async def take_notes(self, launch: Launch, policy: Policy) -> None:
+        """While nothing happens. Raises as `keep_fit`."""
+        await self._upkeep.note(launch, policy)
+
     def is_unfit(self, launch: Launch, policy: Policy) -> bool:
         """Whether `keep_fit` will take a while."""
         return self._upkeep.is_due(launch, policy)

@@ -32,7 +32,15 @@ class Sessions:
         if self.current is not None:
             was = self.current
             context, window = context or was.context, window or was.window
-            self._store(replace(was, turns=was.turns + ok, context=context, window=window, at=at))
+            turns = was.turns + ok
+            self._store(
+                replace(was, turns=turns, context=context, window=window, at=at, noted=False)
+            )
+
+    def noted(self) -> None:
+        """The notes say what was said so far."""
+        if self.current is not None:
+            self._store(replace(self.current, noted=True))
 
     def shortened(self, context: int) -> None:
         """The conversation has `context` tokens now."""

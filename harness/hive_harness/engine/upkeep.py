@@ -8,10 +8,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
+from ..spool import Session
 from .keeper import EngineKeeper
 from .launch import Launch
 from .notes import ASK, Notes, with_notes
-from .policy import Policy, is_better_begun_anew, is_long
+from .policy import Policy, is_better_begun_anew, is_long, needs_notes
 from .process import EngineGone
 from .watch import TurnWatch
 
@@ -41,10 +42,8 @@ class Upkeep:
 
     async def before(self, launch: Launch, policy: Policy) -> None:
         """A turn is about to begin: leave a conversation that is too dear to be read again."""
-        session = self._keeper.sessions.current
-        if session is None or session.engine != launch.engine or not launch.has_model:
-            return
-        if is_better_begun_anew(session, policy, time.time()):
+        session = self._of(launch)
+        if session is not None and is_better_begun_anew(session, policy, time.time()):
             await self.begin_anew(launch.engine, with_notes=True)
 
     async def first_prompt(self, prompt: str) -> str:
@@ -56,8 +55,13 @@ class Upkeep:
 
     def is_due(self, launch: Launch, policy: Policy) -> bool:
         """Whether the conversation is to be shortened now."""
-        session = self._keeper.sessions.current
-        return launch.has_model and session is not None and is_long(session, policy)
+        session = self._of(launch)
+        return session is not None and is_long(session, policy)
+
+    def lacks_notes(self, launch: Launch, policy: Policy) -> bool:
+        """Whether notes are to be taken before the conversation grows cold."""
+        session = self._of(launch)
+        return session is not None and needs_notes(session, policy)
 
     async def after(self, launch: Launch, policy: Policy) -> None:
         """A turn ended: shorten the conversation if it became long.
@@ -70,6 +74,15 @@ class Upkeep:
             taken = await self._take_notes(launch)
             if not await self._compacted(launch, "") and taken:
                 await self.begin_anew(launch.engine, with_notes=True)
+
+    async def note(self, launch: Launch, policy: Policy) -> None:
+        """The conversation rests: take notes while the model's cache still has it.
+
+        Raises as `after`.
+        """
+        if self.lacks_notes(launch, policy):
+            with self._running():
+                await self._take_notes(launch)
 
     async def compact(self, launch: Launch, hint: str) -> str:
         """As a person asked for; what to tell them. Raises as `after`."""
@@ -97,6 +110,12 @@ class Upkeep:
 
     # -- inside ----------------------------------------------------------------
 
+    def _of(self, launch: Launch) -> Session | None:
+        """The conversation, if it is this engine's and costs anything."""
+        session = self._keeper.sessions.current
+        mine = session is not None and session.engine == launch.engine
+        return session if mine and launch.has_model else None
+
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
         self.runs, self._cut = True, False
@@ -117,6 +136,7 @@ class Upkeep:
         except OSError as error:
             log.warning("the notes could not be written: %s", error)
             return False
+        await asyncio.to_thread(self._keeper.sessions.noted)
         return True
 
     async def _compacted(self, launch: Launch, hint: str) -> bool:
