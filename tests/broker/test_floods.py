@@ -9,11 +9,13 @@ import os
 import select
 import socket
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.broker_rig import Rig, agent, rig, until
+from support.broker_rig import Rig, ToolFailed, agent, rig, until
 
 from hive_broker.core.limits import LONGEST_REST, WORDS, WORDS_PER_SECOND, Pace
+from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 INITIALIZE = {
@@ -151,3 +153,70 @@ async def test_what_an_agent_sends_wrongly_is_not_written_into_the_log(tmp_path)
                 stuff(sockets, hive.layout.agent_run(A) / "mcp.sock", b"")
             await tools.ask("tools/list")
         assert len(hive.log()) - before < 500
+
+
+async def test_values_that_no_table_or_calendar_holds_are_refused_in_words(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "other"))
+        scout, tools = await hive.harness(A), await hive.tools(A)
+        await hive.ask("send", to="scout", body="go", by="ann")
+        turn = (await scout.granted())["turn"]
+        large = (1 << 63) + 1
+        for tool, arguments in (
+            ("send", {"to": "other", "body": "x", "in_reply_to": large}),
+            ("withdraw_question", {"id": 10**30}),
+            ("cancel_reminder", {"id": large}),
+            ("ask_operator", {"question": " \n"}),
+            ("ask_operator", {"question": "Which?", "options": ["a", "a"]}),
+            ("ask_operator", {"question": "Which?", "options": ["a", " "]}),
+        ):
+            with pytest.raises(ToolFailed) as failed:
+                await tools.call(tool, **arguments)
+            assert "inside" not in str(failed.value)
+        row = {"n": 1, "kind": "text", "data": {}, "at": 1.0}
+        for method, params in (
+            ("stream", {"rows": [row | {"n": large}]}),
+            ("stream", {"rows": [row | {"at": 1e308}]}),
+            ("state", {"state": "idle", "until": 1e308}),
+            ("turn.end", {"turn": turn, "outcome": "ok", "usage": {"input_tokens": large}}),
+            ("turn.end", {"turn": turn, "outcome": "ok", "duration_ms": large}),
+            ("turn.end", {"turn": turn, "outcome": "failed", "cost_usd": 1e308}),
+            ("turn.end", {"turn": turn, "outcome": "failed", "retry_at": 1e300}),
+            ("turn.end", {"turn": turn, "outcome": "ok", "session": "x" * 1000}),
+        ):
+            with pytest.raises(RpcError) as refused:
+                await scout.ask(method, **params)
+            assert refused.value.code == INVALID_PARAMS, (method, params)
+        await scout.end(turn)
+        assert "Traceback" not in hive.log()
+
+
+async def test_what_is_nested_too_deeply_is_left_out_and_its_neighbours_are_kept(tmp_path):
+    deep: dict = {}
+    for _ in range(400):
+        deep = {"a": deep}
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout = await hive.harness(A)
+        rows = [
+            {"n": n, "kind": "text", "data": data, "at": 1.0}
+            for n, data in ((1, {"text": "one"}), (2, deep), (3, {"text": "three"}))
+        ]
+        assert await scout.ask("stream", rows=rows) == {"acked": 3}
+        kept = [event["data"] for event in await hive.events("text")]
+        assert kept == [{"text": "one"}, {"cut": None}, {"text": "three"}]
+        assert "Traceback" not in hive.log()
+
+
+async def test_questions_and_reminders_count_as_messages_do(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        tools = await hive.tools(A)
+
+        async def ask_and_withdraw(times: int) -> None:
+            for _ in range(times):
+                asked = await tools.call("ask_operator", question="x" * 8000)
+                await tools.call("withdraw_question", id=asked["id"])
+
+        with pytest.raises(ToolFailed, match="you send too much: wait"):
+            await ask_and_withdraw(1500)

@@ -17,6 +17,9 @@ MAX_BODY = 256 << 10  # bytes of a message body: fits a frame even when JSON dou
 Uid = Annotated[str, Field(pattern=r"^[a-z0-9]{12}$")]
 Oid = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 TurnId = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,18}\.[1-9][0-9]{0,5}$")]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Moment = Annotated[float, Field(ge=0, lt=1e11)]  # unix seconds that every calendar has
+Label = Annotated[str, Field(max_length=200)]
 Outcome = Literal["ok", "failed", "cancelled"]
 AgentState = Literal[
     "offline",
@@ -76,10 +79,10 @@ class AgentFile(Frame):
 
 
 class Usage(Frame):
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
 
 
 class TurnEnd(Frame):
@@ -88,16 +91,16 @@ class TurnEnd(Frame):
     turn: TurnId
     outcome: Outcome
     counted: bool = False  # failed for a cause in the message or the model
-    cause: str = ""  # one of docs/protocol.md, "causes"
+    cause: Label = ""  # one of docs/protocol.md, "causes"
     detail: Annotated[str, Field(max_length=4000)] = ""
-    retry_at: float | None = None  # unix seconds: do not deliver before
-    session: str | None = None
+    retry_at: Moment | None = None  # do not deliver before
+    session: Label | None = None
     discarded: bool = False  # the session was given up; what recv attached is returned
     usage: Usage = Usage()
-    cost_usd: Annotated[float, Field(ge=0)] = 0.0
-    duration_ms: Annotated[int, Field(ge=0)] = 0
-    context: Annotated[int, Field(ge=0)] = 0  # tokens that the model last read and wrote
-    window: Annotated[int, Field(ge=0)] = 0  # tokens that it can; 0: unknown
+    cost_usd: Annotated[float, Field(ge=0, lt=1e9)] = 0.0
+    duration_ms: Count = 0
+    context: Count = 0  # tokens that the model last read and wrote
+    window: Count = 0  # tokens that it can; 0: unknown
 
 
 class Running(Frame):
@@ -136,11 +139,11 @@ class Message(Frame):
 class StreamRow(Frame):
     """One row of event history. `n` counts up within a boot; the broker drops what it has."""
 
-    n: Annotated[int, Field(ge=1)]
+    n: Annotated[int, Field(ge=1, lt=1 << 53)]
     turn: TurnId | None = None
     kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,39}$")]
     data: dict[str, Any]
-    at: float
+    at: Moment
 
 
 class Event(Frame):

@@ -123,11 +123,13 @@ class HarnessApi:
     async def _permission(self, peer: Peer, params: Params) -> dict[str, Any]:
         agent = self._greeted(peer)
         asked = p.parse(p.Permission, params)
-        if len(orjson.dumps(asked.input)) > INPUT_BYTES:
+        size = _size(asked.input)
+        if size is None or size > INPUT_BYTES:
             raise RpcError(REFUSED, "the input is too long to be shown whole to a person")
         running = agent.mailbox.running
         if running is None or running.id != asked.turn:
             raise RpcError(REFUSED, "permissions are asked in the turn that runs")
+        self._app.limits.spend(agent, size)
         return await self._app.questions.decide(agent, PermissionAsking(**asked.model_dump()))
 
     async def _withdraw(self, peer: Peer, params: Params) -> dict[str, Any]:
@@ -164,6 +166,14 @@ def _row(row: StreamRow) -> Row:
     if row.kind not in OWN_KINDS:
         kinds = ", ".join(sorted(OWN_KINDS))
         raise RpcError(INVALID_PARAMS, f"{row.kind!r} is no kind of row; kinds are: {kinds}")
-    size = len(orjson.dumps(row.data))
-    data = row.data if size <= ROW_BYTES else {"cut": size}
-    return Row(row.kind, data, row.turn, row.at)
+    size = _size(row.data)
+    whole = size is not None and size <= ROW_BYTES
+    return Row(row.kind, row.data if whole else {"cut": size}, row.turn, row.at)
+
+
+def _size(data: dict[str, Any]) -> int | None:
+    """Bytes as JSON; None for what is nested too deeply to be kept."""
+    try:
+        return len(orjson.dumps(data))
+    except TypeError:
+        return None

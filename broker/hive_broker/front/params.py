@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hive_wire.jsonrpc import INVALID_PARAMS, Params, RpcError
-from hive_wire.protocol import AgentState, StreamRow, TurnId, Uid, Usage
+from hive_wire.protocol import AgentState, Moment, StreamRow, TurnId, Uid, Usage
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -180,12 +180,12 @@ class Used(Call):
     uid: Uid
     usage: Usage
     usd: Annotated[float, Field(ge=0, lt=1e9)] = 0.0
-    at: float
+    at: Moment
 
 
 class Limited(Call):
     uid: Uid
-    until: Annotated[float, Field(ge=0, lt=1e11)]
+    until: Moment
 
 
 # -- harness.sock ----------------------------------------------------------------
@@ -198,7 +198,7 @@ class Stream(Call):
 class State(Call):
     state: AgentState
     detail: Annotated[str, Field(max_length=1000)] = ""
-    until: float | None = None
+    until: Moment | None = None
 
 
 class Permission(Call):

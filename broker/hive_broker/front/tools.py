@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hive_wire.protocol import MAX_BODY
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+Id = Annotated[int, Field(ge=1, lt=1 << 53)]
 Reason = Annotated[str, Field(max_length=4000)]
 
 
@@ -22,7 +23,7 @@ class Send(Arguments):
     to: Annotated[Name, Field(description='An agent\'s name, "operator", or "everyone"')]
     body: Annotated[str, Field(description=f"The text, at most {MAX_BODY >> 10} KiB")]
     in_reply_to: Annotated[
-        int | None, Field(ge=1, description="Id of the message that this one answers")
+        Id | None, Field(description="Id of the message that this one answers")
     ] = None
 
 
@@ -47,7 +48,7 @@ class AskOperator(Arguments):
 
 
 class WithdrawQuestion(Arguments):
-    id: Annotated[int, Field(ge=1, description="As ask_operator gave it")]
+    id: Annotated[Id, Field(description="As ask_operator gave it")]
 
 
 class Remind(Arguments):
@@ -60,7 +61,7 @@ class Remind(Arguments):
 
 
 class CancelReminder(Arguments):
-    id: Annotated[int, Field(ge=1, description="As remind gave it")]
+    id: Annotated[Id, Field(description="As remind gave it")]
 
 
 class RequestSpawn(Arguments):

@@ -70,6 +70,11 @@ class Work:
         return text(_sent(sent))
 
     async def _ask(self, agent: Agent, a: t.AskOperator, keep: Keep) -> str:
+        if not a.question.strip() or not all(option.strip() for option in a.options):
+            raise RpcError(INVALID_PARAMS, "the question, or an option, is empty")
+        if len(set(a.options)) < len(a.options):
+            raise RpcError(INVALID_PARAMS, "two options are the same: nobody could tell which")
+        self._app.limits.spend(agent, len(a.question) + sum(map(len, a.options)))
         ident = next(self._app.broker.ids.question)
         answer = text({"id": ident, "state": "open"})
         asking = Asking(a.question, a.options, a.multi, a.ttl_seconds)
@@ -92,6 +97,7 @@ class Work:
         except (BadTime, Unaddressable) as error:
             raise RpcError(INVALID_PARAMS, str(error)) from None
         self._app.reminders.check_room(agent)
+        self._app.limits.spend(agent, len(a.body))
         reminder = Reminder(next(self._app.broker.ids.reminder), agent.uid, a.body, due, every)
         answer = text({"id": reminder.id, "due": round(due)})
         await self._app.reminders.add(reminder, keep(answer))
