@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,3 +161,35 @@ async def test_a_flood_is_told_to_stop(tmp_path):
             await flood()
         assert 160 <= (await hive.status(B))["queued"] < 300
         await until(lambda: tools.call("send", to="cook", body="x"), "a small one goes")
+
+
+async def test_a_damped_broadcast_is_one_change_of_the_condition(tmp_path):
+    async with rig(tmp_path) as hive:
+        one, _ = await talk_until_damped(hive)
+        others = [agent(f"{n:012d}", f"a{n}") for n in range(15)]
+        await hive.registry(agent(A, "scout"), agent(B, "cook"), agent(C, "third"), *others)
+        turn = (await one.harness.granted())["turn"]
+        assert "note" in await one.tools.call("send", f"{turn}:1", to="everyone", body="thanks")
+        assert "and 7 other pairs" in await damped(hive)
+        assert len(await hive.events("condition")) == 2
+
+
+async def test_a_full_inbox_stops_neither_a_broadcast_nor_a_person(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "cook"), agent(C, "third"))
+        for _ in range(0, MOST_WAITING, 200):
+            await asyncio.gather(
+                *(hive.ask("send", to="cook", body="x", by="ann") for _ in range(200))
+            )
+        tools = await hive.tools(A)
+        with pytest.raises(ToolFailed, match="10000 messages wait for cook already"):
+            await tools.call("send", to="cook", body="x")
+        sent = await tools.call("send", to="everyone", body="x")
+        assert sent["note"] == "not sent to those for whom too many messages wait: cook"
+        assert (await hive.status(B))["queued"] == MOST_WAITING
+        assert (await hive.status(C))["queued"] == 1
+        await hive.registry(agent(A, "scout"), agent(B, "cook"))
+        with pytest.raises(ToolFailed, match="wait for cook already"):
+            await tools.call("send", to="everyone", body="x")
+        await hive.ask("send", to="everyone", body="what is wrong?", by="ann")
+        await hive.ask("send", to="cook", body="what is wrong?", by="ann")

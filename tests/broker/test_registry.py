@@ -103,3 +103,19 @@ async def test_roles_change_what_tools_there_are(tmp_path):
         assert "request_spawn" not in await names()
         await hive.registry(agent(A, "scout", role="manager"))
         assert "request_spawn" in await names()
+
+
+async def test_dead_letters_of_a_retired_agent_wait_for_nobody(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout = await hive.harness(A)
+        await hive.ask("send", to="scout", body="x", by="ann")
+        for _ in range(5):
+            turn = (await scout.granted())["turn"]
+            await scout.end(turn, "failed", counted=True, cause="refused")
+        assert len((await hive.ask("dead"))["dead"]) == 1
+        await hive.registry()
+        assert (await hive.ask("dead"))["dead"] == []
+        await hive.registry(agent(A, "scout"))
+        assert len((await hive.ask("dead"))["dead"]) == 1
+        await hive.ask("dead.drop", id=1, agent="scout", by="ann")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 MOST_WAITING = 10_000  # open deliveries of one agent
+FOR_PEOPLE = 1_000  # more, that only the operator may use: no agent can keep a person out
 MESSAGES, MESSAGES_PER_SECOND = 1000.0, 20.0
 BYTES, BYTES_PER_SECOND = float(32 << 20), float(256 << 10)
 WORDS, WORDS_PER_SECOND = 50_000.0, 300.0
@@ -66,9 +67,9 @@ class Pace:
         return self._words.missing(0, now)
 
 
-def check_room(name: str, waiting: int) -> None:
+def check_room(name: str, waiting: int, most: int = MOST_WAITING) -> None:
     """Raises TooMuch when `waiting` messages are all that may wait for agent `name`."""
-    if waiting >= MOST_WAITING:
+    if waiting >= most:
         raise TooMuch(
             f"{waiting} messages wait for {name} already, and that is the most: nothing was "
             "sent; wait until some are read, or tell the operator that it does not keep up"

@@ -20,20 +20,24 @@ class BadTime(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """`due` is the next time; `every` the seconds between, None for once."""
+    """`due` is the next time; `every` the seconds between, None for once. `dated` goes by the
+    clock on the wall, also when somebody sets that; what began with a span does not."""
 
     id: int
     uid: str
     body: str
     due: float
     every: float | None
+    dated: bool = True
 
     def after(self, now: float) -> Reminder | None:
-        """What is left once it rang at `now`. Times that passed unheard ring once."""
+        """What is left once it rang at `now`. Times that passed unheard ring once, and a clock
+        that was set back keeps nobody waiting."""
         if self.every is None:
             return None
         missed = max(0, int((now - self.due) // self.every))
-        return replace(self, due=self.due + (missed + 1) * self.every)
+        due = min(self.due + (missed + 1) * self.every, now + self.every)
+        return replace(self, due=due, dated=False)
 
 
 def parse_span(text: str) -> float:
@@ -47,9 +51,13 @@ def parse_span(text: str) -> float:
     return seconds
 
 
+def is_span(text: str) -> bool:
+    return _SPAN.fullmatch(text.strip()) is not None
+
+
 def parse_at(text: str, now: float) -> float:
     """Unix seconds of an ISO time with offset, or of a span from `now`. Raises BadTime."""
-    if _SPAN.fullmatch(text.strip()):
+    if is_span(text):
         return now + parse_span(text)
     try:
         when = datetime.fromisoformat(text.strip())

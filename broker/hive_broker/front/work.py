@@ -11,12 +11,12 @@ from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
 
 from ..core.addressing import Unaddressable, check_body
 from ..core.delivery import Turn
-from ..core.reminders import BadTime, Reminder, parse_at, parse_every
+from ..core.reminders import BadTime, Reminder, is_span, parse_at, parse_every
 from ..service.agent import Agent
 from ..service.app import App
-from ..service.post import Along, Draft
+from ..service.post import Along, Draft, Sent
 from ..service.questions import Asking
-from ..store.rows import NewMessage, Unit
+from ..store.rows import Unit
 from . import tools as t
 
 Keep = Callable[[str], Along]
@@ -66,7 +66,7 @@ class Work:
 
     async def _send(self, agent: Agent, a: t.Send, keep: Keep) -> str:
         draft = Draft(a.to, a.body, a.in_reply_to)
-        sent = await self._app.post.from_agent(agent, draft, lambda m: keep(text(_sent(m))))
+        sent = await self._app.post.from_agent(agent, draft, lambda s: keep(text(_sent(s))))
         return text(_sent(sent))
 
     async def _ask(self, agent: Agent, a: t.AskOperator, keep: Keep) -> str:
@@ -98,7 +98,9 @@ class Work:
             raise RpcError(INVALID_PARAMS, str(error)) from None
         self._app.reminders.check_room(agent)
         self._app.limits.spend(agent, len(a.body))
-        reminder = Reminder(next(self._app.broker.ids.reminder), agent.uid, a.body, due, every)
+        ident = next(self._app.broker.ids.reminder)
+        dated = a.at is not None and not is_span(a.at)
+        reminder = Reminder(ident, agent.uid, a.body, due, every, dated)
         answer = text({"id": reminder.id, "due": round(due)})
         await self._app.reminders.add(reminder, keep(answer))
         return answer
@@ -133,13 +135,17 @@ def _wish(
             return "power", {"action": action, **arguments.model_dump()}
 
 
-def _sent(message: NewMessage) -> dict[str, Any]:
+def _sent(sent: Sent) -> dict[str, Any]:
     """The answer to `send`."""
-    answer: dict[str, Any] = {"id": message.id, "thread": message.thread}
+    message, notes = sent.message, list[str]()
+    if sent.left_out:
+        some = ", ".join(sent.left_out[:20]) + (" …" if len(sent.left_out) > 20 else "")
+        notes.append(f"not sent to those for whom too many messages wait: {some}")
     if message.not_before:
         wait = round(message.not_before - message.at)
-        answer["note"] = (
+        notes.append(
             f"delivered in {wait} s: you answer each other for {message.hops} turns without a "
             "person; end it if the work is done, or ask_operator"
         )
-    return answer
+    answer: dict[str, Any] = {"id": message.id, "thread": message.thread}
+    return {**answer, "note": "; ".join(notes)} if notes else answer

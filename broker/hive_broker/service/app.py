@@ -56,7 +56,13 @@ class App:
         self.snapshot = Snapshot(broker)
         self.metrics = Metrics(broker, self.conditions, self.retention)
         self.metering = Metering(broker, self.presence)
-        self.registrar = Registrar(broker, self.presence, self.deliveries, self.questions)
+        self.registrar = Registrar(
+            broker,
+            self.presence,
+            self.deliveries,
+            questions=self.questions,
+            reminders=self.reminders,
+        )
         self.exports = Exports()
         self.logins = Logins(broker)
         self.requests = Requests(requests_sock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -119,9 +120,9 @@ class History:
     ) -> tuple[list[StoredEvent], int]:
         """Wanted events behind `cursor` up to `end`, and how far that looked."""
         if cursor >= self._dropped:
-            recent = [event for event in self._recent if cursor < event.id <= end]
-            wanted = [e for e in recent if _wanted(e, uid, stream)]
-            return wanted, end
+            new = itertools.takewhile(lambda event: event.id > cursor, reversed(self._recent))
+            wanted = [event for event in new if _wanted(event, uid, stream)]
+            return wanted[::-1], end
         events = await self._reader.events(uid, Span(PAGE, cursor, end + 1), stream=stream)
         return events, events[-1].id if len(events) == PAGE else end
 

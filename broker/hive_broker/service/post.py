@@ -11,6 +11,7 @@ from hive_wire.jsonrpc import NOT_FOUND, REFUSED, Answer, RpcError
 from hive_wire.names import EVERYONE, OPERATOR
 
 from ..core.addressing import Unaddressable, check_body, recipients
+from ..core.limits import FOR_PEOPLE, MOST_WAITING
 from ..store.checksum import Damaged
 from ..store.rows import Change, Holder, NewEvent, NewMessage, Unit
 from .agent import Agent
@@ -36,15 +37,20 @@ class Draft(NamedTuple):
     key: str | None = None
 
 
+class Sent(NamedTuple):
+    """What became of an agent's draft. `left_out`: names of those for whom too much waits."""
+
+    message: NewMessage
+    left_out: tuple[str, ...] = ()
+
+
 class Post:
     def __init__(self, broker: Broker, deliveries: Deliveries, limits: Limits) -> None:
         self._broker = broker
         self._limits = limits
         self._deliveries = deliveries
 
-    async def from_agent(
-        self, agent: Agent, draft: Draft, along: Callable[[NewMessage], Along]
-    ) -> NewMessage:
+    async def from_agent(self, agent: Agent, draft: Draft, along: Callable[[Sent], Along]) -> Sent:
         """An agent's message; what `along` makes of it is stored with it.
 
         Raises RpcError(REFUSED) with words for the model.
@@ -59,6 +65,11 @@ class Post:
             )
         except Unaddressable as error:
             raise RpcError(REFUSED, str(error)) from None
+        left_out: tuple[str, ...] = ()
+        if draft.to == EVERYONE:  # one that does not keep up stops nobody else's
+            room = self._limits.with_room(to)
+            left_out = tuple(sorted(self._broker.name_of[uid] for uid in set(to) - set(room)))
+            to = room or to
         self._limits.check_rooms(to)
         self._limits.spend(agent, len(draft.body))
         thread = None
@@ -72,7 +83,8 @@ class Post:
                 )
         sent = self._message(draft, (agent.uid, agent.name), to, thread)
         message = self._limits.damped(agent, sent)
-        beside = along(message)
+        answer = Sent(message, left_out)
+        beside = along(answer)
         unit = Unit(messages=(message,), events=beside.events, changes=beside.changes)
 
         def then(_: object) -> None:
@@ -80,7 +92,7 @@ class Post:
             self._deliveries.arrived(message)
 
         await self._broker.writer.submit(unit, then)
-        return message
+        return answer
 
     def from_operator(self, draft: Draft, by: str, answer: Answer) -> None:
         """Answers `{id, thread}`; a key that was used before gives the message of then.
@@ -136,7 +148,7 @@ class Post:
         if draft.to == OPERATOR:
             raise RpcError(REFUSED, "the operator cannot write to the operator; name an agent")
         to = self._recipients(draft.to, draft.body)
-        self._limits.check_rooms(to)
+        self._limits.check_rooms(to, MOST_WAITING + FOR_PEOPLE)
         return to
 
     def _recipients(self, to: str, body: str) -> tuple[str, ...]:

@@ -255,13 +255,12 @@ class Questions:
         )
         await self._broker.writer.submit(unit, then)
 
-    async def _expire(self, ident: int) -> None:
+    async def _expire(self, ident: int, expires: float) -> None:
+        """Unless it was given more time meanwhile. The alarm's word counts: the clock on the
+        wall may have been set."""
         async with self._lock:
             question = self._broker.questions.get(ident)
-            if question is None or question.expires is None:
-                return
-            if question.expires > self._broker.clock.wall():
-                self._arm(question)
+            if question is None or question.expires != expires:
                 return
             if question.permission is not None:
                 await self._become(question.expired(), ())
@@ -276,14 +275,14 @@ class Questions:
 
     def _arm(self, question: Question) -> None:
         alarm = ("question", question.id)
-        if question.state != "open" or question.expires is None:
+        expires = question.expires
+        if question.state != "open" or expires is None:
             self._broker.alarms.cancel(alarm)
             return
-        when = self._broker.clock.steady_at(question.expires)
         self._broker.alarms.set(
             alarm,
-            when,
-            lambda: self._broker.spawn_until_stored(lambda: self._expire(question.id)),
+            self._broker.clock.steady_at(expires),
+            lambda: self._broker.spawn_until_stored(lambda: self._expire(question.id, expires)),
         )
 
     def _event(self, question: Question) -> NewEvent:

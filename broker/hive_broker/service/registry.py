@@ -15,18 +15,26 @@ from .broker import Broker
 from .deliveries import Deliveries
 from .presence import Presence
 from .questions import Questions
+from .reminders import Reminders
 
 
 class Registrar:
     """Takes registries, one after the other."""
 
     def __init__(
-        self, broker: Broker, presence: Presence, deliveries: Deliveries, questions: Questions
+        self,
+        broker: Broker,
+        presence: Presence,
+        deliveries: Deliveries,
+        *,
+        questions: Questions,
+        reminders: Reminders,
     ) -> None:
         self._broker = broker
         self._presence = presence
         self._deliveries = deliveries
         self._questions = questions
+        self._reminders = reminders
         self._lock = asyncio.Lock()
 
     async def set(self, registry: Registry, on_change: Callable[[], Awaitable[None]]) -> None:
@@ -70,7 +78,10 @@ class Registrar:
         agent = self._broker.adopt(await self._broker.reader.agent_state(uid, now))
         late = await self._broker.reader.agent_state(uid, now)  # came while it was read
         for delivery in late.deliveries:
-            agent.mailbox.arrive(delivery.message)
+            steady = self._broker.clock.steady_at(delivery.not_before)
+            not_before = steady if delivery.not_before else 0.0
+            agent.mailbox.arrive(delivery.message, delivery.hops, not_before)
+        self._reminders.arm_all(uid)
 
     def _update(self, agent: Agent, record: RegistryAgent) -> None:
         agent.record = record

@@ -14,13 +14,21 @@ from .post import Along
 
 
 class Reminders:
-    """All of them are in memory. What came due while the broker was away rings once."""
+    """All of them are in memory. What came due while the broker was away rings once; so does
+    what comes due while its last message still waits, or its agent is retired."""
 
     def __init__(self, broker: Broker, deliveries: Deliveries) -> None:
         self._broker = broker
         self._deliveries = deliveries
+        self._rung: dict[int, int] = {}  # the last message of each
         for reminder in broker.reminders.values():
             self._arm(reminder)
+
+    def arm_all(self, uid: str) -> None:
+        """The agent is back."""
+        for reminder in self._broker.reminders.values():
+            if reminder.uid == uid:
+                self._arm(reminder)
 
     def check_room(self, agent: Agent) -> None:
         """Raises RpcError(BUSY) when the agent has as many as it may have."""
@@ -52,23 +60,34 @@ class Reminders:
         await self._broker.writer.submit(unit, then)
 
     def _arm(self, reminder: Reminder) -> None:
-        when = self._broker.clock.steady_at(reminder.due)
-        self._broker.alarms.set(
-            ("reminder", reminder.id),
-            when,
-            lambda: self._broker.spawn_until_stored(lambda: self._ring(reminder.id)),
-        )
+        def ring() -> None:
+            self._broker.spawn_until_stored(lambda: self._ring(reminder.id))
+
+        alarm = ("reminder", reminder.id)
+        if reminder.dated:
+            self._broker.alarms.set_dated(alarm, reminder.due, ring)
+        else:
+            self._broker.alarms.set(alarm, self._broker.clock.steady_at(reminder.due), ring)
 
     def _forget(self, ident: int) -> None:
         self._broker.reminders.pop(ident, None)
+        self._rung.pop(ident, None)
         self._broker.alarms.cancel(("reminder", ident))
+
+    def _move(self, reminder: Reminder) -> None:
+        self._broker.reminders[reminder.id] = reminder
+        self._arm(reminder)
 
     async def _ring(self, ident: int) -> None:
         """The message and the reminder's next time are stored together."""
         reminder = self._broker.reminders.get(ident)
-        if reminder is None:
+        agent = None if reminder is None else self._broker.agents.get(reminder.uid)
+        if reminder is None or agent is None:
             return
         left = reminder.after(self._broker.clock.wall())
+        if left is not None and agent.mailbox.waits(self._rung.get(ident, 0)):
+            self._move(left)
+            return
         data = {"id": ident, "every": reminder.every}
         message = self._broker.system_message(reminder.uid, "reminder", reminder.body, data)
 
@@ -76,8 +95,8 @@ class Reminders:
             if left is None:
                 self._forget(ident)
             else:
-                self._broker.reminders[ident] = left
-                self._arm(left)
+                self._move(left)
+                self._rung[ident] = message.id
             self._deliveries.arrived(message)
 
         change = changes.drop_reminder(ident) if left is None else changes.set_reminder(left)

@@ -160,12 +160,13 @@ class Reader:
         return [load.question(row) for row in await self._db.execute_fetchall(query, (limit,))]
 
     async def dead(self, limit: int) -> list[tuple[str, int, str, dict[str, Any]]]:
-        """(uid, counted attempts, cause, message) of dead letters, newest first."""
+        """(uid, counted attempts, cause, message) of live agents' dead letters, newest first."""
         rows = await self._db.execute_fetchall(
             "select d.agent, d.counted, d.cause,"  # noqa: S608 - constants
             f" {_COLUMNS.format(body='substr(m.body, 1, 2000)')}"
             " from delivery d join message m on m.id = d.message"
-            " where d.state=3 order by d.done desc limit ?",
+            " where d.state=3 and d.agent in (select uid from agent where retired is null)"
+            " order by d.done desc limit ?",
             (limit,),
         )
         return [(row[0], row[1], row[2], _message(row[3:])) for row in rows]
