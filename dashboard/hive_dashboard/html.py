@@ -116,11 +116,12 @@ def _write(node: Element | str, out: list[str]) -> None:
 def tree(node: Element | str) -> Json:
     """JSON of the tree: text, or [tag, {attributes}, child, …].
 
-    What is below an element with `data-keep` belongs to the scripts and is left out.
+    What is below an element with `data-keep` belongs to the scripts, what is in a noscript to
+    readers without them: both are left out.
     """
     if isinstance(node, str):
         return node
-    if ("data-keep", "") in node.attrs:
+    if ("data-keep", "") in node.attrs or node.tag == "noscript":
         return [node.tag, dict(_placed(node.attrs))]
     return [node.tag, dict(_placed(node.attrs)), *(tree(child) for child in node.children)]
 

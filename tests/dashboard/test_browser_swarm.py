@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from playwright.async_api import expect
 from support.browsing import NEEDED, browsing
 from support.dashboard_world import World
+from support.fake_backends import NIX, TOML, line
 
 pytestmark = NEEDED
 
@@ -70,9 +72,20 @@ async def test_approve_and_a_moved_effect(world: World) -> None:
         world.host.changed("proposals")
         await expect(page.locator("#ap7 [data-x-next]")).to_have_count(1)
         await approve.click()
+        await expect(page.locator("#f-approve-7")).to_have_attribute(
+            "data-x-sure", "2 files not viewed, a high risk: press again to approve"
+        )
+        assert world.host.called("approve") == [], "the first press only says what was not seen"
+        await approve.click()
         await expect(page.locator("#notices")).to_contain_text("3G instead of 2G")
         await expect(page.locator("#ap7 input[name=effect]")).to_have_value("cd" * 32)
         assert world.host.proposals[7]["row"]["state"] == "open"
+        await page.check("#files-7 label:nth-of-type(1) input")
+        await page.check("#files-7 label:nth-of-type(2) input")
+        await approve.click()
+        await expect(page.locator("#f-approve-7")).to_have_attribute(
+            "data-x-sure", "a high risk: press again to approve"
+        )
         await approve.click()
         await expect(page.locator("#notices")).to_contain_text("#7 is approved and merged")
         await expect(page.locator("#sec-latest")).to_contain_text("merged")
@@ -181,3 +194,31 @@ async def test_keys(world: World) -> None:
         await expect(page.locator("#sec-latest")).to_contain_text("#8")
         await page.keyboard.press("?")
         await expect(page.locator("dialog")).to_contain_text("approve")
+
+
+async def test_a_box_belongs_to_what_was_viewed(world: World) -> None:
+    world.host.add(7)
+    async with browsing(world) as b:
+        page = b.page
+        await page.check("#files-7 label:nth-of-type(1) input")
+        await page.reload()
+        await expect(page.locator("#files-7 .viewed")).to_have_text("1 / 2 viewed")
+        world.host.proposals[7]["diff"] = [{**TOML, "hunks": [[line("+", None, 1, "x = 1")]]}, NIX]
+        world.host.proposals[7]["row"]["effect"]["digest"] = "cd" * 32
+        world.host.changed("proposals")
+        await expect(page.locator("#files-7 .viewed")).to_have_text("0 / 2 viewed")
+        assert b.troubles == []
+
+
+async def test_the_badge_stays_green_when_its_bar_is_drawn_anew(world: World) -> None:
+    async with browsing(world) as b:
+        page = await b.tab("/a/scout/")
+        await expect(page.locator("#live")).to_have_class(re.compile("s-ok"))
+        await page.evaluate(
+            "() => { window.grey = 0; new MutationObserver(() => {"
+            " if (document.getElementById('live').classList.contains('s-off')) window.grey++"
+            " }).observe(document.getElementById('live'), {attributes: true}) }"
+        )
+        world.broker.state("scout", "thinking", "reads the papers")
+        await expect(page.locator("#sec-head")).to_contain_text("reads the papers")
+        assert await page.evaluate("window.grey") == 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 from support.dashboard_world import JSON, SAME, World
 
+from hive_dashboard.live.mirror import DETAILS
 from hive_wire.jsonrpc import REFUSED, RpcError
 
 
@@ -32,6 +33,22 @@ async def test_approve_carries_the_effect_and_the_user(page_world: World) -> Non
     assert "#7 is approved and merged as 5e21c0d" in page
     assert "Nothing waits for your approval" in page
     assert "is approved" not in await world.get("/"), "a notice is said once"
+
+
+async def test_nothing_is_approved_that_was_not_shown(page_world: World) -> None:
+    """Of many proposals the diffs of the last ones are not read for the list."""
+    world = page_world
+    for n in range(1, DETAILS + 2):
+        world.host.add(n)
+    await world.until(lambda: len(world.site.mirror.snapshot.open) == DETAILS + 1)
+    await world.until(lambda: DETAILS in world.site.mirror.snapshot.details)
+    page = await world.get("/")
+    assert f'action="/proposals/{DETAILS}/approve"' in page
+    assert f'action="/proposals/{DETAILS + 1}/approve"' not in page
+    assert f'action="/proposals/{DETAILS + 1}/deny"' in page
+    whole = await world.get(f"/proposals/{DETAILS + 1}")
+    assert "systemPackages" in whole
+    assert f'action="/proposals/{DETAILS + 1}/approve"' in whole
 
 
 async def test_a_moved_effect_is_shown_and_asked_again(page_world: World) -> None:

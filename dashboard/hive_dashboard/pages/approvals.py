@@ -205,27 +205,41 @@ def _value(value: Any) -> str:
 
 def _decide(view: View, row: Proposal, found: Review | None) -> Element:
     hindered = row.needs_rebase or (found is not None and found.detail.hindered)
+    risky = row.effect is not None and any(c.risk == "high" for c in row.effect.changes)
     approve = (
         form(
             f"/proposals/{row.n}/approve",
             hidden("effect", row.effect.digest),
             _guard(view, row, found),
+            _looked(found),
             button(
                 "◆ APPR0VE", "Approve", "ok", h("span.num", row.commit[:7]), primary=True, key="a"
             ),
             name=f"approve-{row.n}",
             class_="row wrap",
+            data_risky=risky,
         )
-        if row.effect and not hindered
+        if row.effect and found is not None and not hindered
         else None
     )
     return h(
         "div.act",
         approve,
+        h("a.btn.st.s-ok", leet("◆ L00K AT 1T…", "Look at it"), href=f"/proposals/{row.n}")
+        if found is None
+        else None,
         _words(view, row, "changes") if row.from_agent else None,
         _words(view, row, "deny"),
         h("span.dim.grow.r.unviewed", data_unviewed=row.n),
     )
+
+
+def _looked(found: Review) -> Element | None:
+    """Scripts ask twice where a file was not viewed; without them this box does."""
+    if not found.files:
+        return None
+    box = h("input", type="checkbox", required=True)
+    return h("noscript", h("label.row", box, f"I looked at {plural(len(found.files), 'file')}"))
 
 
 def _guard(view: View, row: Proposal, found: Review | None) -> Element | None:

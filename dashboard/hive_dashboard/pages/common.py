@@ -147,10 +147,20 @@ def panel(
     return h(f"section.pan.s-{kind}", header, body, id=f"sec-{ident}", aria_labelledby=f"h-{ident}")
 
 
-def form(action: str, *body: Child, name: str, class_: str | None = None) -> Element:
-    """A form that works without scripts. `name` is that of its drafts."""
+def form(
+    action: str, *body: Child, name: str, class_: str | None = None, data_risky: bool = False
+) -> Element:
+    """A form that works without scripts. `name` is that of its drafts; a risky one is sent by the
+    second press."""
     return h(
-        "form", body, method="post", action=action, class_=class_, data_form=name, id=f"f-{name}"
+        "form",
+        body,
+        method="post",
+        action=action,
+        class_=class_,
+        data_form=name,
+        data_risky=data_risky,
+        id=f"f-{name}",
     )
 
 

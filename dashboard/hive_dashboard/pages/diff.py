@@ -23,7 +23,7 @@ def review(n: int, files: tuple[PaintedFile, ...], limit: int) -> Element:
                 "input",
                 type="checkbox",
                 aria_label=f"viewed {f.file.path}",
-                data_viewed=f"{n}:{f.file.path}",
+                data_viewed=f"{n}:{f.mark}",
             ),
             h(
                 "a.grow.el",

@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
@@ -55,9 +56,11 @@ class PaintedLine:
 
 @dataclass(frozen=True)
 class PaintedFile:
-    """`left_out` lines were too many to show; `hidden` names characters that hide."""
+    """`left_out` lines were too many to show; `hidden` names characters that hide; `mark` is
+    another for other content, so that what was viewed is what is shown."""
 
     file: FileDiff
+    mark: str
     hunks: tuple[tuple[PaintedLine, ...], ...]
     left_out: int
     hidden: tuple[str, ...]
@@ -76,7 +79,8 @@ def _file(file: FileDiff) -> PaintedFile:
     hidden = dict.fromkeys(
         name for hunk in file.hunks for line in hunk for name in hidden_in(line.text.rstrip("\r\n"))
     )
-    return PaintedFile(file, tuple(hunks), max(0, -room), tuple(hidden))
+    mark = blake2b(file.model_dump_json().encode(errors="replace"), digest_size=9).hexdigest()
+    return PaintedFile(file, mark, tuple(hunks), max(0, -room), tuple(hidden))
 
 
 def _lexer(path: str) -> Lexer | None:

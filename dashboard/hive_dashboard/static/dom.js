@@ -25,13 +25,13 @@ function put(el, name, value) {
 // Makes `el` look like `tree`, keeping elements, what was typed, the focus and what is open.
 export function patch(el, tree) {
   const [, attrs, ...children] = tree;
+  if ("keep" in el.dataset) return;
   for (const { name } of [...el.attributes])
     if (!(name in attrs) && !OWN.has(name) && !name.startsWith("data-x-") && name !== "stroke-dasharray") el.removeAttribute(name);
   for (const [name, value] of Object.entries(attrs)) if (!OWN.has(name)) put(el, name, value);
   // What a button carries (the effect that it approves) is what was looked at, never what
   // came in under the pointer: the newer value waits until the server said what changed.
   if (el.type === "hidden" && attrs.value !== el.value) el.dataset.xNext = attrs.value;
-  if ("keep" in el.dataset) return;
   if (el.dataset.ring) return ring(el);
   if (el.dataset.at || el.dataset.since || el.dataset.until) return tick(el);
   if (el.localName === "textarea") return;

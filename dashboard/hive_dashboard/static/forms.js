@@ -104,6 +104,7 @@ function moved(form, said) {
     el.value = el.dataset.xNext;
     delete el.dataset.xNext;
   }
+  delete form.dataset.xSure;
   const text = [said.error, ...(said.changed ?? [])].join(" → ");
   say(`It changed since you looked. Look again, then decide: ${text}`, "think").scrollIntoView({ block: "nearest" });
 }

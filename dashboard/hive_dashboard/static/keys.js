@@ -1,5 +1,6 @@
 // j k move · v viewed · n next file · a approve · c changes · d deny · 1-9 what needs you · / write · ? help
 import { make } from "./dom.js";
+import { arm } from "./review.js";
 
 const HELP = [["1 … 9", "go to what needs you"], ["j k", "next, previous proposal"],
   ["n", "next file that is not viewed yet"], ["v", "tick it as viewed"],
@@ -36,7 +37,7 @@ export function startKeys() {
       button.scrollIntoView({ block: "nearest" });
       const fold = button.closest("details.deny");
       if (fold) { fold.open = true; fold.querySelector("textarea").focus(); return; }
-      if (armed === button) { armed = null; button.click(); } else { armed = button; button.focus(); }
+      if (armed === button) { armed = null; button.click(); } else { armed = button; button.focus(); arm(button.form); }
       return;
     }
     armed = null;

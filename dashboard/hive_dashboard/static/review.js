@@ -1,7 +1,32 @@
-// Boxes "viewed" of the files of proposals, kept in this browser.
-const key = (name) => `hive-viewed:${name}`;
+// Boxes "viewed" of the files of proposals, kept in this browser by what the files hold: who
+// looked at one content has not looked at another.
+const KEY = "hive-viewed", KEPT = 500;
+const viewed = () => JSON.parse(localStorage.getItem(KEY) ?? "[]");
+
+// What a yes would be given to unseen: nothing, or words.
+function unseen(form) {
+  const n = form.dataset.form.match(/^approve-(\d+)$/)?.[1];
+  if (!n) return "";
+  const left = document.querySelectorAll(`#files-${n} [data-viewed]:not(:checked)`).length;
+  const words = [left && `${left} file${left > 1 ? "s" : ""} not viewed`, "risky" in form.dataset && "a high risk"];
+  return words.filter(Boolean).join(", ");
+}
+
+// A yes to what is risky, or was not looked at, is given by the second press.
+export function arm(form, words = unseen(form)) {
+  form.dataset.xSure = words ? `${words}: press again to approve` : "";
+  clearTimeout(form.disarm);
+  form.disarm = setTimeout(() => delete form.dataset.xSure, 8000);
+}
 
 export function startReview() {
+  document.addEventListener("submit", (event) => {
+    const words = event.target.dataset.form && !("xSure" in event.target.dataset) && unseen(event.target);
+    if (!words) return;
+    event.preventDefault();
+    event.stopPropagation();
+    arm(event.target, words);
+  }, true);
   const count = () => {
     for (const button of document.querySelectorAll("[data-split]")) {
       button.hidden = false;
@@ -9,7 +34,8 @@ export function startReview() {
     }
     for (const files of document.querySelectorAll(".files")) {
       const boxes = [...files.querySelectorAll("[data-viewed]")];
-      for (const box of boxes) box.checked = localStorage.getItem(key(box.dataset.viewed)) === "1";
+      const marks = viewed();
+      for (const box of boxes) box.checked = marks.includes(box.dataset.viewed);
       const done = boxes.filter((box) => box.checked).length;
       const text = `${done} / ${boxes.length} viewed`;
       const label = files.querySelector(".viewed");
@@ -21,7 +47,8 @@ export function startReview() {
   };
   document.addEventListener("change", ({ target }) => {
     if (!target.dataset?.viewed) return;
-    localStorage.setItem(key(target.dataset.viewed), target.checked ? "1" : "0");
+    const mark = target.dataset.viewed, others = viewed().filter((m) => m !== mark);
+    localStorage.setItem(KEY, JSON.stringify((target.checked ? [...others, mark] : others).slice(-KEPT)));
     count();
   });
   const root = document.documentElement;
