@@ -10,14 +10,18 @@ import re
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import TypeAlias, Union
 
+import orjson
+
 from .text import reveal
 
-Child: TypeAlias = Union["Element", "Verbatim", str, int, Iterable["Child"], None]
+Child: TypeAlias = Union["Element", "Verbatim", "Kept", str, int, Iterable["Child"], None]
 Attr: TypeAlias = str | int | float | bool | None
-Json: TypeAlias = str | list["Json"] | dict[str, str]
+Json: TypeAlias = str | list["Json"] | dict[str, str] | orjson.Fragment
+Node: TypeAlias = Union["Element", "Kept", str]
 
 _VOID = frozenset({"input", "br", "meta", "link", "hr"})
 _SAFE_NAME = re.compile(r"[a-z][a-z0-9-]*|viewBox|preserveAspectRatio|pathLength")
@@ -43,8 +47,23 @@ class Element:
 
     tag: str
     attrs: tuple[tuple[str, str], ...]
-    children: tuple[Element | str, ...]
+    children: tuple[Node, ...]
     static: str = ""
+
+
+class Kept:
+    """An element that is part of many pages: written once, however often it is shown."""
+
+    def __init__(self, element: Element) -> None:
+        self._element = element
+
+    @cached_property
+    def html(self) -> str:
+        return render(self._element)
+
+    @cached_property
+    def json(self) -> orjson.Fragment:
+        return orjson.Fragment(orjson.dumps(tree(self._element)))
 
 
 def h(spec: str, *children: Child, static: str = "", **attrs: Attr) -> Element:
@@ -71,11 +90,11 @@ def h(spec: str, *children: Child, static: str = "", **attrs: Attr) -> Element:
     return Element(tag, tuple(pairs), tuple(_flat(children)), static)
 
 
-def _flat(children: Iterable[Child]) -> Iterable[Element | str]:
+def _flat(children: Iterable[Child]) -> Iterable[Node]:
     for child in children:
         if child is None or child == "":
             continue
-        if isinstance(child, Element):
+        if isinstance(child, Element | Kept):
             yield child
         elif isinstance(child, Verbatim):
             yield child.text.encode(errors="replace").decode()
@@ -87,16 +106,19 @@ def _flat(children: Iterable[Child]) -> Iterable[Element | str]:
             yield from _flat(child)
 
 
-def render(node: Element | str) -> str:
+def render(node: Node) -> str:
     """HTML of the tree."""
     out: list[str] = []
     _write(node, out)
     return "".join(out)
 
 
-def _write(node: Element | str, out: list[str]) -> None:
+def _write(node: Node, out: list[str]) -> None:
     if isinstance(node, str):
         out.append(escape(node, quote=False))
+        return
+    if isinstance(node, Kept):
+        out.append(node.html)
         return
     out.append(f"<{node.tag}")
     for name, value in _placed(node.attrs):
@@ -113,7 +135,7 @@ def _write(node: Element | str, out: list[str]) -> None:
     out.append(f"</{node.tag}>")
 
 
-def tree(node: Element | str) -> Json:
+def tree(node: Node) -> Json:
     """JSON of the tree: text, or [tag, {attributes}, child, …].
 
     What is below an element with `data-keep` belongs to the scripts, what is in a noscript to
@@ -121,6 +143,8 @@ def tree(node: Element | str) -> Json:
     """
     if isinstance(node, str):
         return node
+    if isinstance(node, Kept):
+        return node.json
     if ("data-keep", "") in node.attrs or node.tag == "noscript":
         return [node.tag, dict(_placed(node.attrs))]
     return [node.tag, dict(_placed(node.attrs)), *(tree(child) for child in node.children)]

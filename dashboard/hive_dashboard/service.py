@@ -102,7 +102,7 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
     tools = Tools()
 
     def render(event: Event, rich: bool) -> Json:
-        return tree(row(event, rich=rich, tools=tools.of(event)))
+        return tree(row(event, rich=rich, tools=tools))
 
     def heard(events: list[Event]) -> None:
         tools.add(events)
@@ -121,7 +121,7 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
         mirror.stale(*BROKER_PARTS)
 
     layout = settings.layout
-    mirror = Mirror(changed)
+    mirror = Mirror(layout.root, changed)
     ports = AgentPorts(settings.host, mirror.ports)
     hub = Hub(heard)
     host = Backend(
@@ -150,6 +150,8 @@ def _routes(site: Site) -> web.Application:
     get("/audit", views.audit)
     get("/plan", views.plan)
     get(f"/a/{name}/journal", views.journal)
+    get(f"/a/{name}/log.txt", views.log_text)
+    get(f"/a/{name}/row/{{n:[1-9][0-9]{{0,14}}}}", views.one_row)
     get("/events", views.events, allow_head=False)
     get("/api/swarm", views.swarm_state)
     get("/api/session", views.who)

@@ -7,6 +7,7 @@ that hide, reorder or imitate: controls, terminal escapes, bidi, zero width.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 # Characters that a reader cannot see, or that move what the reader sees.
 _HIDDEN = (
@@ -27,6 +28,11 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*[0-~]"
 )
 _BACK = re.compile("[^\b\n]\b")
+# A colour is kept as one private character, until `runs` turns it into a class.
+_FIRST = 0xF100
+_STATES = 18  # 8 colours and none, each plain or bold
+_COLOUR = re.compile(f"[{chr(_FIRST)}-{chr(_FIRST + _STATES - 1)}]")
+_SGR = re.compile(r"(?:\x1b\[|\x9b)([0-9;:]*)m")
 
 
 def reveal(text: str) -> str:
@@ -57,6 +63,67 @@ def terminal(text: str) -> str:
         if not found:
             break
     return reveal(text)
+
+
+def coloured(text: str) -> str:
+    """As `terminal`, with the colours kept for `runs`. Lines of it may be taken apart."""
+    text = _COLOUR.sub(_name, text)
+    if "\x1b" not in text and "\x9b" not in text:
+        return terminal(text)
+    state = 0
+
+    def note(match: re.Match[str]) -> str:
+        nonlocal state
+        state = _sgr(state, match[1])
+        return chr(_FIRST + state)
+
+    return terminal(_SGR.sub(note, text))
+
+
+def runs(text: str) -> Iterator[tuple[str, str]]:
+    """(class, text) of each part of what `coloured` gave; the class is "" for no colour."""
+    at, state = 0, 0
+    for match in _COLOUR.finditer(text):
+        if match.start() > at:
+            yield _class(state), text[at : match.start()]
+        at, state = match.end(), ord(match[0]) - _FIRST
+    if at < len(text):
+        yield _class(state), text[at:]
+
+
+def last_colour(text: str) -> str:
+    """What to put before the text that follows `text`, so that it keeps its colour."""
+    found = _COLOUR.findall(text)
+    return found[-1] if found else ""
+
+
+def _sgr(state: int, codes: str) -> int:
+    """`state` is twice the colour (0 none, 1 to 8), plus one when bold."""
+    colour, bold = divmod(state, 2)
+    numbers = [
+        int(code) if code.isdigit() and len(code) < 5 else 0 for code in re.split("[;:]", codes)
+    ]
+    while numbers:
+        code = numbers.pop(0)
+        if code == 0:
+            colour, bold = 0, 0
+        elif code in (1, 22):
+            bold = int(code == 1)
+        elif 30 <= code <= 37 or 90 <= code <= 97:
+            colour = code % 10 + 1
+        elif code == 39:
+            colour = 0
+        elif code in (38, 48):  # of a palette or of all colours: only the first sixteen are ours
+            kind = numbers.pop(0) if numbers else 0
+            given, numbers = numbers[: 1 if kind == 5 else 3], numbers[1 if kind == 5 else 3 :]
+            if code == 38 and kind == 5 and given and given[0] < 16:
+                colour = given[0] % 8 + 1
+    return colour * 2 + bold
+
+
+def _class(state: int) -> str:
+    colour, bold = divmod(state, 2)
+    return " ".join(filter(None, [f"a{colour - 1}" if colour else "", "ab" if bold else ""]))
 
 
 def clip(text: str, limit: int) -> str:

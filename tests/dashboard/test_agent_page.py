@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 
 import pytest
@@ -171,3 +172,45 @@ async def post(world: World, path: str, data: dict[str, str], status: int = 200)
     async with world.http.post(world.url + path, data=data, headers=SAME) as answer:
         assert answer.status == status, path
         return html.unescape(await answer.text())
+
+
+async def test_a_row_has_an_address_and_the_log_is_saved(page_world: World) -> None:
+    world = page_world
+    world.broker.emit_many([("text", {"text": f"line {i}"}) for i in range(500)])
+    long = world.broker.emit("text", {"text": "y" * 9000 + "<b>end"})
+    world.broker.emit("text", {"text": "\x1b[31mred\x1b[0m\nand more"})
+    page = await world.get("/a/scout/?at=100")
+    assert "line 99<" in page
+    assert "line 180<" in page
+    assert "line 300<" not in page
+    assert 'data-found="100"' in page
+    assert "The log around one row" in page
+    whole = await world.get(f"/a/scout/row/{long}")
+    assert "y&lt;b&gt;end" in whole
+    for path in ("/a/scout/row/99999", "/a/nobody/row/1", "/a/nobody/log.txt"):
+        async with world.http.get(world.url + path) as answer:
+            assert answer.status == 404
+    async with world.http.get(f"{world.url}/a/scout/log.txt") as answer:
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="scout-log.txt"'
+        assert answer.content_type == "text/plain"
+        lines = (await answer.text()).splitlines()
+    assert len(lines) == 503
+    assert lines[-2].endswith(" text red")
+    assert lines[-1] == "    and more"
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z 1 text line 0$", lines[0])
+    await world.broker.stop()
+    for path in ("/a/scout/row/1", "/a/scout/log.txt"):
+        async with world.http.get(world.url + path) as answer:
+            assert answer.status == 503
+
+
+async def test_what_it_asks_is_answered_on_its_page(page_world: World) -> None:
+    world = page_world
+    world.broker.ask("Which cache?", ["near", "far"])
+    world.broker.ask("Something else?", agent="hm1nd")
+    await world.until(lambda: len(world.site.mirror.snapshot.questions) == 2)
+    page = await world.get("/a/scout/")
+    assert 'action="/questions/1/answer"' in page
+    assert 'action="/questions/2/answer"' not in page
+    async with world.http.get(f"{world.url}/api/agent/scout") as answer:
+        assert "asks" in (await answer.json())["sections"]

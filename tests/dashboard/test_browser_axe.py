@@ -20,6 +20,8 @@ WORDS = {"waiting": "asks", "needs-login": "needs login", "rate-limited": "rate 
 PATHS = (
     "/a/scout/",
     "/a/scout/?q=words",
+    "/a/scout/?at=5",
+    "/a/scout/row/5",
     "/a/scout/journal",
     "/audit",
     "/plan",

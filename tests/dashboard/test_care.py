@@ -199,7 +199,7 @@ async def test_where_to_look(page_world: World) -> None:
     assert "too many" in page
     world.host.lines = ["boot <b>", "\x1b[31mred\x1b[0m", "a\u202eb"]
     page = await world.get("/a/scout/journal")
-    assert "boot &lt;b&gt;\nred\na⟨U+202E⟩b" in page
+    assert 'boot &lt;b&gt;\n<span class="a1">red</span>\na⟨U+202E⟩b' in page
     world.broker.message("hm1nd", "scout", "one")
     world.broker.message("hm1nd", "operator", "two")
     page = await world.get("/messages?peer=scout")

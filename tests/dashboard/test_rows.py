@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_dashboard.html import render, tree
+from hive_dashboard.live.tools import Tools
 from hive_dashboard.pages.rows import _KINDS, row
+from hive_dashboard.pages.rows import TEXT as TEXT_LIMIT
 from hive_wire.protocol import Event
 
 KEYS = st.sampled_from(
@@ -52,7 +54,8 @@ def event(kind: str, data: dict[str, Any]) -> Event:
 
 
 @given(
-    st.sampled_from([*_KINDS, "something.new"]), st.dictionaries(KEYS | TEXT, VALUES, max_size=6)
+    st.sampled_from([*_KINDS, "tool_result", "something.new"]),
+    st.dictionaries(KEYS | TEXT, VALUES, max_size=6),
 )
 def test_no_data_breaks_the_log(kind: str, data: dict[str, Any]) -> None:
     made = row(event(kind, data))
@@ -76,8 +79,12 @@ def test_no_data_breaks_the_log(kind: str, data: dict[str, Any]) -> None:
             {"name": "Edit", "input": {"file_path": "a", "old_string": "x", "new_string": "y"}},
             ["−", "+", "dl a", "dl d"],
         ),
-        ("tool_result", {"ok": False, "text": "\x1b[31mno\x1b[0m"}, ["✕", ">no<"]),
-        ("tool_result", {"ok": True, "text": "\n".join("abcdefghijkl")}, ["6 more lines"]),
+        (
+            "tool_result",
+            {"ok": False, "text": "\x1b[31mno\x1b[0m"},
+            ["✕", '<span class="a1">no</span>'],
+        ),
+        ("tool_result", {"ok": True, "text": "\n".join("abcdefghijkl")}, ["8 more lines"]),
         ("message", {"from": "operator", "to": "scout", "preview": "do it"}, ["e usr", "do it"]),
         (
             "turn.ended",
@@ -105,3 +112,32 @@ def test_an_agent_cannot_play_the_operator() -> None:
     """The look of a row follows its kind, which the broker gives, never its text."""
     fake = render(row(event("text", {"text": "you: approve everything"})))
     assert "usr" not in fake
+
+
+def test_a_result_says_how_long_its_tool_took() -> None:
+    use = event("tool_use", {"id": "1", "name": "Bash", "input": {"command": "make"}})
+    result = event("tool_result", {"id": "1", "text": "done"}).model_copy(
+        update={"id": 6, "at": 80}
+    )
+    text = render(row(result, tools=Tools([use, result])))
+    assert "done" in text
+    assert "1 min 11 s" in text
+    read = use.model_copy(update={"data": {"id": "1", "name": "Read", "input": {}}})
+    result.data["text"] = "\n".join("abcdefghijkl")
+    text = render(row(result, tools=Tools([read, result])))
+    assert "▸ 12 lines" in text, "what was read is folded"
+
+
+def test_an_edit_shows_what_stays() -> None:
+    data = {"name": "Edit", "input": {"old_string": "a\nb", "new_string": "a\nc\nb"}}
+    text = render(row(event("tool_use", data)))
+    assert text.count('class="dl"') == 2
+    assert text.count('class="dl a"') == 1
+    assert 'class="dl d"' not in text
+
+
+def test_a_long_row_leads_to_all_of_it() -> None:
+    text = render(row(event("text", {"text": "x" * (TEXT_LIMIT + 1)})))
+    assert 'href="/a/scout/row/5"' in text
+    assert "row/5" not in render(row(event("text", {"text": "x" * TEXT_LIMIT})))
+    assert 'href="/a/scout/?at=5#e5"' in text

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import html.parser
+import re
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hive_dashboard.html import Element, Verbatim, h, render, tree
-from hive_dashboard.text import clip, hidden_in, one_line, reveal, terminal
+from hive_dashboard.html import Element, Kept, Verbatim, h, render, tree
+from hive_dashboard.pages import shelf as shelves
+from hive_dashboard.pages.shelf import Shelf
+from hive_dashboard.text import clip, coloured, hidden_in, one_line, reveal, runs, terminal
 
 CORPUS = [
     ("\x1b[31mred\x1b[0m", "red"),
@@ -115,3 +119,56 @@ def test_what_the_reader_typed_stays_as_it_is() -> None:
     kept = h("div", h("b", "x"), data_keep=True)
     assert isinstance(kept, Element)
     assert tree(kept) == ["div", {"data-keep": ""}]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("plain", [("", "plain")]),
+        ("\x1b[31mred\x1b[0m no", [("a1", "red"), ("", " no")]),
+        ("\x1b[1;92mbold", [("a2 ab", "bold")]),
+        ("\x1b[38;5;12mblue\x1b[39m.", [("a4", "blue"), ("", ".")]),
+        ("\x1b[38;2;1;2;31mtrue\x1b[m", [("", "true")]),
+        ("\x9b33mC1", [("a3", "C1")]),
+        ("\x1b[31mlost\rkept", [("", "kept")]),
+        ("\x1b[2J\x1b]8;;https://evil.example\x07link\x1b]8;;\x07", [("", "link")]),
+        ("\uf102 forged", [("", "⟨U+F102⟩ forged")]),
+    ],
+)
+def test_colours_are_kept_and_nothing_else(text: str, found: list[tuple[str, str]]) -> None:
+    assert [run for run in runs(coloured(text + "\x1b[0m")) if run[1]] == found
+
+
+@given(st.text())
+def test_colours_change_no_text(text: str) -> None:
+    shown = "".join(part for _, part in runs(coloured(text)))
+    assert "\x1b" not in shown
+    assert "\x9b" not in shown
+    if "\x1b" not in text and "\x9b" not in text:
+        assert unmarked(shown) == unmarked(terminal(text))
+
+
+def unmarked(text: str) -> str:
+    """Without the private characters that we use, and how they are named."""
+    return re.sub(r"[\uf100-\uf111]|⟨U\+F1[01][0-9A-F]⟩", "", text)
+
+
+def test_what_is_kept_is_written_as_the_element_itself() -> None:
+    part = h("p.x", "a\u202eb", h("b", "<c>"), title="t")
+    assert render(h("div", Kept(part), "z")) == render(h("div", part, "z"))
+    assert orjson.dumps(tree(h("div", Kept(part), "z"))) == orjson.dumps(tree(h("div", part, "z")))
+
+
+def test_a_part_is_drawn_anew_when_what_it_is_made_of_changes() -> None:
+    shelf, drawn = Shelf(), []
+
+    def draw() -> Element:
+        drawn.append(1)
+        return h("p", str(len(drawn)))
+
+    first = shelf.get("a", (1, "x"), draw)
+    assert shelf.get("a", (1, "x"), draw) is first
+    assert shelf.get("a", (2, "x"), draw).html == "<p>2</p>"
+    for i in range(shelves.MOST):
+        shelf.get(i, (), draw)
+    assert shelf.get("a", (2, "x"), draw).html != "<p>2</p>", "only so many are kept"

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from hive_wire.protocol import AgentStatus, Event, Message
 from ..review.paint import PaintedFile, paint
 from .backends import Backend
 from .lanes import Lanes, Span
+from .machine import Machine, look
 from .models import (
     BrokerCondition,
     DeadLetter,
@@ -88,6 +90,7 @@ class Snapshot:
     dead: tuple[DeadLetter, ...] = ()
     conditions: tuple[BrokerCondition, ...] = ()  # of the broker
     lanes: dict[str, tuple[Span, ...]] = field(default_factory=dict)
+    machine: Machine | None = None
     doors: dict[str, int] = field(default_factory=dict)  # agent: its own port
     taken: dict[str, int] = field(default_factory=dict)  # agent: a port that another process has
     logins: dict[str, str] = field(default_factory=dict)  # uid: where a person logs in
@@ -97,8 +100,9 @@ class Snapshot:
 
 
 class Mirror:
-    def __init__(self, on_change: Callable[[Snapshot], None]) -> None:
+    def __init__(self, root: Path, on_change: Callable[[Snapshot], None]) -> None:
         self.snapshot = Snapshot()
+        self._root = root
         self._on_change = on_change
         self._stale: set[str] = set()
         self._lanes = Lanes()
@@ -198,6 +202,7 @@ class Mirror:
             except BaseException:
                 self.stale(*parts)
                 raise
+            machine = await asyncio.to_thread(look, self._root)
         unread = {p: why for p, why in self.snapshot.unread.items() if p not in parts} | failed
         away = {b.title: b.away_since for b in (host, broker) if b.away_since is not None}
         old = self.snapshot
@@ -216,6 +221,7 @@ class Mirror:
             away=away,
             unread=unread,
             lanes=self._lanes.spans(minute()),
+            machine=machine,
             doors=self._doors,
             taken=self._taken,
             logins=dict(self._logins),

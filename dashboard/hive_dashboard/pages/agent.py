@@ -10,12 +10,14 @@ from urllib.parse import urlencode
 from hive_wire.protocol import Event
 
 from ..html import Element, Verbatim, h, leet
+from ..live.models import Question
 from ..live.tools import Tools
 from ..text import one_line
 from .agent_side import info
 from .agents import AgentView, switcher
-from .common import AssetUrl, View, button, form, hidden, notices, page
+from .common import AssetUrl, View, age, button, form, hidden, notices, page
 from .need import away, count
+from .questions import question
 from .rows import row
 from .shell import jump, live_badge, zone
 
@@ -36,6 +38,7 @@ def head(view: View, it: AgentView) -> Element:
         h(
             "button.btn.sm.st.s-bad",
             h("span", "■ CANC3L", h("span.hide-m", " TURN"), aria_hidden="true"),
+            h("kbd", "Esc Esc", aria_hidden="true"),
             h("span.sr", "Cancel the running turn"),
             type="submit",
             id="cancel",
@@ -56,7 +59,7 @@ def head(view: View, it: AgentView) -> Element:
         jump(),
         zone(),
         h("a.btn.sm.only-s", leet("▤", "Details"), href="#sec-info"),
-        cancel if it.state == "thinking" and not view.view_only else None,
+        cancel if it.status and it.status.turn and not view.view_only else None,
         id="sec-head",
     )
 
@@ -67,7 +70,7 @@ def tail(events: Sequence[Event]) -> list[Element]:
     made = []
     for event in reversed(events):
         length = len(str(event.data.get("text", ""))) if event.kind == "text" else 0
-        made.append(row(event, rich=room > 0, tools=tools.of(event)))
+        made.append(row(event, rich=room > 0, tools=tools))
         room -= length
     return made[::-1]
 
@@ -75,13 +78,20 @@ def tail(events: Sequence[Event]) -> list[Element]:
 @dataclass(frozen=True)
 class Log:
     """What the middle of the page shows: drawn rows, or `away` when the broker did not answer.
-    `query` is what was searched for; with `more` there are older ones before the id `first`."""
+    `query` is what was searched for, `at` the id of a row that one looks at; with `more` there are
+    older ones before the id `first`."""
 
     rows: Sequence[Element] = ()
     away: bool = False
     query: str = ""
     first: int | None = None
     more: bool = False
+    at: int | None = None
+
+    @property
+    def is_apart(self) -> bool:
+        """Not the log's end: nothing is added to it."""
+        return bool(self.query) or self.at is not None
 
 
 def agent_page(view: View, it: AgentView, log: Log, asset: AssetUrl, cursor: int | None) -> str:
@@ -110,7 +120,7 @@ def agent_page(view: View, it: AgentView, log: Log, asset: AssetUrl, cursor: int
             "name": it.name,
             "uid": it.uid or "",
             "cursor": "" if cursor is None else cursor,
-            "found": log.query,
+            "found": log.query or log.at or "",
             "now": f"{time.time():.3f}",
         },
     )
@@ -134,7 +144,7 @@ def _toolbar(it: AgentView, log: Log) -> Element:
             data_slash=True,
             autocomplete="off",
         ),
-        h("button.btn.sm", leet("⌕", "Search"), type="submit"),
+        h("button.btn.sm.only-m", leet("⌕", "Search"), type="submit"),
         method="get",
         action=f"/a/{it.name}/",
         role="search",
@@ -143,26 +153,25 @@ def _toolbar(it: AgentView, log: Log) -> Element:
         h("button.tg", name, type="button", aria_pressed="true", data_toggle=name)
         for name in ("wrap", "times")
     ]
-    buttons = h("div.tgs", filters, h("span.bar2", aria_hidden="true"), toggles)
+    save = h(
+        "a.tg", leet("⤓ save", "Save the log as text"), href=f"/a/{it.name}/log.txt", download=True
+    )
+    buttons = h("div.tgs", filters, h("span.bar2", aria_hidden="true"), toggles, save)
     return h("div.tool", buttons, search, role="toolbar", aria_label="log", id="tool")
 
 
 def _log(it: AgentView, log: Log) -> Element:
     older = None
-    if log.first is not None and log.more:
+    if log.first is not None and log.more and log.at is None:
         query = {"before": str(log.first)} | ({"q": log.query} if log.query else {})
         href = f"/a/{it.name}/?{urlencode(query)}"
-        words = "↑ older finds" if log.query else "↑ older events"
-        older = h("div.gap", h("a", words, href=href, id=None if log.query else "older"))
-    found = (
-        h(
-            "p.warn.s-idle",
-            f"What was said and done with “{one_line(log.query, 80)}”. ",
-            h("a.s-idle.c", "back to the log", href=f"/a/{it.name}/"),
-        )
-        if log.query
-        else None
-    )
+        label = "↑ older finds" if log.query else "↑ older events"
+        older = h("div.gap", h("a", label, href=href, id=None if log.query else "older"))
+    words = f"What was said and done with “{one_line(log.query, 80)}”. "
+    if log.at is not None:
+        words = "The log around one row. "
+    back = h("a.s-idle.c", "back to the log", href=f"/a/{it.name}/")
+    found = h("p.warn.s-idle", words, back) if log.is_apart else None
     nothing = "Nothing was found." if log.query else "No event yet."
     if log.query and log.more:
         nothing = "Nothing was found yet, there is more to look through."
@@ -189,30 +198,57 @@ def hint(view: View, it: AgentView) -> Element:
         "div.row.pad2",
         h(
             "span.dim.el.hide-m",
-            f"{it.name} is {it.word}: " if busy else None,
+            f"{it.name} is {it.word}" if busy else None,
+            f" · {waiting} queued" if waiting else None,
+            ": " if busy else " · " if waiting else None,
             h("kbd", "⏎"),
             " queues it for the next turn · " if busy else " sends · ",
             h("kbd", "Shift ⏎"),
             " new line · ",
             h("kbd", "↑"),
             " history",
-            f" · {waiting} queued" if waiting else None,
         ),
         h("span.grow"),
+        [
+            h("button.btn.sm.ghost", label, type="submit", form=f"f-{command}", title=title)
+            for command, label, title in COMMANDS
+        ],
         button("➤ QU3UE" if busy else "➤ S3ND", "Send", "idle", primary=True, small=True),
         id="sec-hint",
     )
 
 
-def _ask(view: View, it: AgentView) -> Element:
-    commands = [
-        form(
-            f"/a/{it.name}/command",
-            hidden("command", command),
-            h("button.btn.sm.ghost", label, type="submit", title=title),
-            name=command,
+def asks(view: View, it: AgentView) -> Element:
+    """What it asks, to be answered where one looks at it."""
+    rows = [q for q in view.snapshot.questions if q.state == "open" and q.agent == it.name]
+    found = [
+        h(
+            "details.askq.s-you",
+            h(
+                "summary",
+                h("b.c", "?", aria_hidden="true"),
+                h("span.el.grow.hi", _asked(q)),
+                age(q.expires, down=True) if q.expires else None,
+            ),
+            question(view, q),
+            id=f"askq-{q.id}",
+            open=q.permission is not None,
         )
-        for command, label, title in COMMANDS
+        for q in rows
+    ]
+    return h("div.asks", found, id="sec-asks", hidden=not rows)
+
+
+def _asked(q: Question) -> str:
+    if q.permission is not None:
+        return f"wants to use {one_line(q.permission.tool, 60)}"
+    return one_line(q.text, 160)
+
+
+def _ask(view: View, it: AgentView) -> Element:
+    forms = [
+        form(f"/a/{it.name}/command", hidden("command", command), name=command)
+        for command, _, _ in COMMANDS
     ]
     prompt = form(
         f"/a/{it.name}/prompt",
@@ -233,7 +269,7 @@ def _ask(view: View, it: AgentView) -> Element:
         class_="box2 s-idle",
     )
     pill = h("button.pill", "↓ new", type="button", id="pill", hidden=True)
-    return h("div.ask", pill, prompt, h("div.row.cmds", commands))
+    return h("div.ask", pill, asks(view, it), prompt, forms)
 
 
 LIVE: dict[str, Section] = {
@@ -242,4 +278,5 @@ LIVE: dict[str, Section] = {
     "side": lambda view, it: switcher(view, it.name),
     "info": info,
     "hint": hint,
+    "asks": asks,
 }

@@ -63,7 +63,7 @@ def _login(view: View, it: AgentView) -> Element:
     if url is None:
         start = form(
             f"/a/{it.name}/login/start",
-            button("⚿ L0G 1N", "Start a login for this agent", "you", small=True),
+            button("↪ L0G 1N", "Start a login for this agent", "you", small=True),
             name="login-start",
         )
         said = "needs a login" if it.state == "needs-login" else "its own account, kept in its box"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hive_wire.protocol import AgentStatus
 
@@ -69,21 +71,34 @@ class AgentView:
 
     @property
     def why(self) -> str:
-        """What is wrong, in one text."""
-        return self.detail or next((c.message or c.reason for c in self.troubles), "")
+        """What it does, or what is wrong, in the words that say most."""
+        said = [c.message or c.reason for c in self.troubles]
+        return next(
+            (words for words in said if not self.detail or self.detail in words), self.detail
+        )
 
     def badge(self) -> Element:
         return badge(self.glyph, self.word, self.kind, self.since, spin=self.state == "thinking")
 
 
-def agents(snapshot: Snapshot) -> list[AgentView]:
+def agents(snapshot: Snapshot) -> Sequence[AgentView]:
     """The manager first, then by name."""
+    if _last[0] is not snapshot:
+        _last[:] = [snapshot, _joined(snapshot)]
+    found: Sequence[AgentView] = _last[1]
+    return found
+
+
+_last: list[Any] = [None, ()]  # the newest snapshot and its agents: a page asks many times
+
+
+def _joined(snapshot: Snapshot) -> tuple[AgentView, ...]:
     hosts = {a.name: a for a in (snapshot.status.agents if snapshot.status else ())}
     names = sorted(
         hosts.keys() | snapshot.agents.keys(),
         key=lambda n: (n not in hosts or hosts[n].role != "manager", n),
     )
-    return [_view(snapshot, name, hosts.get(name)) for name in names]
+    return tuple(_view(snapshot, name, hosts.get(name)) for name in names)
 
 
 class NotRead(Exception):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..html import Child, Element, Verbatim, h, leet
-from ..live.mirror import Review
+from ..live.mirror import Review, minute
 from ..live.models import RISKS, Change, Effect, Proposal
 from ..text import one_line
 from .build import built
 from .common import View, age, button, form, hidden, panel, plural
 from .diff import review, signs
+from .tiles import tiles, value
 
 IN_LIST = 400  # lines of diff in the list; the proposal's own page shows more
 OPEN_AT_FIRST = 1
@@ -34,11 +35,10 @@ def approvals(view: View) -> Element:
         h("kbd", "d"),
         " deny ",
         h("button.btn.sm.ghost", "split", type="button", hidden=True, data_split=True),
+        " ",
+        h("button.btn.sm.ghost", "fold all", type="button", hidden=True, data_fold=True),
     ]
-    cards = [
-        card(view, row, view.snapshot.details.get(row.n), opened=i < OPEN_AT_FIRST)
-        for i, row in enumerate(rows)
-    ]
+    cards = [_kept(view, row, opened=i < OPEN_AT_FIRST) for i, row in enumerate(rows)]
     return panel(
         "approvals",
         "ok",
@@ -48,6 +48,17 @@ def approvals(view: View) -> Element:
         h("div.body.appl", cards or h("p.empty", "Nothing waits for your approval.")),
         count=len(rows),
         side=keys if rows else None,
+    )
+
+
+def _kept(view: View, row: Proposal, *, opened: bool) -> Child:
+    """Its card: drawn once in a minute as long as the proposal stays as it is."""
+    found = view.snapshot.details.get(row.n)
+    if view.drafts or view.moved:
+        return card(view, row, found, opened=opened)
+    made_of = (row, found, opened, minute())
+    return view.shelf.get(
+        ("proposal", row.n, view.view_only), made_of, lambda: card(view, row, found, opened=opened)
     )
 
 
@@ -81,6 +92,7 @@ def card(
             h("p.say", h("span.dim", f"{row.requester} says: "), row.description)
             if len(row.description) > 120 or "\n" in row.description
             else None,
+            tiles(row.effect, found.detail.build if found else None) if row.effect else None,
             _effect(row.effect, found)
             if row.effect
             else h("p.dim", "The effect is being worked out…"),
@@ -185,22 +197,12 @@ def _change(c: Change) -> Element:
     risk = h("span.c", glyph, " ", c.risk)
     where = ".".join(filter(None, [c.agent, c.field]))
     if not c.field or (c.text and c.field not in c.text.split()):
-        return h(f"li.s-{kind}", risk, " ", h("span.hi", one_line(c.text, 300) or where))
+        return h(f"li.s-{kind}", risk, h("span.hi", one_line(c.text, 300) or where))
     values: Child = [
-        [h("del", _value(c.before)), " → "] if c.before is not None else None,
-        h("ins", _value(c.after)) if c.after is not None else h("i", "removed"),
+        [h("del", value(c.before)), " → "] if c.before is not None else None,
+        h("ins", value(c.after)) if c.after is not None else h("i", "removed"),
     ]
-    return h(f"li.s-{kind}", risk, " ", h("b.hi", where), " ", values)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return one_line(value, 120) or '""'
-    if isinstance(value, list):
-        return one_line(", ".join(map(str, value)) or "none", 160)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return one_line(str(value), 120)
+    return h(f"li.s-{kind}", risk, h("span", h("b.hi", where), " ", values))
 
 
 def _decide(view: View, row: Proposal, found: Review | None) -> Element:

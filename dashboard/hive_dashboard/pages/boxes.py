@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
-from ..html import Child, Element, h
+from ..html import Child, Element, Kept, h
 from ..live.lanes import HOUR, Span
 from ..live.mirror import minute
 from ..live.models import Condition
@@ -47,10 +48,10 @@ def boxes(view: View) -> Element:
         h(
             "div.body",
             h("p.warn.s-think", f"‖ the loop is suspended: {suspended}") if suspended else None,
-            h("div.boxes", [_box(view, row) for row in first])
+            h("div.boxes", [_kept(view, row) for row in first])
             if rows
             else h("p.empty", "No agent is known yet."),
-            _rest(rest) if rest else None,
+            _rest(view, rest) if rest else None,
             _lanes(view.snapshot.lanes),
         ),
         side=[words, _day(view)],
@@ -67,16 +68,23 @@ def _day(view: View) -> str:
     return f" · 24 h: {plural(turns, 'turn')} · ${usd:.2f} · {count_text(tokens)} tok"
 
 
+def _kept(view: View, row: AgentView) -> Kept:
+    spent = view.snapshot.spent.get(row.uid or "")
+    return view.shelf.get(
+        ("agent", row.name), (row, spent, view.snapshot.at // 60), lambda: _box(view, row)
+    )
+
+
 def _box(view: View, row: AgentView) -> Element:
     host, status = row.host, row.status
     task = row.why or (host.description if host else "")
+    notes = _notes(view, row)
     return (
         h(
             f"article.box.s-{row.kind}",
             h(
                 "div.row",
                 h("a.nm0.el", row.name, href=f"/a/{row.name}/"),
-                h("span.grow"),
                 row.badge(),
             ),
             h("div.task", clip(one_line(task), 160)),
@@ -84,11 +92,10 @@ def _box(view: View, row: AgentView) -> Element:
             [_trouble(c) for c in row.troubles if one_line(c.message) not in one_line(task)],
             h(
                 "div.row.meta.num",
-                _meta(view, row),
-                h("span.grow"),
+                h("span.el.grow", [[" · " if i else None, part] for i, part in enumerate(notes)]),
                 h("a", "journal", href=f"/a/{row.name}/journal")
                 if row.kind == "bad"
-                else h("span.nw", _cost(view, row)),
+                else h("span.nw", _cost(view, row, short=len(notes) > 1)),
             ),
             id=f"box-{row.name}",
             data_state=row.state,
@@ -99,20 +106,17 @@ def _box(view: View, row: AgentView) -> Element:
     )
 
 
-def _rest(rows: Sequence[AgentView]) -> Element:
+def _rest(view: View, rows: Sequence[AgentView]) -> Element:
     """The agents without a card, a line each."""
-    lines = [
-        h(
-            "a.line0",
-            h("span.el", row.name),
-            row.badge(),
-            href=f"/a/{row.name}/",
-            id=f"box-{row.name}",
-        )
-        for row in rows
-    ]
+    at = view.snapshot.at // 60
+    lines = [view.shelf.get(("line", r.name), (r, at), partial(_line, r)) for r in rows]
     words = f"▸ {plural(len(rows), 'more agent')}"
     return h("details.rest", h("summary.more", words), h("div.lines", lines), id="rest")
+
+
+def _line(row: AgentView) -> Element:
+    name = h("span.el", row.name)
+    return h("a.line0", name, row.badge(), href=f"/a/{row.name}/", id=f"box-{row.name}")
 
 
 def _context(view: View, row: AgentView) -> Element | None:
@@ -134,36 +138,39 @@ def _trouble(c: Condition) -> Element:
     )
 
 
-def _cost(view: View, row: AgentView) -> str:
+def _cost(view: View, row: AgentView, *, short: bool) -> str:
     """What it used in the last day."""
     spent = view.snapshot.spent.get(row.uid or "")
-    return f"{plural(spent.turns, 'turn')} · ${spent.usd:.2f}" if spent else ""
+    if spent is None:
+        return ""
+    usd = f"${spent.usd:.2f}"
+    return usd if short else f"{plural(spent.turns, 'turn')} · {usd}"
 
 
-def _meta(view: View, row: AgentView) -> Element:
+def _notes(view: View, row: AgentView) -> list[Child]:
+    """How full its conversation is, and what is not as it should be for ever."""
     host, status = row.host, row.status
     spent = view.snapshot.spent.get(row.uid or "")
     filled = spent.filled if spent else None
-    parts: list[Child] = []
+    found: list[Child] = []
     if filled is not None:
-        parts.append(
+        found.append(
             h("span", "ctx ", h("b.s-bad.c" if filled >= FULL else "span", f"{filled:.0%}"))
         )
     elif host:
-        parts.append(host.engine)
+        found.append(host.engine)
     if host and host.running_revision and not host.in_sync:
-        parts.append("update pending")
+        found.append("update pending")
     if status:
         if status.until and row.state == "rate-limited":
-            parts.append(f"until {_at(status.until)}")
-        parts += [
+            found.append(f"until {_at(status.until)}")
+        found += [
             f"{status.queued} queued" if status.queued else None,
             plural(status.dead, "dead letter") if status.dead else None,
             "held" if status.held else None,
             "fenced" if status.fenced else None,
         ]
-    shown = [part for part in parts if part]
-    return h("span.el", [[" · " if i else None, part] for i, part in enumerate(shown)])
+    return [part for part in found if part]
 
 
 def _at(moment: float) -> str:

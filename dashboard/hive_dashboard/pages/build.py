@@ -48,7 +48,7 @@ def _line(difference: Difference, what: str) -> Element:
     mark, kind = _MARKS[_change(difference)]
     versions = [v for v in (difference.before, difference.after) if v]
     text = f"{what}{difference.name} {' → '.join(versions)}"
-    return h(f"li.s-{kind}", h("span.c", mark), " ", one_line(text, 200))
+    return h(f"li.s-{kind}", h("span.c", mark), h("span", one_line(text, 200)))
 
 
 def _change(difference: Difference) -> str:

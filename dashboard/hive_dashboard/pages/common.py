@@ -10,6 +10,7 @@ from typing import Any
 
 from ..html import BASE, Child, Element, Verbatim, h, leet, render
 from ..live.mirror import Snapshot
+from .shelf import Shelf
 
 AssetUrl = Callable[[str], str]
 
@@ -25,7 +26,8 @@ class Notice:
 @dataclass(frozen=True)
 class View:
     """What a page is drawn from. `drafts` are the fields of a form that was refused, by the
-    form's name; `moved` says for a proposal what changed since it was looked at."""
+    form's name; `moved` says for a proposal what changed since it was looked at; `shelf` has parts
+    that were drawn for other views."""
 
     snapshot: Snapshot
     user: str
@@ -33,6 +35,7 @@ class View:
     notices: tuple[Notice, ...] = ()
     drafts: dict[str, dict[str, str]] = field(default_factory=dict)
     moved: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    shelf: Shelf = field(default_factory=Shelf)
 
     def draft(self, form: str, name: str) -> str:
         return self.drafts.get(form, {}).get(name, "")
@@ -57,6 +60,14 @@ def page(
         h("title", title),
         h("link", rel="icon", href=asset(icon_name(count)), type="image/svg+xml"),
         h("link", rel="stylesheet", href=asset("hive.css")),
+        h(
+            "link",
+            rel="preload",
+            href=asset("mono.woff2"),
+            as_="font",
+            type="font/woff2",
+            crossorigin=True,
+        ),
         h("script", type="module", src=asset(script)) if script else None,
     )
     attrs: dict[str, Any] = {f"data_{key}": value for key, value in (data or {}).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from hive_wire.names import EVERYONE, OPERATOR, SYSTEM, is_name
@@ -27,7 +28,8 @@ def flow(view: View) -> Element:
         "Message flow",
         h(
             "div.flow",
-            [message_row(m) for m in rows] or h("p.empty.pad", "Nobody has written yet."),
+            [view.shelf.get(("message", m.id), (m,), partial(message_row, m)) for m in rows]
+            or h("p.empty.pad", "Nobody has written yet."),
             role="log",
             aria_label="Messages",
             tabindex=0,

@@ -1,17 +1,19 @@
-"""Pages to look things up: the dry run, a container's journal, all messages."""
+"""Pages to look things up: the dry run, a container's journal, a row, all messages."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from hive_wire.names import EVERYONE
-from hive_wire.protocol import Message
+from hive_wire.protocol import Event, Message
 
 from ..html import Child, Element, h, leet
-from ..text import one_line, terminal
+from ..text import coloured, one_line, runs, terminal
 from .agents import AgentView, agents
-from .common import AssetUrl, View, notices, page, plural
+from .common import AssetUrl, View, clock, notices, page, plural
 from .flow import message_row
 from .need import away
 from .shell import bar, log_out
@@ -81,7 +83,7 @@ def _action(row: dict[str, Any]) -> Element:
 
 
 def journal_page(view: View, asset: AssetUrl, it: AgentView, lines: Sequence[str]) -> str:
-    text = terminal("\n".join(lines))
+    text = _coloured("\n".join(lines))
     return _page(
         view,
         asset,
@@ -100,6 +102,41 @@ def journal_page(view: View, asset: AssetUrl, it: AgentView, lines: Sequence[str
         if lines
         else h("p.empty", "It has printed nothing."),
     )
+
+
+def row_page(view: View, asset: AssetUrl, it: AgentView, event: Event) -> str:
+    text = event.data.get("text")
+    shown = text if isinstance(text, str) else json.dumps(event.data, ensure_ascii=False, indent=1)
+    return _page(
+        view,
+        asset,
+        "row",
+        (f"▤ {it.name}: R0W {event.id}", f"Row {event.id} of {it.name}"),
+        h(
+            "p.row.wrap",
+            clock(event.at),
+            h("span.chip", event.kind),
+            h("span.grow"),
+            h("a.btn.sm", "in the log", href=f"/a/{it.name}/?at={event.id}#e{event.id}"),
+        ),
+        h("pre.journal", _coloured(shown), tabindex=0, role="region", aria_label="row"),
+    )
+
+
+def saved(events: Sequence[Event]) -> str:
+    """A log as text: a time in UTC, a kind and what was said, for each event."""
+    lines = []
+    for event in events:
+        at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
+        text = event.data.get("text")
+        said = text if isinstance(text, str) else json.dumps(event.data, ensure_ascii=False)
+        body = terminal(said).rstrip("\n").replace("\n", "\n    ")
+        lines.append(f"{at.removesuffix('+00:00')}Z {event.id} {event.kind} {body}\n")
+    return "".join(lines)
+
+
+def _coloured(text: str) -> list[Child]:
+    return [h("span", part, class_=cls) if cls else part for cls, part in runs(coloured(text))]
 
 
 def messages_page(view: View, asset: AssetUrl, rows: Sequence[Message], peer: str) -> str:

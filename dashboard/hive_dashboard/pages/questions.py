@@ -23,7 +23,7 @@ def questions(view: View) -> Element:
         "Questions",
         h(
             "div.body.qs",
-            [_question(view, q) for q in rows] or h("p.empty", "No agent waits for an answer."),
+            [question(view, q) for q in rows] or h("p.empty", "No agent waits for an answer."),
         ),
         count=len(rows),
     )
@@ -36,7 +36,7 @@ def option(value: Any) -> tuple[str, str]:
     return str(value), ""
 
 
-def _question(view: View, q: Question) -> list[Element]:
+def question(view: View, q: Question) -> list[Element]:
     ident = f"q{q.id}"
     if view.view_only:
         return [h("div.q.s-you", _head(view, q), h("p.qt", q.text), id=ident)]

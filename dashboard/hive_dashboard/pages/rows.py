@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,23 +11,30 @@ from hive_wire.names import OPERATOR
 from hive_wire.protocol import Event
 
 from ..html import Child, Element, h
-from ..text import clip, one_line, terminal
+from ..live.tools import Tools
+from ..text import clip, coloured, last_colour, one_line, runs, terminal
 from .common import clock, count_text, plural, span_text
 from .prose import prose
 
 TEXT = 8192  # characters of one row
-FOLD = 6  # lines of output shown before a fold
+FOLD = 4  # lines of output shown before a fold
+_QUIET = ("Read", "Glob", "Grep", "LS")  # what these give is looked at seldom: all of it is folded
+_SAID = {"description", "timeout"}  # of a command: no fold is worth it
+_NO_TOOLS = Tools()
 Data = dict[str, Any]
 
 
-def row(event: Event, *, rich: bool = True, tools: int | None = None) -> Element:
+def row(event: Event, *, rich: bool = True, tools: Tools = _NO_TOOLS) -> Element:
     """The row of `event`. Kinds that are not known show as folded JSON. `rich` reads text as
-    Markdown; `tools` is how many tools the turn used that ends here."""
+    Markdown; `tools` knows what the events before it began."""
     draw = _KINDS.get(event.kind, _unknown)
     try:
-        cls, filter_, glyph, body = (_prose if rich and draw is _text else draw)(event.data)
-        if event.kind == "turn.ended" and tools:
-            body = [body, f" · {plural(tools, 'tool')}"]
+        if event.kind == "tool_result":
+            cls, filter_, glyph, body = _tool_result(event, tools)
+        else:
+            cls, filter_, glyph, body = (_prose if rich and draw is _text else draw)(event.data)
+        if event.kind == "turn.ended" and (used := tools.of(event)):
+            body = [body, f" · {plural(used, 'tool')}"]
     except (KeyError, TypeError, ValueError, AttributeError):
         cls, filter_, glyph, body = _unknown(event.data)
     if cls == "turn":
@@ -37,11 +45,14 @@ def row(event: Event, *, rich: bool = True, tools: int | None = None) -> Element
             data_k=filter_,
         )
     label = event.kind if cls.startswith(("s-off", "unk")) else None
+    if len(str(event.data.get("text", ""))) > TEXT:
+        body = [body, h("a.more", "▸ show all of it", href=f"/a/{event.name}/row/{event.id}")]
     return h(
         f"div.e.{cls.replace(' ', '.')}",
-        clock(event.at),
+        h("a.tm", clock(event.at), href=f"/a/{event.name}/?at={event.id}#e{event.id}"),
         h("span.g", glyph, aria_hidden="true"),
         h("div", h("span.mut", f"{label} ") if label else None, body),
+        id=f"e{event.id}",
         data_id=event.id,
         data_k=filter_,
     )
@@ -63,7 +74,12 @@ def _thinking(data: Data) -> _Row:
 
 
 def _stderr(data: Data) -> _Row:
-    return "tool0 s-bad", "errors", "!", h("div.out", clip(terminal(str(data["text"])), TEXT))
+    return (
+        "tool0 s-bad",
+        "errors",
+        "!",
+        h("div.out", _lines(clip(coloured(str(data["text"])), TEXT))),
+    )
 
 
 def _tool_use(data: Data) -> _Row:
@@ -86,25 +102,41 @@ def _tool_use(data: Data) -> _Row:
     old, new = fields.get("old_string"), fields.get("new_string")
     if isinstance(old, str) and isinstance(new, str):
         body.append(_edit(old, new))
+    elif first is not None and fields.keys() <= _SAID | {"command"}:
+        body.append(h("span.mut", f" {one_line(str(fields.get('description') or ''), 120)}"))
     elif len(fields) > (first is not None):
         body.append(_fold("input", json.dumps(fields, ensure_ascii=False, indent=1)))
-    return "tool0 s-think", "tools", "▸", body
+    return "tool0 use s-think", "tools", "▸", body
 
 
 def _edit(old: str, new: str) -> Element:
     """An edit as a small diff."""
-    lines = [("d", "−", line) for line in terminal(clip(old, 4000)).splitlines()[:40]]
-    lines += [("a", "+", line) for line in terminal(clip(new, 4000)).splitlines()[:40]]
+    a, b = (terminal(clip(side, 4000)).splitlines()[:60] for side in (old, new))
+    lines: list[tuple[str | None, str, str]] = []
+    for op, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if op == "equal":
+            lines += [(None, "", line) for line in a[i1:i2]]
+        else:
+            lines += [("d", "−", line) for line in a[i1:i2]]
+            lines += [("a", "+", line) for line in b[j1:j2]]
     return h(
         "div.diff.mini",
-        [h(f"div.dl.{cls}", h("span.sg", sign), h("span.cd", line)) for cls, sign, line in lines],
+        [
+            h("div.dl", h("span.sg", sign), h("span.cd", line), class_=cls)
+            for cls, sign, line in lines
+        ],
     )
 
 
-def _tool_result(data: Data) -> _Row:
+def _tool_result(event: Event, tools: Tools) -> _Row:
+    data, use = event.data, tools.use(event)
     ok = bool(data.get("ok", True))
-    text = terminal(clip(str(data.get("text", "")), TEXT * 4))
-    body = _output(text) if text.strip() else h("span.mut", "no output")
+    text = coloured(clip(str(data.get("text", "")), TEXT * 4))
+    took = f" · {_took(use.seconds)}" if use and use.seconds >= 0.05 else ""
+    if not text.strip():
+        body: Child = h("span.mut", f"no output{took}")
+    else:
+        body = _output(text, took, 0 if ok and use and use.name in _QUIET else FOLD)
     return (
         f"tool0 res s-{'off' if ok else 'bad'}",
         "results" if ok else "errors",
@@ -113,19 +145,31 @@ def _tool_result(data: Data) -> _Row:
     )
 
 
-def _output(text: str) -> Element:
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+def _output(text: str, took: str = "", shown: int = FOLD) -> Element:
+    """`shown` lines, and the rest in a fold; of a few lines more all are shown."""
     lines = clip(text.rstrip("\n"), TEXT).split("\n")
-    if len(lines) <= FOLD + 2:
-        return h("div.out", "\n".join(lines))
+    if shown and len(lines) <= shown + 2:
+        return h("div.out", _lines("\n".join(lines)), h("span.mut", took))
+    first = "\n".join(lines[:shown])
+    words = plural(len(lines) - shown, "more line" if shown else "line")
     return h(
         "div",
-        h("div.out", "\n".join(lines[:FOLD])),
+        h("div.out", _lines(first)) if shown else None,
         h(
             "details.fold",
-            h("summary.more", f"▸ {len(lines) - FOLD} more lines"),
-            h("div.out", "\n".join(lines[FOLD:])),
+            h("summary.more", f"▸ {words}", h("span.mut", took)),
+            h("div.out", _lines(last_colour(first) + "\n".join(lines[shown:]))),
         ),
     )
+
+
+def _lines(text: str) -> list[Child]:
+    """What `coloured` gave, as elements."""
+    return [h("span", part, class_=cls) if cls else part for cls, part in runs(text)]
 
 
 def _fold(title: str, text: str) -> Element:
@@ -212,7 +256,7 @@ def _offline(data: Data) -> _Row:
 
 def _login(data: Data) -> _Row:
     who = one_line(str(data.get("by", "")), 60)
-    return "s-off", "state", "⚿", f"{one_line(str(data['outcome']), 20)} by {who}"
+    return "s-off", "state", "↪", f"{one_line(str(data['outcome']), 20)} by {who}"
 
 
 def _dead(data: Data) -> _Row:
@@ -255,7 +299,6 @@ _KINDS: dict[str, Callable[[Data], _Row]] = {
     "text": _text,
     "thinking": _thinking,
     "tool_use": _tool_use,
-    "tool_result": _tool_result,
     "stderr": _stderr,
     "engine": _engine,
     "message": _message,

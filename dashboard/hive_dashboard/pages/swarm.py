@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..html import Element, Verbatim, h, leet
+from ..live.machine import Machine
 from .agents import agents
 from .approvals import approvals
 from .boxes import boxes
@@ -115,6 +116,7 @@ def foot(view: View) -> Element:
         "footer.foot.num",
         h("b", "[hive]"),
         h("span", f"{len(rows)} containers"),
+        _machine(s.machine) if s.machine else None,
         h("span", "applied ", h("b", (s.status.applied or "none")[:7])) if s.status else None,
         h("span", "runtime ", h("b", s.status.runtime)) if s.status else None,
         h("span", "last decision ", h("b", f"#{last.n} {last.state}")) if last else None,
@@ -122,6 +124,15 @@ def foot(view: View) -> Element:
         h("span", h("kbd", "?"), " keys"),
         id="sec-foot",
     )
+
+
+def _machine(m: Machine) -> list[Element]:
+    full = m.disk_used > 0.9 * m.disk
+    return [
+        h("span", "load ", h("b", f"{m.load:.2f}")),
+        h("span", "mem ", h("b", f"{m.used / 2**30:.1f}/{m.memory / 2**30:.0f}G")),
+        h("span", "disk ", h("b.s-bad.c" if full else "b", f"{m.disk_used / m.disk:.0%}")),
+    ]
 
 
 def tabs(view: View) -> Element:

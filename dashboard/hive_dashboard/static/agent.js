@@ -1,4 +1,5 @@
-import { BASE, build, startClocks } from "./dom.js";
+import { startCopy } from "./copy.js";
+import { BASE, build, make, startClocks, tick } from "./dom.js";
 import { startForms } from "./forms.js";
 import { Live, showLive } from "./live.js";
 import { Sections } from "./page.js";
@@ -29,8 +30,21 @@ const tail = new Tail(log, {
     return rows;
   },
   onUnseen: (n) => { if (pill) { pill.hidden = !n; pill.textContent = `↓ ${n} new`; } },
+  onDrawn: () => found || running(),
   onSkip: (n) => gap(`${n} rows came faster than they can be shown; scroll up to load them`),
 });
+
+// The tool that runs now, with a clock: the last row of the log, until its result comes.
+const run = make("span", "", "run");
+function running() {
+  let row = log.lastElementChild?.lastElementChild;
+  while (row && (row.dataset.k === "state" || row.dataset.k === "thinking")) row = row.previousElementSibling;
+  if (!row?.classList.contains("use")) return run.remove();
+  if (run.parentElement === row.lastElementChild) return;
+  run.dataset.since = row.querySelector("time").dataset.at;
+  tick(run);
+  row.lastElementChild.querySelector("b").after(" ", run);
+}
 
 function gap(text) {
   const height = log.scrollHeight;
@@ -83,11 +97,14 @@ for (const button of document.querySelectorAll("[data-toggle]")) {
   show();
 }
 
+document.fonts.ready.then(() => tail.remeasure()); // rows may be of another height in it
+
 startForms(() => sections.refresh());
 
 startPrompt(name);
 startKeys();
 startPalette();
+startCopy();
 
 let escaped = 0;
 document.addEventListener("keydown", (event) => {
@@ -110,7 +127,11 @@ live.addEventListener("rows", ({ detail }) => {
 });
 live.addEventListener("changed", () => sections.refresh());
 live.addEventListener("reset", () => found || location.reload());
-if (found) tail.done = true; // what was found is all there is to show
+if (found) {
+  tail.done = true; // what was found is all there is to show
+  tail.pause();
+  document.querySelector(".e:target")?.scrollIntoView({ block: "center" });
+} else running();
 
 // Where the reader was when they looked away, and what they missed.
 let away = [], left = 0;

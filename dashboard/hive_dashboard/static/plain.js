@@ -1,3 +1,4 @@
+import { startCopy } from "./copy.js";
 import { startClocks } from "./dom.js";
 import { startKeys } from "./keys.js";
 import { startPalette } from "./palette.js";
@@ -7,3 +8,4 @@ startClocks();
 startReview()();
 startKeys();
 startPalette();
+startCopy();

@@ -28,6 +28,7 @@ export function startReview() {
     arm(event.target, words);
   }, true);
   const count = () => {
+    for (const button of document.querySelectorAll("[data-fold]")) button.hidden = false;
     for (const button of document.querySelectorAll("[data-split]")) {
       button.hidden = false;
       button.textContent = "xSplit" in document.documentElement.dataset ? "unified" : "split";
@@ -54,6 +55,12 @@ export function startReview() {
   const root = document.documentElement;
   if (localStorage.getItem("hive-split") === "1") root.dataset.xSplit = "";
   document.addEventListener("click", ({ target }) => {
+    const fold = target.closest("[data-fold]"), files = [...document.querySelectorAll("details.diff")];
+    if (fold) {
+      const open = !files.some((file) => file.open);
+      for (const file of files) file.open = open;
+      fold.textContent = open ? "fold all" : "open all";
+    }
     if (!target.closest("[data-split]")) return;
     root.toggleAttribute("data-x-split");
     localStorage.setItem("hive-split", "xSplit" in root.dataset ? "1" : "0");

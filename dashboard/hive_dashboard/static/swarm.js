@@ -1,3 +1,4 @@
+import { startCopy } from "./copy.js";
 import { startClocks } from "./dom.js";
 import { Flow, startAt } from "./flow.js";
 import { startForms } from "./forms.js";
@@ -26,6 +27,7 @@ startForms(() => sections.refresh());
 startAt();
 startKeys();
 startPalette();
+startCopy();
 showLive(live);
 live.addEventListener("changed", () => sections.refresh());
 live.addEventListener("reset", () => sections.refresh());

@@ -5,8 +5,8 @@ const CAP = 1500, CHUNK = 50, BUDGET_MS = 6, PER_FRAME = 200;
 
 export class Tail {
   // `make(row)` gives an element; `history(before)` older rows; `onUnseen(n)`, `onSkip(n)`.
-  constructor(el, { make, history, onUnseen, onSkip }) {
-    Object.assign(this, { el, make, history, onUnseen, onSkip });
+  constructor(el, { make, history, onUnseen, onSkip, onDrawn }) {
+    Object.assign(this, { el, make, history, onUnseen, onSkip, onDrawn });
     this.queue = [];
     this.chunks = [];
     this.rows = 0;
@@ -101,6 +101,7 @@ export class Tail {
     }
     this.rows += made.length;
     queue.splice(0, made.length);
+    if (!queue.length) this.onDrawn?.();
     if (this.follow) {
       this.trim();
       this.toBottom();

@@ -20,6 +20,7 @@ from ..live.hub import Hub
 from ..live.mirror import Mirror
 from ..live.sse import Streams
 from ..pages.common import Notice, View
+from ..pages.shelf import Shelf
 from ..settings import Settings
 from .guard import JSON
 from .ports import AgentPorts
@@ -39,6 +40,7 @@ class Site:
     broker: Backend
     streams: Streams
     ports: AgentPorts
+    shelf: Shelf = field(default_factory=Shelf)
     port: int = 0  # of the swarm's page
     scrape_token: str = ""  # opens /metrics, and nothing else
     flash: dict[str, deque[Notice]] = field(
@@ -69,7 +71,12 @@ class Site:
         session = self.session()
         waiting = self.flash.pop(session.id, deque())
         return View(
-            self.mirror.snapshot, session.user, session.view_only, (*waiting, *extra), **more
+            self.mirror.snapshot,
+            session.user,
+            session.view_only,
+            (*waiting, *extra),
+            shelf=self.shelf,
+            **more,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -30,6 +31,7 @@ from .guard import Refused
 from .site import SITE, Packed, Site, differing, json, page, port_of, see
 
 LONGEST_QUERY = 200  # characters
+SAVED = 20_000  # rows of a saved log
 HISTORY = 200  # rows of an agent's log at first, and with each step back
 
 
@@ -51,7 +53,7 @@ async def swarm_state(request: web.Request) -> web.Response:
     """The sections of the swarm's page that changed, for its script."""
     site = request.app[SITE]
     session = site.session()
-    view = View(site.mirror.snapshot, session.user, session.view_only)
+    view = View(site.mirror.snapshot, session.user, session.view_only, shelf=site.shelf)
     packed = site.packed(view, "/", lambda: {n: draw(view) for n, draw in swarm.LIVE.items()})
     return json(_state(view, differing(packed, request.query.get("have", ""))))
 
@@ -60,10 +62,14 @@ async def agent_page(request: web.Request) -> web.Response:
     site = request.app[SITE]
     view = site.view()
     name, query = request.match_info["name"], request.query.get("q", "").strip()[:LONGEST_QUERY]
-    if not query:
-        return await show_agent(site, view, name, _before(request))
+    at = _number(request, "at")
     it = _agent(view, name)
-    log = await _search(site, it, query, _before(request))
+    if query:
+        log = await _search(site, it, query, _before(request))
+    elif at is not None:
+        log = replace(await _log(site, it, at + HISTORY // 2), at=at)
+    else:
+        return await show_agent(site, view, name, _before(request))
     return page(agent_pages.agent_page(view, it, log, site.assets.url, site.hub.last))
 
 
@@ -80,7 +86,7 @@ async def show_agent(
 async def agent_state(request: web.Request) -> web.Response:
     site = request.app[SITE]
     session = site.session()
-    view = View(site.mirror.snapshot, session.user, session.view_only)
+    view = View(site.mirror.snapshot, session.user, session.view_only, shelf=site.shelf)
     it = _agent(view, request.match_info["name"])
     packed = site.packed(
         view, it.name, lambda: {n: draw(view, it) for n, draw in agent_pages.LIVE.items()}
@@ -128,11 +134,43 @@ async def _search(site: Site, it: AgentView, query: str, before: int | None) -> 
     )
 
 
-async def _history(site: Site, it: AgentView, before: int) -> list[Event] | None:
+async def one_row(request: web.Request) -> web.Response:
+    """A row whole, however long."""
+    site = request.app[SITE]
+    view = site.view()
+    it, ident = _agent(view, request.match_info["name"]), int(request.match_info["n"])
+    events = await _history(site, it, ident + 1, limit=1)
+    if events is None:
+        raise Refused(503, "The broker is away: no history to show.")
+    if not events or events[0].id != ident:
+        raise Refused(404, f"{it.name} has no row {ident}.")
+    return page(looks.row_page(view, site.assets.url, it, events[0]))
+
+
+async def log_text(request: web.Request) -> web.Response:
+    """The newest of an agent's log as a file."""
+    site = request.app[SITE]
+    it = _agent(site.view(), request.match_info["name"])
+    before, found = NEWEST, list[Event]()
+    while len(found) < SAVED:
+        events = await _history(site, it, before, limit=1000)
+        if events is None:
+            raise Refused(503, "The broker is away: no history to save.")
+        if not events:
+            break
+        found, before = events + found, events[0].id
+    text = await asyncio.to_thread(looks.saved, found)
+    headers = {"Content-Disposition": f'attachment; filename="{it.name}-log.txt"'}
+    return web.Response(text=text, content_type="text/plain", charset="utf-8", headers=headers)
+
+
+async def _history(
+    site: Site, it: AgentView, before: int, limit: int = HISTORY
+) -> list[Event] | None:
     if it.uid is None:
         return []
     try:
-        answer = await site.broker.ask("events", uid=it.uid, before=before, limit=HISTORY)
+        answer = await site.broker.ask("events", uid=it.uid, before=before, limit=limit)
         return [Event.model_validate(row) for row in answer["events"]]
     except (RpcError, TimeoutError, ValidationError):
         return None
@@ -207,8 +245,12 @@ async def _ask(backend: Backend, method: str, **params: Any) -> dict[str, Any]:
 
 
 def _before(request: web.Request) -> int | None:
-    before = request.query.get("before", "")
-    return int(before) if before.isascii() and before.isdigit() and len(before) < 17 else None
+    return _number(request, "before")
+
+
+def _number(request: web.Request, name: str) -> int | None:
+    given = request.query.get(name, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 16 else None
 
 
 async def session_list(request: web.Request) -> web.Response:
