@@ -62,9 +62,12 @@ async def serve(layout: Layout, folder: Path) -> None:
     for file in folder.rglob("s/*/*"):
         path = f"/{file.relative_to(folder)}"
         pages[path] = file.read_bytes()
-        kinds[path] = {".css": "text/css", ".js": "text/javascript"}.get(
-            file.suffix, "image/svg+xml"
-        )
+        kinds[path] = {
+            ".css": "text/css",
+            ".js": "text/javascript",
+            ".woff2": "font/woff2",
+            ".txt": "text/plain",
+        }.get(file.suffix, "image/svg+xml")
     app = web.Application()
     for path in pages:
         app.router.add_get(path, static)

@@ -136,5 +136,9 @@ def one_line(text: str, limit: int = 200) -> str:
     return clip(" ".join(text[: limit * 4].split()), limit)
 
 
+def plural(n: int, one: str, many: str | None = None) -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 def _name(match: re.Match[str]) -> str:
     return f"⟨U+{ord(match[0]):04X}⟩"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,23 @@ sys.path.insert(0, str(HERE.parents[1] / "tests"))
 
 from support.operators import ByPage, browsing  # noqa: E402
 from support.swarm import swarm  # noqa: E402
+from textual.widgets import Static  # noqa: E402
+
+from hive_reconciler.app.commands.top import login_link  # noqa: E402
+from hive_reconciler.app.screen import Top  # noqa: E402
+from hive_reconciler.app.watching import Feed  # noqa: E402
+from hive_wire.paths import Layout  # noqa: E402
+
+
+async def terminal(layout: Layout) -> None:
+    """hive top of the same swarm."""
+    app = Top(lambda show: Feed(lambda: login_link(layout), show))
+    async with app.run_test(size=(130, 30)) as pilot, asyncio.timeout(60):
+        while "L1VE" not in str(app.query_one("#bar", Static).content) or not app.picture.messages:
+            await pilot.pause(0.1)
+        drawn = app.export_screenshot(title="hive top")
+    fonts = re.compile(r"@font-face \{.*?\}", re.DOTALL)  # they would come from elsewhere
+    (HERE / "top.svg").write_text(fonts.sub("", drawn))
 
 
 async def main() -> None:
@@ -49,6 +67,7 @@ async def main() -> None:
             await page.get_by_text("stopped").or_(page.get_by_text("turn")).first.wait_for()
             await page.locator("#live", has_text="L1VE").wait_for()
             await page.screenshot(path=HERE / "agent.png")
+            await terminal(hive.layout)
             await hive.stop()
 
 

@@ -62,7 +62,7 @@ FORMS: dict[str, tuple[str, list[Step], str]] = {
     "/a/scout/login/cancel": ("/a/scout/", [], "#f-login-cancel button"),
     "/a/scout/login/code": (
         "/a/scout/",
-        [("#f-login-code input", "12#ab")],
+        [("#f-login-code input", "right")],
         "#f-login-code button",
     ),
 }

@@ -85,6 +85,8 @@ async def test_the_typed_number_is_that_of_the_agents_that_go(page_world: World)
     page = await world.get("/")
     assert "deletes 3 agents" in page
     assert 'name="allow_prune" value required' in page
+    page = await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": ""}, 422)
+    assert "deletes 3 agents: type the number" in page
     page = await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "2"}, 422)
     assert "deletes 3 agents, you typed 2" in page
     assert world.host.called("approve") == []

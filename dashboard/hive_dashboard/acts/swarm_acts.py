@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..text import one_line
+from ..text import one_line, plural
 from .job import Failed, Job
 from .wishes import Approve, Deny, Power, Purge, Reason, Spawn
 
@@ -17,12 +17,16 @@ async def approve(job: Job) -> str:
 
 
 def _check_count(job: Job, wish: Approve) -> None:
-    """A number that was typed is that of the agents which go, or the reader looked elsewhere."""
+    """A number that was typed is that of the agents which go, or the reader looked elsewhere.
+    Over the prune guard there must be one: without it the merge would delete nothing."""
     found = job.desk.mirror.snapshot.details.get(job.n)
-    if wish.allow_prune is None or found is None or found.detail.proposal.effect is None:
+    effect = found.detail.proposal.effect if found else None
+    if found is None or effect is None:
         return
-    gone = sum(action.kind == "destroy" for action in found.detail.proposal.effect.actions)
-    if wish.allow_prune != gone:
+    gone = sum(action.kind == "destroy" for action in effect.actions)
+    if wish.allow_prune is None and found.detail.is_over_the_guard:
+        raise Failed(422, f"#{job.n} deletes {plural(gone, 'agent')}: type the number.")
+    if wish.allow_prune not in (None, gone):
         raise Failed(422, f"#{job.n} deletes {gone} agents, you typed {wish.allow_prune}.")
 
 

@@ -189,6 +189,12 @@ class ProposalDetail(Answer):
         """Whether an approval would be refused now."""
         return bool(self.checks) or self.is_evaluated_now
 
+    @property
+    def is_over_the_guard(self) -> bool:
+        """Whether the loop deletes nothing unless the merge says how many agents."""
+        plan = self.plan if isinstance(self.plan, dict) else {}
+        return any(b.get("reason") == "PruneGuard" for b in plan.get("blocked") or ())
+
     @classmethod
     def of(cls, answer: dict[str, Any]) -> ProposalDetail:
         """The contract puts `diff`, `effect`, `plan`, `build`, `checks` beside the proposal's own keys,

@@ -59,9 +59,14 @@ def head(view: View, it: AgentView) -> Element:
         jump(),
         zone(),
         h("a.btn.sm.only-s", leet("▤", "Details"), href="#sec-info"),
-        cancel if it.status and it.status.turn and not view.view_only else None,
+        cancel if _is_busy(it) and not view.view_only else None,
         id="sec-head",
     )
+
+
+def _is_busy(it: AgentView) -> bool:
+    """Whether there is a turn to cancel."""
+    return it.status is not None and bool(it.status.turn or it.status.state == "thinking")
 
 
 def tail(events: Sequence[Event]) -> list[Element]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..html import Child, Element, Verbatim, h, leet
+from ..html import Child, Element, h, leet
 from ..live.mirror import Review, minute
 from ..live.models import RISKS, Change, Effect, Proposal
 from ..text import one_line
 from .build import built
-from .common import View, age, button, form, hidden, panel, plural
+from .common import View, age, panel
+from .decide import decide
 from .diff import review, signs
 from .tiles import tiles, value
 
@@ -98,7 +99,7 @@ def card(
             else h("p.dim", "The effect is being worked out…"),
             built(found.detail.build) if found and found.detail.build else None,
             review(row.n, files, limit) if files else None,
-            _decide(view, row, found) if row.state == "open" and not view.view_only else None,
+            decide(view, row, found) if row.state == "open" and not view.view_only else None,
         ),
         id=f"ap{row.n}",
         open=opened or moved is not None,
@@ -203,107 +204,3 @@ def _change(c: Change) -> Element:
         h("ins", value(c.after)) if c.after is not None else h("i", "removed"),
     ]
     return h(f"li.s-{kind}", risk, h("span", h("b.hi", where), " ", values))
-
-
-def _decide(view: View, row: Proposal, found: Review | None) -> Element:
-    hindered = row.needs_rebase or (found is not None and found.detail.hindered)
-    risky = row.effect is not None and any(c.risk == "high" for c in row.effect.changes)
-    approve = (
-        form(
-            f"/proposals/{row.n}/approve",
-            hidden("effect", row.effect.digest),
-            _guard(view, row, found),
-            _looked(found),
-            button(
-                "◆ APPR0VE", "Approve", "ok", h("span.num", row.commit[:7]), primary=True, key="a"
-            ),
-            name=f"approve-{row.n}",
-            class_="row wrap",
-            data_risky=risky,
-        )
-        if row.effect and found is not None and not hindered
-        else None
-    )
-    return h(
-        "div.act",
-        approve,
-        h("a.btn.st.s-ok", leet("◆ L00K AT 1T…", "Look at it"), href=f"/proposals/{row.n}")
-        if found is None
-        else None,
-        _words(view, row, "changes") if row.from_agent else None,
-        _words(view, row, "deny"),
-        h("span.dim.grow.r.unviewed", data_unviewed=row.n),
-    )
-
-
-def _looked(found: Review) -> Element | None:
-    """Scripts ask twice where a file was not viewed; without them this box does."""
-    if not found.files:
-        return None
-    box = h("input", type="checkbox", required=True)
-    return h("noscript", h("label.row", box, f"I looked at {plural(len(found.files), 'file')}"))
-
-
-def _guard(view: View, row: Proposal, found: Review | None) -> Element | None:
-    """Where agents would be deleted: their number, to be typed; over the guard it must be."""
-    deletions = sum(a.kind == "destroy" for a in row.effect.actions) if row.effect else 0
-    if not deletions:
-        return None
-    plan = found.detail.plan if found and isinstance(found.detail.plan, dict) else {}
-    over = any(b.get("reason") == "PruneGuard" for b in plan.get("blocked") or ())
-    return h(
-        "label.row",
-        h(
-            "span.s-bad.c",
-            f"⚠ deletes {plural(deletions, 'agent')}: type the number",
-            " (the prune guard asks for it)" if over else None,
-        ),
-        h(
-            "input.short",
-            type="text",
-            inputmode="numeric",
-            name="allow_prune",
-            value=view.draft(f"approve-{row.n}", "allow_prune"),
-            required=over,
-            autocomplete="off",
-        ),
-    )
-
-
-_VERBS = {
-    "changes": ("↩ CH4NGES", "Ask for changes", "think", "c", "what should be different?"),
-    "deny": ("✕ D3NY", "Deny", "bad", "d", "why not?"),
-}
-
-
-def _words(view: View, row: Proposal, verb: str) -> Element:
-    """A fold with a text and a button: to deny, or to ask for changes."""
-    name = f"{verb}-{row.n}"
-    label, words, kind, key, asks = _VERBS[verb]
-    return h(
-        f"details.deny.{verb}",
-        h(
-            f"summary.btn.st.s-{kind}",
-            leet(f"{label}…", words),
-            h("kbd", key, aria_hidden="true"),
-            data_key=key,
-        ),
-        form(
-            f"/proposals/{row.n}/{verb}",
-            h(
-                "textarea",
-                Verbatim(view.draft(name, "reason")),
-                name="reason",
-                rows=2,
-                required=True,
-                placeholder=f"{asks} {row.requester} reads this",
-                aria_label=f"{words.lower()}: #{row.n}, {asks}",
-                data_draft=True,
-            ),
-            button(label, words, kind, primary=True),
-            name=name,
-            class_="row wrap",
-        ),
-        id=name,
-        open=bool(view.drafts.get(name)),
-    )

@@ -10,9 +10,9 @@ from ..html import Child, Element, Kept, h
 from ..live.lanes import HOUR, Span
 from ..live.mirror import minute
 from ..live.models import Condition
-from ..text import clip, one_line
+from ..text import clip, one_line, plural
 from .agents import AgentView, agents
-from .common import FULL, View, age, clock, count_text, gauge, panel, plural
+from .common import FULL, View, age, clock, count_text, gauge, panel
 
 LANES = 12  # agents
 CARDS = 18  # of more agents, those that matter now have a card and the others a line

@@ -228,10 +228,6 @@ def button(
     )
 
 
-def plural(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"
-
-
 FULL = 0.8  # of a model's window: the conversation soon has to be shortened
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..html import Child, Element, h, leet
 from ..review.paint import PaintedFile, PaintedLine
-from .common import plural
+from ..text import plural
 
 
 def signs(added: int, removed: int) -> tuple[Child, ...]:

@@ -10,9 +10,9 @@ from hive_wire.protocol import Message
 
 from ..html import Child, Element, Verbatim, h, leet
 from ..live.models import DeadLetter
-from ..text import clip, one_line
+from ..text import clip, one_line, plural
 from .agents import agents
-from .common import View, button, clock, form, hidden, panel, plural
+from .common import View, button, clock, form, hidden, panel
 
 SHOWN = 60
 BODY = 8192  # characters of one message on the page

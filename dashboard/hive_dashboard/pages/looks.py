@@ -11,11 +11,12 @@ from hive_wire.names import EVERYONE
 from hive_wire.protocol import Event, Message
 
 from ..html import Child, Element, h, leet
-from ..text import coloured, one_line, runs, terminal
+from ..text import coloured, one_line, plural, terminal
 from .agents import AgentView, agents
-from .common import AssetUrl, View, clock, notices, page, plural
+from .common import AssetUrl, View, clock, notices, page
 from .flow import message_row
 from .need import away
+from .output import coloured_parts
 from .shell import bar, log_out
 
 _MARK = {
@@ -83,7 +84,7 @@ def _action(row: dict[str, Any]) -> Element:
 
 
 def journal_page(view: View, asset: AssetUrl, it: AgentView, lines: Sequence[str]) -> str:
-    text = _coloured("\n".join(lines))
+    text = coloured_parts(coloured("\n".join(lines)))
     return _page(
         view,
         asset,
@@ -119,7 +120,13 @@ def row_page(view: View, asset: AssetUrl, it: AgentView, event: Event) -> str:
             h("span.grow"),
             h("a.btn.sm", "in the log", href=f"/a/{it.name}/?at={event.id}#e{event.id}"),
         ),
-        h("pre.journal", _coloured(shown), tabindex=0, role="region", aria_label="row"),
+        h(
+            "pre.journal",
+            coloured_parts(coloured(shown)),
+            tabindex=0,
+            role="region",
+            aria_label="row",
+        ),
     )
 
 
@@ -133,10 +140,6 @@ def saved(events: Sequence[Event]) -> str:
         body = terminal(said).rstrip("\n").replace("\n", "\n    ")
         lines.append(f"{at.removesuffix('+00:00')}Z {event.id} {event.kind} {body}\n")
     return "".join(lines)
-
-
-def _coloured(text: str) -> list[Child]:
-    return [h("span", part, class_=cls) if cls else part for cls, part in runs(coloured(text))]
 
 
 def messages_page(view: View, asset: AssetUrl, rows: Sequence[Message], peer: str) -> str:

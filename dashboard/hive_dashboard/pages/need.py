@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ..html import Child, Element, h, leet
 from ..live.mirror import Snapshot
 from ..live.models import BrokerCondition, Proposal, Question
-from ..text import one_line
+from ..text import one_line, plural
 from .agents import AgentView, agents
-from .common import View, age, button, form, plural
+from .common import View, age, button, form
 from .questions import option
 
 _PARTS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +11,11 @@ from hive_wire.protocol import Event
 
 from ..html import Child, Element, h
 from ..live.tools import Tools
-from ..text import clip, coloured, last_colour, one_line, runs, terminal
-from .common import clock, count_text, plural, span_text
+from ..text import clip, coloured, one_line, plural, terminal
+from .common import clock, count_text, span_text
+from .output import FOLD, TEXT, coloured_parts, duration, edit, fold, output
 from .prose import prose
 
-TEXT = 8192  # characters of one row
-FOLD = 4  # lines of output shown before a fold
 _QUIET = ("Read", "Glob", "Grep", "LS")  # what these give is looked at seldom: all of it is folded
 _SAID = {"description", "timeout"}  # of a command: no fold is worth it
 _NO_TOOLS = Tools()
@@ -78,7 +76,7 @@ def _stderr(data: Data) -> _Row:
         "tool0 s-bad",
         "errors",
         "!",
-        h("div.out", _lines(clip(coloured(str(data["text"])), TEXT))),
+        h("div.out", coloured_parts(clip(coloured(str(data["text"])), TEXT))),
     )
 
 
@@ -96,85 +94,33 @@ def _tool_use(data: Data) -> _Row:
     )
     body: list[Child] = [h("b", name.removeprefix("mcp__hive__")), " "]
     if first is not None and "\n" in first.strip():
-        body.append(_output(terminal(first.strip())))
+        body.append(output(terminal(first.strip())))
     elif first is not None:
         body.append(h("span", one_line(terminal(first), 300)))
     old, new = fields.get("old_string"), fields.get("new_string")
     if isinstance(old, str) and isinstance(new, str):
-        body.append(_edit(old, new))
+        body.append(edit(old, new))
     elif first is not None and fields.keys() <= _SAID | {"command"}:
         body.append(h("span.mut", f" {one_line(str(fields.get('description') or ''), 120)}"))
     elif len(fields) > (first is not None):
-        body.append(_fold("input", json.dumps(fields, ensure_ascii=False, indent=1)))
+        body.append(fold("input", json.dumps(fields, ensure_ascii=False, indent=1)))
     return "tool0 use s-think", "tools", "▸", body
-
-
-def _edit(old: str, new: str) -> Element:
-    """An edit as a small diff."""
-    a, b = (terminal(clip(side, 4000)).splitlines()[:60] for side in (old, new))
-    lines: list[tuple[str | None, str, str]] = []
-    for op, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if op == "equal":
-            lines += [(None, "", line) for line in a[i1:i2]]
-        else:
-            lines += [("d", "−", line) for line in a[i1:i2]]
-            lines += [("a", "+", line) for line in b[j1:j2]]
-    return h(
-        "div.diff.mini",
-        [
-            h("div.dl", h("span.sg", sign), h("span.cd", line), class_=cls)
-            for cls, sign, line in lines
-        ],
-    )
 
 
 def _tool_result(event: Event, tools: Tools) -> _Row:
     data, use = event.data, tools.use(event)
     ok = bool(data.get("ok", True))
     text = coloured(clip(str(data.get("text", "")), TEXT * 4))
-    took = f" · {_took(use.seconds)}" if use and use.seconds >= 0.05 else ""
+    took = f" · {duration(use.seconds)}" if use and use.seconds >= 0.05 else ""
     if not text.strip():
         body: Child = h("span.mut", f"no output{took}")
     else:
-        body = _output(text, took, 0 if ok and use and use.name in _QUIET else FOLD)
+        body = output(text, took, 0 if ok and use and use.name in _QUIET else FOLD)
     return (
         f"tool0 res s-{'off' if ok else 'bad'}",
         "results" if ok else "errors",
         "✓" if ok else "✕",
         body,
-    )
-
-
-def _took(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
-
-
-def _output(text: str, took: str = "", shown: int = FOLD) -> Element:
-    """`shown` lines, and the rest in a fold; of a few lines more all are shown."""
-    lines = clip(text.rstrip("\n"), TEXT).split("\n")
-    if shown and len(lines) <= shown + 2:
-        return h("div.out", _lines("\n".join(lines)), h("span.mut", took))
-    first = "\n".join(lines[:shown])
-    words = plural(len(lines) - shown, "more line" if shown else "line")
-    return h(
-        "div",
-        h("div.out", _lines(first)) if shown else None,
-        h(
-            "details.fold",
-            h("summary.more", f"▸ {words}", h("span.mut", took)),
-            h("div.out", _lines(last_colour(first) + "\n".join(lines[shown:]))),
-        ),
-    )
-
-
-def _lines(text: str) -> list[Child]:
-    """What `coloured` gave, as elements."""
-    return [h("span", part, class_=cls) if cls else part for cls, part in runs(text)]
-
-
-def _fold(title: str, text: str) -> Element:
-    return h(
-        "details.fold", h("summary.more", f"▸ {title}"), h("div.out", clip(terminal(text), TEXT))
     )
 
 
@@ -288,11 +234,11 @@ def _gap(data: Data) -> _Row:
 def _engine(data: Data) -> _Row:
     words = [one_line(str(data[k]), 40) for k in ("type", "subtype") if k in data]
     shown = json.dumps(data, ensure_ascii=False, indent=1)
-    return "unk s-off", "state", "·", [" ".join(words), _fold("data", shown)]
+    return "unk s-off", "state", "·", [" ".join(words), fold("data", shown)]
 
 
 def _unknown(data: Data) -> _Row:
-    return "unk s-off", "state", "·", _fold("data", json.dumps(data, ensure_ascii=False, indent=1))
+    return "unk s-off", "state", "·", fold("data", json.dumps(data, ensure_ascii=False, indent=1))
 
 
 _KINDS: dict[str, Callable[[Data], _Row]] = {

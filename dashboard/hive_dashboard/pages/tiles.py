@@ -7,8 +7,7 @@ from typing import Any
 
 from ..html import Element, h
 from ..live.models import RISKS, Build, Change, Effect
-from ..text import one_line
-from .common import plural
+from ..text import one_line, plural
 
 _RISK = {"high": "bad", "medium": "think", "low": "idle"}
 SELDOM = "TOOLS · REACH"  # shown only where it changes
