@@ -17,6 +17,7 @@ FILES = (
     "test_escape.py",
     "test_process.py",
     "test_toolchain.py",
+    "test_userland.py",
 )
 
 
