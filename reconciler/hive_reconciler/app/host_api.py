@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -108,7 +109,8 @@ class HostApi:
         self._subscribers: set[Peer] = set()
         system = not reconciler.layout.tag
         self._dashboard = uid_of(DASHBOARD_USER, system)
-        self._refused = {uid_of(BROKER_USER, system)} if system else set()
+        # Without a user of its own, the broker is the caller, who may ask everything.
+        self._refused = {uid_of(BROKER_USER, system)} - {os.geteuid()}
 
     def handlers(self) -> Handlers:
         return {
