@@ -34,6 +34,11 @@ have_packages() {
   ) >&2 </dev/null || say "apt-get failed; going on without: ${missing[*]}"
 }
 
+# libgit2 does not load where no certificates are, though nothing here asks it for any.
+mend_certificates() {
+  [ -e /etc/ssl/certs ] || [ -e /etc/pki/tls ] || export SSL_CERT_DIR="${SSL_CERT_DIR:-/etc}"
+}
+
 # Prints a pip that runs from its wheel, for a Python without ensurepip. The wheel is Debian's
 # python3-pip-whl: apt checks its hash against the signed index, and needs no root for that.
 pip_wheel() {

@@ -90,9 +90,10 @@ lib.mapAttrs' (program: names: {
       {
         nativeBuildInputs = [
           testPython
-          pkgs.bubblewrap
+          pkgs.cacert # libgit2 does not load without
           pkgs.gitMinimal
           pkgs.openssh
+          pkgs.util-linux
         ];
       }
       ''

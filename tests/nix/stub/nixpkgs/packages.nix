@@ -162,6 +162,7 @@ lib.fix (
   lib.genAttrs [
     "bash"
     "bubblewrap"
+    "cacert"
     "claude-code"
     "coreutils"
     "diffutils"
