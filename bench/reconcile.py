@@ -30,6 +30,7 @@ from support.host_broker import HostBroker
 from hive_reconciler.core.containers import Toolchain, build
 from hive_reconciler.core.files import Owners, make_run
 from hive_reconciler.core.loop import Reconciler
+from hive_reconciler.git.durable import RefChange
 from hive_reconciler.git.first import FirstCommit
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.listing import Entry
@@ -116,13 +117,13 @@ class Bench:
         self._count += 1
         store, trees = self.all.store, self.all.trees
         before = self.all.history.tip()
-        blob = store.write_blob(f"Prompt {self._count}.\n".encode())
         with trees.scratch():
+            blob = trees.write_blob(f"Prompt {self._count}.\n".encode())
             tree = trees.put(store.tree_of(before), "agents/a5/prompt.md", Entry(FILE, blob))
-            trees.persist(tree)
-        after = store.create_commit("change\n", tree, (before,))
+            after = trees.write_commit(store.commit_text("change\n", tree, (before,)))
+            store.land(trees.unwritten(after))
         store.tag(f"accepted/{after}", after, "the bench's own")
-        store.swap_ref("refs/heads/applied", after, before)
+        store.land((), RefChange("refs/heads/applied", after, before))
         return before, after
 
     # -- what is timed -------------------------------------------------------------

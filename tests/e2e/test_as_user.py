@@ -1,4 +1,4 @@
-"""The story without root, by bubblewrap. ssh-keygen wants an account, so it is `nobody`'s."""
+"""The story without root, by bubblewrap, as `nobody`."""
 
 from __future__ import annotations
 

@@ -23,14 +23,15 @@ async def allow_auto_revert(swarm):
     def write():
         tip = all_.history.tip()
         tree = all_.store.tree_of(tip)
+        from hive_reconciler.git.durable import RefChange
         from hive_reconciler.git.trees import Entry
 
         text = all_.trees.file(tree, "hive.toml").decode()
         text = text.replace("[policy]", "[policy]\nauto_revert = true")
         assert "auto_revert = true" in text
         tree = all_.trees.put(tree, "hive.toml", Entry(FILE, all_.trees.write_blob(text.encode())))
-        commit = all_.store.create_commit("by hand\n", tree, (tip,))
-        all_.store.swap_ref(APPLIED, commit, tip)
+        commit = all_.trees.write_commit(all_.store.commit_text("by hand\n", tree, (tip,)))
+        all_.store.land((), RefChange(APPLIED, commit, tip))
         return commit
 
     commit = await swarm.hive._thread.run(write)

@@ -25,8 +25,8 @@ def loose(path):
 async def test_many_loose_objects_are_packed_and_everything_is_still_there(hive, monkeypatch):
     found, path = hive
     before = await found.read()
-    store = found._all.store
-    await found._thread.run(lambda: [store.write_blob(b"%d" % n) for n in range(400)])
+    trees = found._all.trees
+    await found._thread.run(lambda: [trees.write_blob(b"%d" % n) for n in range(400)])
     await housekeeping.collect(path)
     assert len(loose(path)) > 400, "few are left as they are"
     monkeypatch.setattr(housekeeping, "LOOSE", 100)

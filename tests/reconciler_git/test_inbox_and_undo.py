@@ -1,11 +1,10 @@
-"""People's pushes, going back, freeze, expiry, and the proof of the log."""
+"""People's pushes, going back, freeze, expiry."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from support.git_work import Clone, git, spec_of
@@ -165,6 +164,79 @@ async def test_defaults_show_at_every_agent(
     assert (await spec_of(hive, "scout")).spec.model == "other"
 
 
+async def test_bounds_are_those_of_before_the_merge(
+    hive: Hive, manager: Requester, clone: Clone, push: Push
+) -> None:
+    """One commit cannot widen the policy and use it."""
+    await spawned(hive, manager, "scout")
+    clone.pull()
+    text = clone.read("hive.toml")
+    wider = text.replace("[policy]\n", '[policy]\nmax_memory = "64G"\n')
+    wider = wider.replace('max_memory = "8G"\n', "")
+    clone.write("hive.toml", wider)
+    agent = clone.read("agents/scout/agent.toml")
+    clone.change("agents/scout/agent.toml", agent + '\n[limits]\nmemory = "16G"\n')
+    push("both")
+    (done,) = await hive.import_inbox()
+    assert (done.state, "16G is above 8G" in done.message) == ("rejected", True), done.message
+    clone.pull()
+    clone.write("hive.toml", wider)
+    clone.commit("wider")
+    push("one")
+    (done,) = await hive.import_inbox()
+    await approve(hive, done.n)
+    clone.pull()
+    clone.change("agents/scout/agent.toml", agent + '\n[limits]\nmemory = "16G"\n')
+    push("other")
+    (done,) = await hive.import_inbox()
+    assert done.state == "open", done.message
+
+
+async def test_contradictions_of_two_good_commits_show_on_the_merged_tree(
+    hive: Hive, manager: Requester, clone: Clone, push: Push
+) -> None:
+    """Each is fine where it was made; together they would be two managers, or one uid twice. git
+    merges all of them without a conflict."""
+    for name in ("a", "b", "c"):
+        await spawned(hive, manager, name)
+    clone.pull()
+    start = git(clone.path, "rev-parse", "HEAD")
+
+    def role(name: str, role: str) -> None:
+        path = f"agents/{name}/agent.toml"
+        lines = [line for line in clone.read(path).splitlines() if not line.startswith("role")]
+        clone.write(path, "\n".join([f'role = "{role}"', *lines]) + "\n")
+
+    async def asked(topic: str) -> int:
+        clone.commit(topic)
+        push(topic)
+        git(clone.path, "reset", "-q", "--hard", start)
+        (done,) = await hive.import_inbox()
+        assert done.state == "open", done.message
+        return done.n
+
+    numbers = {}
+    for name in ("a", "b"):
+        role("hm1nd", "agent")
+        role(name, "manager")
+        numbers[name] = await asked(f"manager-{name}")
+    for name in ("d", "e"):
+        git(clone.path, "mv", "agents/c", f"agents/{name}")
+        numbers[name] = await asked(f"c-is-{name}")
+
+    await approve(hive, numbers["a"])
+    await approve(hive, numbers["d"])
+    for key, said in (
+        ("b", "there would be 2 managers: a, b"),
+        ("e", "has the uid of"),
+    ):
+        card = await hive.proposal(numbers[key])
+        assert not card.needs_rebase, key
+        assert any(said in problem for problem in card.problems), (key, card.problems)
+        with pytest.raises(Refused, match=said):
+            await approve(hive, numbers[key])
+
+
 async def test_freeze(hive: Hive, manager: Requester, clone: Clone, push: Push) -> None:
     await spawned(hive, manager, "scout")
     waiting = await hive.submit_spawn(manager, "other", "x")
@@ -216,6 +288,11 @@ async def test_revert(hive: Hive, manager: Requester, user: Requester, clone: Cl
     await approve(hive, gone.n)
     assert "scout" not in (await hive.read()).agents
     assert await hive.retired() == (), "nothing of it was ever on the disk"
+    for back in (hive.submit_revive(user, "scout"), hive.submit_revert(user, gone.n)):
+        with pytest.raises(Refused, match="nothing is kept of scout"):
+            await back
+    with pytest.raises(Refused, match="nothing is kept of scout"):
+        await hive.submit_rollback(user, "scout", merge)
     hive._all.layout.agent(uid).mkdir(parents=True)
     (kept,) = await hive.retired()
     assert (kept.name, kept.uid) == ("scout", uid)
@@ -291,46 +368,3 @@ def _root(hive: Hive) -> str:
     return git(
         hive._all.layout.hive_git, "rev-list", "--max-parents=0", "--first-parent", "applied"
     )
-
-
-async def test_verify_proves_the_log(
-    hive: Hive, manager: Requester, layout: Layout, tmp_path: Path
-) -> None:
-    await spawned(hive, manager, "scout")
-    await hive.submit_power(manager, "scout", "stop")
-    proof = await asyncio.to_thread(verify, layout)
-    assert proof.ok
-    assert (proof.commits, proof.merges) == (3, 2)
-    assert [f.kind for f in proof.findings] == ["exception"]
-    assert "the first commit" in proof.findings[0].text
-
-
-async def test_verify_finds_what_was_not_approved(
-    hive: Hive, manager: Requester, layout: Layout
-) -> None:
-    """A merge with right trailers over a tree that nobody saw, also if it were signed."""
-    done = await hive.submit_spawn(manager, "scout", "x")
-    effect = (await hive.proposal(done.n)).effect
-    assert effect is not None
-    create = hive._all.store.create_merge
-    evil = git(layout.hive_git, "rev-parse", "applied^{tree}")
-
-    def other_tree(message: str, tree: str, *rest: object) -> str:
-        return create(message, evil, *rest)  # type: ignore[arg-type]
-
-    hive._all.store.create_merge = other_tree  # type: ignore[method-assign,assignment]
-    await hive.approve(done.n, effect.digest, "root")
-    proof = await asyncio.to_thread(verify, layout)
-    assert not proof.ok
-    assert [f.text for f in proof.findings if f.kind == "wrong"] == [
-        "proposal 1: its effect is another than the approved one"
-    ]
-
-
-async def test_verify_names_unsigned_merges(hive: Hive, manager: Requester, layout: Layout) -> None:
-    sign = hive._all.key.sign
-    hive._all.key.sign = lambda _: None  # type: ignore[method-assign,assignment]
-    await spawned(hive, manager, "scout")
-    hive._all.key.sign = sign  # type: ignore[method-assign]
-    proof = await asyncio.to_thread(verify, layout)
-    assert [f.text for f in proof.findings if f.kind == "wrong"] == ["proposal 1: it is not signed"]

@@ -94,13 +94,13 @@ async def test_verify_names_a_signature_that_is_not_the_operators(
     done = await hive.submit_spawn(manager, "scout", "x")
     digest, text = await signed_text(hive, done.n)
     good = await asyncio.to_thread(sign, text, key)
-    create = hive._all.store.create_merge
+    create = hive._all.store.commit_text
 
-    def forge(message: str, *rest: object) -> str:
+    def forge(message: str, *rest: object) -> bytes:
         merge = dataclasses.replace(parse_merge(message), approved_by="eve", allow_prune=9)
         return create(merge_message(merge), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(hive._all.store, "create_merge", forge)
+    monkeypatch.setattr(hive._all.store, "commit_text", forge)
     await hive.approve(done.n, digest, "root", 0, good)
     proof = await asyncio.to_thread(verify, layout)
     assert [f.text for f in proof.findings if f.kind == "wrong"] == [

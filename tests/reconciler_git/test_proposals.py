@@ -198,6 +198,16 @@ async def test_a_new_submission_supersedes_the_old(hive: Hive, manager: Requeste
     assert [p.n for p in await hive.proposals("closed")] == [one.n]
 
 
+async def test_proposals_come_in_pages(hive: Hive, manager: Requester) -> None:
+    for text in "abcde":
+        await hive.submit_spawn(manager, text, text)
+    found: list[int] = []
+    while page := await hive.proposals("open", 2, found[-1] if found else None):
+        found += [proposal.n for proposal in page]
+    assert found == [5, 4, 3, 2, 1]
+    assert not await hive.proposals("merged", 2, 3)
+
+
 async def test_an_agent_asks_for_so_much_and_no_more(
     hive: Hive, manager: Requester, user: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 from support.git_work import Clone, git, manager_of
 
-from hive_reconciler.git import loose
 from hive_reconciler.git.errors import Busy, Conflict
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.verify import verify
@@ -172,108 +170,32 @@ async def test_a_moved_branch_is_not_overwritten(
     digests = await opened(hive, manager, 1)
     tip = await hive.tip()
     other = git(layout.hive_git, "commit-tree", f"{tip}^{{tree}}", "-p", tip, "-m", "x")
-    create = hive._all.store.create_merge
+    sign = hive._all.key.sign
 
-    def move_first(*arguments: object) -> str:
+    def move_first(text: bytes) -> str:
         git(layout.hive_git, "update-ref", "refs/heads/applied", other)
-        return create(*arguments)  # type: ignore[arg-type]
+        return sign(text)
 
-    monkeypatch.setattr(hive._all.store, "create_merge", move_first)
+    monkeypatch.setattr(hive._all.key, "sign", move_first)
     with pytest.raises(Conflict, match="moved"):
         await hive.approve(1, digests[1], "root")
     assert await hive.tip() == other
     assert (await hive.proposal(1)).state == "open"
 
 
-STEPS = ["persist", "create_merge", "made", "swap_ref"]
-
-
-class Crash(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("step", STEPS)
-async def test_crash_between_any_two_steps_of_a_merge(
-    hive: Hive, layout: Layout, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+async def test_a_lock_that_another_program_holds_for_a_moment_is_waited_for(
+    hive: Hive, layout: Layout
 ) -> None:
+    """`git pack-refs` locks each ref that it packs."""
     manager = await manager_of(hive)
     digests = await opened(hive, manager, 1)
-    owner = {"persist": hive._all.trees, "made": hive._all.history}.get(step, hive._all.store)
-    real = getattr(owner, step)
-
-    def crash(*arguments: object) -> object:
-        if after:
-            real(*arguments)
-        raise Crash
-
-    monkeypatch.setattr(owner, step, crash)
-    with pytest.raises(Crash):
-        await hive.approve(1, digests[1], "root")
-    again = await Hive.open(layout, runtime_reads_nix=False)
-    try:
-        merged = step == "swap_ref" and after
-        assert (await again.proposal(1)).state == ("merged" if merged else "open")
-        assert ("a0" in (await again.read()).agents) == merged
-        if not merged:
-            await again.approve(1, digests[1], "root")
-        assert "a0" in (await again.read()).agents
-        git(layout.hive_git, "fsck", "--strict")
-    finally:
-        await again.close()
-
-
-async def test_a_crash_in_a_submission_leaves_no_proposal(
-    hive: Hive, layout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manager = await manager_of(hive)
-    for step in ("create_commit", "tag_text", "create_ref"):
-        with monkeypatch.context() as patch:
-            patch.setattr(hive._all.store, step, _crash)
-            with pytest.raises(Crash):
-                await hive.submit_spawn(manager, "a", "x")
-        again = await Hive.open(layout, runtime_reads_nix=False)
-        try:
-            assert not await again.proposals()
-        finally:
-            await again.close()
-    assert (await hive.submit_spawn(manager, "a", "x")).n == 1
-
-
-@pytest.mark.parametrize("objects", range(5))
-async def test_a_crash_between_objects_of_a_proposal(
-    hive: Hive, layout: Layout, monkeypatch: pytest.MonkeyPatch, objects: int
-) -> None:
-    """What is there is complete; what is asked again comes through."""
-    manager = await manager_of(hive)
-    written = 0
-    rename = os.rename
-
-    def crash(source: str, target: Path) -> None:
-        nonlocal written
-        if written == objects:
-            raise Crash
-        written += 1
-        rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loose.os, "rename", crash)
-        with pytest.raises(Crash):
-            await hive.submit_spawn(manager, "a", "x")
-    found = git(layout.hive_git, "fsck", "--strict", "--unreachable", "--no-dangling").splitlines()
-    assert not [line for line in found if not line.startswith("unreachable ")]
-    again = await Hive.open(layout, runtime_reads_nix=False)
-    try:
-        assert not await again.proposals()
-        digests = await opened(again, manager, 1)
-        await again.approve(1, digests[1], "root")
-        git(layout.hive_git, "fsck", "--strict")
-    finally:
-        await again.close()
-
-
-def _crash(*_: object) -> None:
-    raise Crash
+    lock = layout.hive_git / "refs/heads/applied.lock"
+    await asyncio.to_thread(lock.touch)
+    merging = asyncio.create_task(hive.approve(1, digests[1], "root"))
+    while not list((layout.hive_git / "refs").rglob("applied.lock")):
+        await asyncio.sleep(0)
+    await asyncio.to_thread(lock.unlink)
+    assert await hive.tip() == await merging
 
 
 async def test_stale_locks_of_a_killed_writer(hive: Hive, layout: Layout) -> None:

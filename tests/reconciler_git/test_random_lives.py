@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hive_reconciler.git.decide import Decisions
 from hive_reconciler.git.errors import HiveError
 from hive_reconciler.git.first import FirstCommit
+from hive_reconciler.git.importing import Imported
+from hive_reconciler.git.inbox import Head
+from hive_reconciler.git.listing import Entry
 from hive_reconciler.git.repositories import Repositories, open_repositories
 from hive_reconciler.git.submit import NewAgent, Submissions
 from hive_reconciler.git.undo import Undo
@@ -21,11 +28,13 @@ from hive_reconciler.git.views import Views
 from hive_reconciler.model.desired import Desired, Valid
 from hive_reconciler.model.proposal import Requester, proposal_json
 from hive_reconciler.model.swarm import HostAbilities
+from hive_reconciler.model.tree import FILE
 from hive_wire.paths import Layout
 
 NAMES = ["a", "b", "c"]
 USER = Requester.user("ada")
-CRASHES = ["create_commit", "create_merge", "swap_ref", "tag"]
+STEPS = 12  # moves on the disk, of a submission and a merge together
+DAY = 86400.0
 
 
 class Crash(BaseException):
@@ -42,8 +51,6 @@ class Lives(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.all: Repositories = open_repositories(self.layout, FirstCommit(), HostAbilities())
-        self.all.key.sign = lambda _: None  # type: ignore[method-assign,assignment]
-        self.all.key.verify = lambda _: None  # type: ignore[method-assign,assignment]
         self.decisions = Decisions(self.all)
         self.submissions = Submissions(self.all, self.decisions)
         self.undo = Undo(self.all, self.decisions)
@@ -92,20 +99,49 @@ class Lives(RuleBasedStateMachine):
         if effect is not None:
             self.attempt(self.decisions.approve, n, effect.digest, "root", 0)
 
+    @rule(name=st.sampled_from(NAMES), text=st.sampled_from("xyz"), behind=st.integers(0, 3))
+    def push(self, name: str, text: str, behind: int) -> None:
+        """A commit on top of an older one: it merges, or needs a rebase, or changes nothing."""
+        before = self.all.history.first_parents(self.all.history.tip())
+        base = before[min(behind, len(before) - 1)]
+        with self.all.trees.scratch():
+            trees, store = self.all.trees, self.all.store
+            entry = Entry(FILE, trees.write_blob(f"{text}\n".encode()))
+            tree = trees.put(store.tree_of(base), f"agents/{name}/prompt.md", entry)
+            commit = trees.write_commit(store.commit_text(f"{text}\n", tree, (base,)))
+            found = dict(trees._scratch or {})
+        head = Head(f"{name}-{text}", commit, USER, 0)
+        self.attempt(self.submissions.head, head, Imported(commit, tree, base, found))
+
+    @rule(name=st.sampled_from(NAMES), behind=st.integers(1, 4))
+    def roll_back(self, name: str, behind: int) -> None:
+        before = self.all.history.first_parents(self.all.history.tip())
+        then = before[min(behind, len(before) - 1)]
+        self.attempt(self.undo.rollback, USER, name, then, "")
+
+    @rule(days=st.sampled_from([1, 40]))
+    def sweep(self, days: int) -> None:
+        self.attempt(self.decisions.sweep, time.time() + days * DAY)
+
     @precondition(lambda self: self.count())
-    @rule(data=st.data(), where=st.sampled_from(CRASHES), after=st.booleans())
-    def approve_and_crash(self, data: st.DataObject, where: str, after: bool) -> None:
+    @rule(data=st.data())
+    def deploy(self, data: st.DataObject) -> None:
+        self.attempt(self.all.ledger.set_deployed, self.any(data), "ready")
+
+    @precondition(lambda self: self.count())
+    @rule(data=st.data(), step=st.integers(0, STEPS - 1))
+    def approve_and_crash(self, data: st.DataObject, step: int) -> None:
         n = self.any(data)
         effect = self.views.one(n).effect
         with pytest.MonkeyPatch.context() as patch:
-            real = getattr(self.all.store, where)
+            real, count = os.rename, itertools.count()
 
-            def crash(*arguments: object) -> object:
-                if after:
-                    real(*arguments)
-                raise Crash
+            def crash(source: Path, target: Path) -> None:
+                if next(count) == step:
+                    raise Crash
+                real(source, target)
 
-            patch.setattr(self.all.store, where, crash)
+            patch.setattr(os, "rename", crash)
             try:
                 if effect is not None:
                     self.attempt(self.decisions.approve, n, effect.digest, "root", 0)
@@ -145,7 +181,6 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def refs_say_the_same(self) -> None:
         fresh = open_repositories(self.layout, FirstCommit(), HostAbilities())
-        fresh.key.verify = lambda _: None  # type: ignore[method-assign,assignment]
         try:
             views = Views(fresh, Decisions(fresh))
             shown = self.views.newest(None, 1000)
@@ -156,6 +191,12 @@ class Lives(RuleBasedStateMachine):
         finally:
             fresh.store.repo.free()
         assert [p.n for p in shown] == list(range(len(shown), 0, -1))
+
+    @invariant()
+    def each_agent_ran(self) -> None:
+        for entry in self.views.read(None).agents.values():
+            if isinstance(entry, Valid) and entry.spec.uid is not None:
+                self.layout.agent(entry.spec.uid).mkdir(parents=True, exist_ok=True)
 
     @invariant()
     def an_end_is_final(self) -> None:
@@ -175,8 +216,8 @@ class Lives(RuleBasedStateMachine):
 
 
 Lives.TestCase.settings = settings(
-    max_examples=8,
-    stateful_step_count=16,
+    max_examples=20,
+    stateful_step_count=20,
     suppress_health_check=list(HealthCheck),
 )
-TestLives = pytest.mark.timeout(240)(Lives.TestCase)  # real git, eight lives
+TestLives = pytest.mark.timeout(240)(Lives.TestCase)  # real git, twenty lives

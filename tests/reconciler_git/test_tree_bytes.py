@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pygit2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pygit2.enums import ObjectType
 from support.git_work import git
 
+from hive_reconciler.git.durable import write
 from hive_reconciler.git.listing import BadTree, Entry, Listing
-from hive_reconciler.git.loose import write_objects
-from hive_reconciler.git.store import Store, create_bare
+from hive_reconciler.git.store import MAIL, NAME, Store, create_bare
 from hive_reconciler.model.tree import DIRECTORY, FILE, SUBMODULE
 
 
@@ -38,6 +40,7 @@ def test_patched_is_the_same_as_written_anew(changes: dict[str, Entry | None]) -
     patched = Listing.of(base).patched(changes)
     assert patched.raw == Listing.of(edited(changes)).raw
     assert patched.entries == edited(changes)
+    assert patched._boundaries() == Listing(patched.raw)._boundaries()
 
 
 @given(edits, edits)
@@ -51,6 +54,7 @@ def test_differing_has_all_that_differs(
     assert after.items() <= new.entries.items()
     assert before.items() ^ after.items() == old.entries.items() ^ new.entries.items()
     assert fresh.entries == new.entries
+    assert fresh._boundaries() == Listing(new.raw)._boundaries()
 
 
 def test_a_tree_of_ten_thousand_is_compared_at_its_change() -> None:
@@ -84,7 +88,7 @@ def test_objects_are_written_as_git_reads_them(tmp_path: Path) -> None:
     repo = create_bare(tmp_path / "x.git", {}, 0o700)
     bodies = [b"blob 0\0", b"blob 2\0hi", b"blob 100000\0" + bytes(100_000)]
     found = [(hashlib.sha1(body, usedforsecurity=False).hexdigest(), body) for body in bodies]
-    write_objects(tmp_path / "x.git/objects", found)
+    write(repo.path, found, (), lambda _: None)
     for name, body in found:
         assert git(tmp_path / "x.git", "cat-file", "-s", name) == str(len(body.split(b"\0", 1)[1]))
         assert repo.odb.read(name)[1] == body.split(b"\0", 1)[1]
@@ -92,12 +96,22 @@ def test_objects_are_written_as_git_reads_them(tmp_path: Path) -> None:
     repo.free()
 
 
-def test_tags_are_the_bytes_that_git_makes(tmp_path: Path) -> None:
+def test_commits_and_tags_are_the_bytes_that_git_makes(tmp_path: Path) -> None:
     store = Store(create_bare(tmp_path / "x.git", {}, 0o700), tmp_path / "lock")
-    commit = store.create_commit("first\n", str(store.repo.TreeBuilder().write()), ())
-    store.tag("a/1", commit, "Größe\n\nkey: value\n", 1700000000.9)
-    tag = store.ref("refs/tags/a/1")
-    assert tag is not None
-    text = store.tag_text("a/1", commit, "Größe\n\nkey: value\n", 1700000000.9)
-    assert store.repo.odb.read(tag)[1] == text
+    empty = str(store.repo.TreeBuilder().write())
+    text = store.commit_text("Größe\n\nkey: value\n", empty, ())
+    commit = str(store.repo.odb.write(ObjectType.COMMIT, text))
+    at = store.repo[commit].commit_time
+    who = pygit2.Signature(NAME, MAIL, at, 0)
+    made = store.repo.create_commit_string(who, who, "Größe\n\nkey: value\n", empty, [])
+    assert text.decode() == made
+    child = store.commit_text("second\n", empty, (commit, commit)).decode()
+    assert child.startswith(f"tree {empty}\nparent {commit}\nparent {commit}\nauthor ")
+    message = "Größe\n\nkey: value\n"
+    store.tag("a/1", commit, message, 1700000000.9)
+    who = pygit2.Signature(NAME, MAIL, 1700000000, 0)
+    made = store.repo.create_tag("a/2", pygit2.Oid(hex=commit), ObjectType.COMMIT, who, message)
+    theirs = store.repo.odb.read(made)[1].replace(b"tag a/2", b"tag a/1")
+    assert store.repo.odb.read(store.ref("refs/tags/a/1"))[1] == theirs
+    git(tmp_path / "x.git", "fsck", "--strict")
     store.repo.free()

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.git_work import git
 
+from hive_reconciler.git.durable import write
 from hive_reconciler.git.listing import Entry
 from hive_reconciler.git.store import create_bare
 from hive_reconciler.git.treemerge import merge_trees
@@ -114,7 +115,7 @@ def test_scratch_leaves_nothing(trees: Trees, old: dict[str, str], new: dict[str
     assert set(trees.repo) == before
     with trees.scratch():
         assert make(trees, new) == tree
-        trees.persist(tree)
+        write(trees.repo.path, trees.unwritten(tree), (), lambda _: None)
     assert listed(Trees(trees.repo), tree) == new
 
 

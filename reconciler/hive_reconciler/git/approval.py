@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from hive_wire.hivetoml import HiveToml
 
 from ..model.records import Merge, approval_text
-from .signing import SigningFailed, ssh_keygen
+from .signing import BEGIN, END, SigningFailed
 
 NAMESPACE = "hive-approval"
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{100,4000}={0,2}")
-_BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
+_TIMEOUT = 20  # seconds
 
 
 def sign(text: str, key: Path) -> str:
@@ -23,8 +25,8 @@ def sign(text: str, key: Path) -> str:
     one whose private half the ssh-agent has. Raises SigningFailed."""
     agent = {name: os.environ[name] for name in ("SSH_AUTH_SOCK", "HOME") if name in os.environ}
     arguments = ["-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key)]
-    lines = ssh_keygen(_program(), arguments, text.encode(), agent).decode().splitlines()
-    return "".join(line for line in lines if line not in (_BEGIN, _END))
+    lines = _ssh_keygen(_program(), arguments, text.encode(), agent).decode().splitlines()
+    return "".join(line for line in lines if line not in (BEGIN, END))
 
 
 def signer(merge: Merge, commit: str, hive: HiveToml) -> str | None:
@@ -38,13 +40,13 @@ def signer(merge: Merge, commit: str, hive: HiveToml) -> str | None:
     program = _program()
     with tempfile.TemporaryDirectory() as folder:
         allowed, signature = Path(folder, "allowed"), Path(folder, "signature")
-        signature.write_text(f"{_BEGIN}\n{merge.signature}\n{_END}\n")
+        signature.write_text(f"{BEGIN}\n{merge.signature}\n{END}\n")
         for line in hive.policy.signers:
             name = line.split()[0]
             allowed.write_text(f"{line}\n")
             arguments = ["-Y", "verify", "-n", NAMESPACE, "-I", name, "-s", str(signature)]
             try:
-                ssh_keygen(program, [*arguments, "-f", str(allowed)], text.encode())
+                _ssh_keygen(program, [*arguments, "-f", str(allowed)], text.encode())
             except SigningFailed:
                 continue
             return name
@@ -66,3 +68,24 @@ def _program() -> str:
     if found is None:
         raise SigningFailed("ssh-keygen is not installed: install OpenSSH's client")
     return found
+
+
+def _ssh_keygen(
+    program: str, arguments: list[str], stdin: bytes, environment: Mapping[str, str] | None = None
+) -> bytes:
+    """What it prints. It knows every kind of key, and the agent. Raises SigningFailed."""
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=_TIMEOUT,
+            check=False,
+            env={"PATH": os.environ.get("PATH", ""), **(environment or {})},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SigningFailed(f"ssh-keygen failed: {error}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"
+        raise SigningFailed(f"ssh-keygen failed: {said}")
+    return done.stdout

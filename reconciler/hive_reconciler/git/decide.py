@@ -8,11 +8,13 @@ from typing import Any
 
 from ..model.desired import Desired
 from ..model.effect import Effect, difference, effect_json
-from ..model.policy import APPROVER, POLICY, frozen
+from ..model.policy import POWER, frozen, person_problem
 from ..model.proposal import Closed, Ending, Proposal
-from ..model.records import Merge, merge_message, who_problem
+from ..model.records import Merge, merge_message
 from .approval import signature_problem
+from .durable import RefChange
 from .errors import Conflict, ReadFailed, Refused
+from .objects import signed
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
 from .store import APPLIED
@@ -76,7 +78,6 @@ class Decisions:
             needs_rebase=needs_rebase,
             effect=step.effect if step else None,
             problems=tuple(map(str, step.problems)) if step and proposal.state == "open" else (),
-            deployed=self._all.ledger.deployed(proposal.n),
         )
 
     # -- deciding ----------------------------------------------------------------
@@ -85,7 +86,7 @@ class Decisions:
         self, n: int, digest: str, by: str, allow_prune: int = 0, signature: str = ""
     ) -> str:
         """The OID of the merge. Errors as `Hive.approve` says."""
-        wrong = who_problem(by) or (by.startswith(POLICY) and "only the policy is called so")
+        wrong = person_problem(by)
         if wrong:
             raise Refused(f"cannot approve: {wrong}")
         if allow_prune < 0:
@@ -137,7 +138,7 @@ class Decisions:
 
     def end(self, n: int, outcome: Ending, reason: str, by: str) -> Proposal:
         """Raises Conflict when it has ended, NotFound, Refused."""
-        wrong = who_problem(by)
+        wrong = person_problem(by)
         if wrong:
             raise Refused(wrong)
         with self._all.store.locked():
@@ -168,16 +169,15 @@ class Decisions:
         return store.tree_of(base), store.tree_of(tip), store.tree_of(commit)
 
     def _commit(self, proposal: Proposal, step: Step, tip: str, merge: Merge) -> str:
-        """Nothing is visible before the last line, and everything is durable before it."""
-        store = self._all.store
+        """Nothing is visible before the branch moves, and everything is on disk before it."""
+        store, trees, history = self._all.store, self._all.trees, self._all.history
         tree = self._all.previews.tree(*self._trees(proposal))
         assert tree == step.new
-        self._all.trees.persist(tree)
-        commit = store.create_merge(
-            merge_message(merge), step.new, (tip, proposal.pinned.commit), self._all.key.sign
-        )
-        self._all.history.made(commit)
-        store.swap_ref(APPLIED, commit, tip)
+        text = store.commit_text(merge_message(merge), tree, (tip, proposal.pinned.commit))
+        commit = trees.write_commit(signed(text, self._all.key.sign(text)))
+        moved = RefChange(APPLIED, commit, tip)
+        store.land(trees.unwritten(commit), moved, history.taking_over(commit))
+        history.made(commit)
         return commit
 
     def _moved(self, proposal: Proposal, effect: Effect, digest: str) -> Conflict:
@@ -201,7 +201,14 @@ class Decisions:
         self._shown[effect.digest] = effect
 
 
-def policy_approver(all_: Repositories, tree: str, rule: str = APPROVER) -> str:
+def policy_approver(all_: Repositories, tree: str, rule: str = POWER) -> str:
     """`policy/power@<oid of hive.toml>`: what decided, in which version."""
+    return f"{rule}{policy_oid(all_, tree)}"
+
+
+def policy_oid(all_: Repositories, tree: str) -> str:
+    """The OID of hive.toml, which holds the policy. Raises ReadFailed."""
     found = all_.trees.entry(tree, "hive.toml")
-    return f"{rule}{found.oid if found else '-'}"
+    if found is None:
+        raise ReadFailed("hive.toml is missing; put it back by a revert")
+    return found.oid

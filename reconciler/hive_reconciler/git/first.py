@@ -61,8 +61,8 @@ def first_files(first: FirstCommit) -> dict[str, str]:
 
 
 def make_first_commit(store: Store, trees: Trees, first: FirstCommit) -> str:
-    """Write the root commit; the OID. No ref is made."""
+    """Write the root commit; the OID. No ref is made. Inside a scratch."""
     tree = EMPTY
     for path, text in first_files(first).items():
         tree = trees.put(tree, path, Entry(FILE, trees.write_blob(text.encode())))
-    return store.create_commit("Start the swarm\n", tree, ())
+    return trees.write_commit(store.commit_text("Start the swarm\n", tree, ()))

@@ -8,6 +8,7 @@ import pygit2
 
 from ..model.proposal import Merged
 from ..model.records import BadRecord, Merge, merged, parse_merge
+from .durable import ANY, RefChange
 from .errors import HistoryRewritten, ReadFailed, UnrecordedCommit
 from .signing import HostKey
 from .store import ACCEPTED, APPLIED, PROPOSALS, STATUS, Store, host_name
@@ -19,7 +20,6 @@ class History:
     def __init__(self, store: Store, key: HostKey) -> None:
         self._store = store
         self._key = key
-        self._made: set[str] = set()
         self._applied_ref = f"{STATUS}{host_name()}/applied"
         self._verified: str | None = None
         self._merges: dict[int, Merged] = {}
@@ -53,12 +53,16 @@ class History:
         return tip
 
     def made(self, merge: str) -> None:
-        """`merge` is ours, just now: its signature needs no check."""
-        self._made.add(merge)
+        """The new tip is ours, on top of a verified one: it needs no check."""
+        self._verified = merge
 
     def take_over(self, tip: str) -> None:
         """Remember `tip` as the last applied one of this host."""
-        self._store.put_ref(self._applied_ref, tip)
+        self._store.land((), self.taking_over(tip))
+
+    def taking_over(self, tip: str) -> RefChange:
+        """What remembers it."""
+        return RefChange(self._applied_ref, tip, ANY)
 
     def merges(self) -> Mapping[int, Merged]:
         """{proposal: its merge} for the whole first-parent history."""
@@ -108,20 +112,14 @@ class History:
             else:
                 try:
                     self.recorded(commit)
-                    self._check_signed(commit)
+                    wrong = self._key.verify(commit)
+                    if wrong:
+                        raise BadRecord(wrong)
                 except BadRecord as error:
                     raise UnrecordedCommit(oid, str(error)) from None
             if not commit.parent_ids:
                 raise HistoryRewritten(tip, last or "")
             oid = str(commit.parent_ids[0])
-
-    def _check_signed(self, commit: pygit2.Commit) -> None:
-        """Raises BadRecord. Where nothing can check signatures, nothing was signed either."""
-        if str(commit.id) in self._made or not self._key.available:
-            return
-        wrong = self._key.verify(commit)
-        if wrong:
-            raise BadRecord(wrong)
 
     def _scan(self, tip: str, stop: str | None) -> dict[int, Merged]:
         found: dict[int, Merged] = {}

@@ -126,10 +126,11 @@ class Hive:
     # -- proposals ---------------------------------------------------------------
 
     async def proposals(
-        self, state: Filter | None = None, limit: int = 100
+        self, state: Filter | None = None, limit: int = 100, before: int | None = None
     ) -> tuple[Proposal, ...]:
-        """The newest first. Ended ones come without effect."""
-        return await self._thread.run(self._views.newest, state, limit)
+        """The newest first, of those with numbers less than `before`. Ended ones come without
+        effect."""
+        return await self._thread.run(self._views.newest, state, limit, before)
 
     async def proposal(self, n: int) -> Proposal:
         """With its effect: on the present tip while open, else as it was. Raises NotFound."""
@@ -182,9 +183,12 @@ class Hive:
         if isinstance(tip, Submitted):
             return tip
         imported = await self._import(commit, tip, fetch)
-        return await self._thread.run(
-            self._submissions.commit, requester, agent, imported, description, key
-        )
+        try:
+            return await self._thread.run(
+                self._submissions.commit, requester, agent, imported, description, key
+            )
+        finally:
+            await self._jail.make_ready()
 
     async def submit_revert(
         self, requester: Requester, what: int | str, reason: str = ""
@@ -216,6 +220,7 @@ class Hive:
             for head in await self._thread.run(new_heads, self._all, seen):
                 try:
                     done.append(await self._import_head(head))
+                    await self._jail.make_ready()
                 except HiveError as error:
                     log.warning("inbox.git: proposed/%s: %s", head.topic, error.message)
                     self._unrecorded.add((head.topic, head.commit))

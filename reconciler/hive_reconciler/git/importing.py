@@ -24,7 +24,8 @@ from .errors import ReadFailed, Refused
 from .jail import DONE, FRAME, LETTERS, REFUSED
 from .jailer import MAX_CONTENT, MAX_OBJECTS, Jail, Stream
 from .listing import Entry
-from .trees import EMPTY, Raw, Trees, object_id, referred, tree_oid
+from .objects import Raw, object_id
+from .trees import EMPTY, Trees, referred, tree_oid
 
 MAX_PACK = 16 << 20  # bytes
 MAX_COMMITS = 200
@@ -70,8 +71,6 @@ async def receive(
             with contextlib.suppress(OSError):
                 stream.writer.write_eof()
             objects = await _objects(stream)
-        if directory is None:
-            await jail.make_ready()
     except TimeoutError:
         raise Refused(f"the commit did not arrive within {SECONDS:g} s") from None
     if not _OID.fullmatch(oid) or not oid.startswith(named):

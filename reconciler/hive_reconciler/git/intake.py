@@ -11,9 +11,9 @@ from hive_wire.parse import SpecError, parse_agent
 
 from ..model.checks import Problem, scope_problems
 from ..model.desired import Valid
-from ..model.policy import may_merge, over_limit
+from ..model.policy import may_merge, over_limit, person_problem
 from ..model.proposal import Closed, Kind, Pinned, Proposal, Requester, State, standing
-from ..model.records import MAX_DESCRIPTION, who_problem
+from ..model.records import MAX_DESCRIPTION
 from ..model.tomledit import set_key
 from .decide import Decisions, policy_approver
 from .errors import Busy, Conflict, Refused
@@ -76,7 +76,7 @@ class Intake:
 
     def propose(self, wish: Wish) -> Submitted:
         """Check and pin. Raises Refused for what is not worth a record, Busy."""
-        wrong = who_problem(wish.requester.name)  # it becomes part of a trailer
+        wrong = person_problem(wish.requester.name)  # it becomes part of a trailer
         if wrong:
             raise Refused(wrong)
         if len(wish.description) > MAX_DESCRIPTION:
@@ -153,7 +153,7 @@ class Intake:
         trees, base = self._all.trees, self._all.store.tree_of(wish.base)
         tree = wish.tree
         old, new = trees.differing(trees.subtree(base, "agents"), trees.subtree(tree, "agents"))
-        freed = {uid for name in old.keys() - new.keys() if (uid := self._uid(base, name))}
+        freed = {uid for name in old.keys() - new.keys() if (uid := self.uid(base, name))}
         for name, entry in new.items():
             if name in old or not entry.is_tree:
                 continue
@@ -175,7 +175,8 @@ class Intake:
             tree = trees.put(tree, path, Entry(found.mode, trees.write_blob(text.encode())))
         return replace(wish, tree=tree), []
 
-    def _uid(self, tree: str, name: str) -> str | None:
+    def uid(self, tree: str, name: str) -> str | None:
+        """That of an agent of a tree, where one can be read."""
         path = f"agents/{name}/agent.toml"
         try:
             return parse_agent(self._all.trees.file(tree, path) or b"", path).uid
@@ -185,15 +186,14 @@ class Intake:
     # -- records -------------------------------------------------------------------
 
     def _pin(self, wish: Wish) -> Pinned:
-        """Everything is durable before the tag, which makes it a proposal."""
-        store, trees = self._all.store, self._all.trees
+        trees = self._all.trees
         n = self._all.ledger.next_number()
         commit = wish.commit
         if commit is None or referred(trees.raw(commit))[0] != wish.tree:
-            trees.persist(wish.tree, *([] if commit is None else [commit]))
             what = f"Ask for {wish.kind}" if commit is None else "Set the uid"
             parent = wish.base if commit is None else commit
-            made = store.create_commit(f"{what} of {wish.agent}\n", wish.tree, (parent,))
+            text = f"{what} of {wish.agent}\n"
+            made = trees.write_commit(self._all.store.commit_text(text, wish.tree, (parent,)))
         else:
             made = commit
         pinned = self._tag(wish, n, made, commit or made)
@@ -203,8 +203,7 @@ class Intake:
     def _record(self, pinned: Pinned) -> None:
         """Put the tag on disk, with all it names that is not there yet, and then its ref."""
         record = self._all.trees.write_tag(self._all.ledger.record(pinned))
-        self._all.trees.persist(record)
-        self._all.ledger.pin(pinned.n, record)
+        self._all.ledger.pin(pinned.n, record, self._all.trees.unwritten(record))
 
     def _tag(self, wish: Wish, n: int, commit: str, submitted: str) -> Pinned:
         return Pinned(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pygit2
+from pygit2.enums import ObjectType
 
 from ..model.proposal import Closed, Merged, Pinned, Proposal, standing
 from ..model.records import (
@@ -15,8 +16,11 @@ from ..model.records import (
     parse_proposal,
     proposal_message,
 )
+from .durable import ANY, RefChange
 from .errors import Conflict, NotFound, ReadFailed
 from .history import History
+from .numbered import NumberedRefs, PackedRefs
+from .objects import framed, object_id
 from .store import CLOSED, PROPOSALS, STATUS, Store, host_name
 
 
@@ -28,23 +32,33 @@ class Ledger:
         self._history = history
         self._pinned: dict[str, Pinned] = {}  # by the OID of the tag
         self._closed: dict[str, Closed] = {}
+        self._told: dict[str, str] = {}
         self._status = f"{STATUS}{host_name()}/"
+        folder = Path(store.repo.path)
+        packed = PackedRefs(folder)
+        self._proposals, self._endings, self._deployed = (
+            NumberedRefs(folder, packed, prefix.rstrip("/"))
+            for prefix in (PROPOSALS, CLOSED, self._status)
+        )
+        self._all: tuple[Proposal, ...] = ()
+        self._of: tuple[object, ...] = ()  # what `_all` was made of
 
     # -- reading -----------------------------------------------------------------
 
-    def all(self) -> list[Proposal]:
+    def all(self) -> Sequence[Proposal]:
         """Every proposal where it stands, the newest first. Raises ReadFailed."""
-        merges = self._history.merges()
-        pinned = self._numbered(PROPOSALS)
-        closed = {n: self._ending(n, oid) for n, oid in self._numbered(CLOSED).items()}
-        told = self._numbered(self._status)
-        return [
-            replace(
-                standing(self._pin(n, pinned[n]), merges, closed),
-                deployed=self.deployed(n) if n in told else None,
+        pinned, endings = self._proposals.read(), self._endings.read()
+        told, merges = self._deployed.read(), self._history.merges()
+        of = (pinned, endings, told, merges)
+        if len(self._of) != len(of) or any(a is not b for a, b in zip(of, self._of, strict=True)):
+            closed = {n: self._ending(n, oid) for n, oid in endings.items()}
+            said = {n: self._text(oid) for n, oid in told.items()}
+            self._all = tuple(
+                standing(self._pin(n, pinned[n]), merges, closed, said.get(n))
+                for n in sorted(pinned, reverse=True)
             )
-            for n in sorted(pinned, reverse=True)
-        ]
+            self._of = of
+        return self._all
 
     def one(self, n: int) -> Proposal:
         """Raises NotFound."""
@@ -53,18 +67,18 @@ class Ledger:
             raise NotFound(f"there is no proposal {n}; `hive proposals` lists them")
         ending = self._store.ref(f"{CLOSED}{n}")
         closed = {} if ending is None else {n: self._ending(n, ending)}
-        return standing(self._pin(n, oid), self._history.merges(), closed)
+        return standing(self._pin(n, oid), self._history.merges(), closed, self.deployed(n))
 
     def merges(self) -> Mapping[int, Merged]:
         return self._history.merges()
 
     def next_number(self) -> int:
-        return max(self._numbered(PROPOSALS), default=0) + 1
+        return max(self._proposals.read(), default=0) + 1
 
     def deployed(self, n: int) -> str | None:
         """What was last recorded of the deployment on this host."""
         oid = self._store.ref(f"{self._status}{n}")
-        return None if oid is None else self._store.repo[oid].peel(pygit2.Blob).data.decode()
+        return None if oid is None else self._text(oid)
 
     # -- writing, under the lock ---------------------------------------------------
 
@@ -73,10 +87,10 @@ class Ledger:
         message = proposal_message(pinned)
         return self._store.tag_text(f"proposal/{pinned.n}", pinned.commit, message, pinned.created)
 
-    def pin(self, n: int, record: str) -> None:
-        """Make the tag object `record`, which is on disk, proposal `n`. Raises Conflict when the
-        number is taken."""
-        self._store.create_ref(f"{PROPOSALS}{n}", record)
+    def pin(self, n: int, record: str, objects: Sequence[tuple[str, bytes]]) -> None:
+        """Make the tag object `record` proposal `n`, once `objects`, itself among them, are on
+        disk. Raises Conflict when the number is taken."""
+        self._store.land(objects, RefChange(f"{PROPOSALS}{n}", record, None))
 
     def close(self, proposal: Proposal, ending: Closed) -> Proposal:
         """End an open proposal. Raises Conflict when it has ended."""
@@ -92,13 +106,22 @@ class Ledger:
             raise Conflict(f"proposal {proposal.n} is {proposal.state} already{by}")
 
     def set_deployed(self, n: int, text: str) -> None:
-        oid = self._store.write_blob(text.encode(errors="replace"))
-        self._store.put_ref(f"{self._status}{n}", oid)
+        data = text.encode(errors="replace")
+        oid = object_id(ObjectType.BLOB, data)
+        change = RefChange(f"{self._status}{n}", oid, ANY)
+        self._store.land([(oid, framed(ObjectType.BLOB, data))], change)
 
     # -- tags ----------------------------------------------------------------------
 
-    def _numbered(self, prefix: str) -> dict[int, str]:
-        return {int(n): oid for n, oid in self._store.refs(prefix).items() if n.isdecimal()}
+    def _text(self, oid: str) -> str:
+        known = self._told.get(oid)
+        if known is None:
+            try:
+                known = self._store.repo[oid].peel(pygit2.Blob).data.decode()
+            except (KeyError, ValueError, pygit2.GitError) as error:
+                raise ReadFailed(f"blob {oid} cannot be read: {error}") from None
+            self._told[oid] = known
+        return known
 
     def _pin(self, n: int, oid: str) -> Pinned:
         known = self._pinned.get(oid)

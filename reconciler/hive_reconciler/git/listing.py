@@ -68,12 +68,15 @@ class Listing:
             return self.entries, new.entries
         length, other = len(self.raw), len(new.raw)
         starts = self._boundaries()
-        start = starts[bisect_right(starts, _shared(self.raw, new.raw)) - 1]
+        first = bisect_right(starts, _shared(self.raw, new.raw)) - 1
+        start = starts[first]
         shared_end = _shared_end(self.raw, new.raw, min(length, other) - start)
-        end = starts[bisect_left(starts, length - shared_end)]
+        last = bisect_left(starts, length - shared_end)
+        end = starts[last]
+        middle = new.raw[start : other - (length - end)]
         try:
             before = _parse(self.raw[start:end])
-            after = _parse(new.raw[start : other - (length - end)])
+            after = _parse(middle)
         except BadTree:  # the ends look alike and are not
             return self.entries, new.entries
         if new._entries is None:
@@ -84,27 +87,41 @@ class Listing:
             if len(entries) != len(self.entries) - len(before) + len(after):
                 raise BadTree("it lists a name twice")
             new._entries = entries
+        if new._starts is None:
+            inside = accumulate(map(len, _WHOLE.findall(middle)), initial=start)
+            tail = _shifted(starts[last + 1 :], other - length)
+            new._starts = [*starts[:first], *inside, *tail]
         return before, after
 
     def patched(self, changes: Mapping[str, Entry | None]) -> Listing:
         """With entries set, or removed where the value is None. Raises BadTree."""
         entries = dict(self.entries)
-        edits: list[tuple[int, bytes, int, bytes]] = []  # from, sort key, to, what stands there
+        starts = self._boundaries()
+        # In front of which entry, sort key, up to which entry, what stands there then.
+        edits: list[tuple[int, bytes, int, bytes]] = []
         for name, entry in changes.items():
             was = entries.pop(name, None)
             if was is not None:
                 key = _key(name, was)
                 number = self._find(key)
-                edits.append((self._boundaries()[number], key, self._boundaries()[number + 1], b""))
+                edits.append((number, key, number + 1, b""))
             if entry is not None:
                 entries[name] = entry
-                at = self._boundaries()[self._find(_key(name, entry))]
-                edits.append((at, _key(name, entry), at, _line(name, entry)))
-        parts, position = [], 0
-        for start, _, end, text in sorted(edits):
-            parts += [self.raw[position:start], text]
-            position = max(position, end)
-        return Listing(b"".join([*parts, self.raw[position:]]), entries)
+                key = _key(name, entry)
+                number = self._find(key)
+                edits.append((number, key, number, _line(name, entry)))
+        parts, marks, position, shift = [], [], 0, 0
+        for first, _, last, text in sorted(edits):
+            parts += [self.raw[starts[position] : starts[first]], text]
+            marks += _shifted(starts[position:first], shift)
+            if text:
+                marks.append(starts[first] + shift)
+            shift += len(text) - (starts[last] - starts[first])
+            position = last
+        marks += _shifted(starts[position:], shift)
+        found = Listing(b"".join([*parts, self.raw[starts[position] :]]), entries)
+        found._starts = marks
+        return found
 
     def _boundaries(self) -> list[int]:
         """Where entries start, and the end of the last. Raises BadTree."""
@@ -123,6 +140,10 @@ class Listing:
         space, end = self.raw.index(b" ", start), self.raw.index(b"\0", start)
         name = self.raw[space + 1 : end]
         return name + b"/" if int(self.raw[start:space], 8) == DIRECTORY else name
+
+
+def _shifted(starts: list[int], by: int) -> list[int]:
+    return [start + by for start in starts] if by else starts
 
 
 def _parse(raw: bytes) -> dict[str, Entry]:

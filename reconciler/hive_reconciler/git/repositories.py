@@ -14,6 +14,7 @@ from hive_wire.paths import Layout
 
 from ..model.records import accepted_message
 from ..model.swarm import HostAbilities
+from .durable import RefChange
 from .first import FirstCommit, make_first_commit
 from .history import History
 from .importing import SECONDS
@@ -114,10 +115,13 @@ def _make(layout: Layout, first: FirstCommit) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     create_bare(fresh, CONFIG, 0o755 if not layout.tag else 0o700)
     store = _store(layout, fresh)
-    root = make_first_commit(store, Trees(store.repo), first)
+    trees = Trees(store.repo)
+    with trees.scratch():
+        root = make_first_commit(store, trees, first)
+        history = History(store, HostKey(layout.keys))
+        applied = RefChange(APPLIED, root, None)
+        store.land(trees.unwritten(root), applied, history.taking_over(root))
     store.tag(f"accepted/{root}", root, accepted_message(root, "hive up", "the first commit"))
-    store.create_ref(APPLIED, root)
-    History(store, HostKey(layout.keys)).take_over(root)
     store.repo.free()
     os.rename(fresh, layout.hive_git)
     folder = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY)

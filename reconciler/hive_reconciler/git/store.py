@@ -9,14 +9,16 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pygit2
 from pygit2.enums import ConfigLevel, ObjectType
 
-from .errors import Busy, Conflict, ReadFailed
+from .durable import RefChange, write
+from .errors import Busy, ReadFailed
+from .objects import framed, object_id
 
 APPLIED = "refs/heads/applied"
 PROPOSALS = "refs/tags/proposal/"
@@ -80,15 +82,6 @@ def host_name() -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:60].strip("-") or "host"
 
 
-def signature(at: float | None = None) -> pygit2.Signature:
-    return pygit2.Signature(NAME, MAIL, int(time.time() if at is None else at), 0)
-
-
-def _is_full(error: OSError) -> bool:
-    """libgit2 says it in words only."""
-    return error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
-
-
 class Store:
     """Objects and refs of one bare repository. Used in the git thread only."""
 
@@ -117,52 +110,32 @@ class Store:
             raise ReadFailed(f"the refs of {self.repo.path} cannot be read: {error}") from None
         return found
 
-    def create_ref(self, name: str, oid: str) -> None:
-        """Raises Conflict when it exists."""
-        with self._writing(name):
-            self.repo.create_reference_direct(name, pygit2.Oid(hex=oid), False)
-
-    def swap_ref(self, name: str, new: str, old: str) -> None:
-        """Set `name` to `new` if it is still `old`. Raises Conflict when it moved."""
-        with self._writing(name):
-            ref = self.repo.lookup_reference(name)
-            if str(ref.target) != old:
-                raise Conflict(f"{name} moved to {ref.target}; look again")
-            ref.set_target(pygit2.Oid(hex=new))
-
-    def put_ref(self, name: str, oid: str) -> None:
-        """Create or move an observation (a status ref)."""
-        with self._writing(name):
-            self.repo.create_reference_direct(name, pygit2.Oid(hex=oid), True)
+    def land(self, objects: Sequence[tuple[str, bytes]], *changes: RefChange) -> None:
+        """Put objects on disk, then change refs, as `durable.write` does. Raises Conflict when a
+        ref exists or moved, Busy when a lock file is in the way, OSError when the disk is full."""
+        try:
+            with self.locked():
+                write(self.repo.path, objects, changes, self.ref)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            names = " and ".join(change.name for change in changes)
+            raise Busy(
+                f"{names} cannot be written: {error}. If no other program works on it, the lock "
+                "is a leftover, and a new start of the reconciler removes it"
+            ) from None
 
     def tag(self, name: str, target: str, message: str, at: float | None = None) -> None:
-        """An annotated tag `refs/tags/<name>`, create-only. Raises Conflict when it exists."""
-        oid, who = pygit2.Oid(hex=target), signature(at)
-        with self._writing(f"refs/tags/{name}"):
-            self.repo.create_tag(name, oid, ObjectType.COMMIT, who, message)
+        """An annotated tag `refs/tags/<name>`, create-only. Raises as `land` does."""
+        text = self.tag_text(name, target, message, time.time() if at is None else at)
+        oid = object_id(ObjectType.TAG, text)
+        self.land([(oid, framed(ObjectType.TAG, text))], RefChange(f"refs/tags/{name}", oid, None))
 
     @staticmethod
     def tag_text(name: str, target: str, message: str, at: float) -> bytes:
-        """The object that `tag` would write."""
+        """The object that `tag` writes."""
         head = f"object {target}\ntype commit\ntag {name}\ntagger {NAME} <{MAIL}> {int(at)} +0000"
         return f"{head}\n\n{message}".encode()
-
-    @contextmanager
-    def _writing(self, name: str) -> Iterator[None]:
-        """Raises Conflict when the ref exists or moved, Busy when a lock file is in the way,
-        OSError when the disk is full."""
-        try:
-            with self.locked():
-                yield
-        except OSError as error:
-            if _is_full(error):
-                raise
-            raise Busy(
-                f"{name} cannot be written: {error}. If no other program works on it, the lock "
-                "is a leftover, and a new start of the reconciler removes it"
-            ) from None
-        except (pygit2.AlreadyExistsError, pygit2.GitError, ValueError) as error:
-            raise Conflict(f"{name} exists already or moved: {error}") from None
 
     def message(self, tag: str) -> str:
         """The message of an annotated tag, by its OID. Raises ReadFailed."""
@@ -183,30 +156,16 @@ class Store:
         found = self.repo.merge_base(pygit2.Oid(hex=one), pygit2.Oid(hex=other))
         return None if found is None else str(found)
 
-    def create_commit(self, message: str, tree: str, parents: Sequence[str]) -> str:
-        """A commit in our name; no ref."""
-        text = self._commit_text(message, tree, parents)
-        return str(self.repo.odb.write(ObjectType.COMMIT, text.encode()))
-
-    def create_merge(
-        self, message: str, tree: str, parents: Sequence[str], sign: Callable[[str], str | None]
-    ) -> str:
-        """A merge commit in our name, signed where that is possible; no ref."""
-        text = self._commit_text(message, tree, parents)
-        signed = sign(text)
-        if signed is None:
-            return str(self.repo.odb.write(ObjectType.COMMIT, text.encode()))
-        return str(self.repo.create_commit_with_signature(text, signed, "gpgsig"))
-
-    def _commit_text(self, message: str, tree: str, parents: Sequence[str]) -> str:
-        who = signature()
-        return str(self.repo.create_commit_string(who, who, message, tree, list(parents)))
+    @staticmethod
+    def commit_text(message: str, tree: str, parents: Sequence[str]) -> bytes:
+        """A commit in our name, now."""
+        who = f"{NAME} <{MAIL}> {int(time.time())} +0000"
+        lines = [f"tree {tree}", *(f"parent {oid}" for oid in parents)]
+        lines += [f"author {who}", f"committer {who}"]
+        return "\n".join([*lines, "", message]).encode()
 
     def tree_of(self, commit: str) -> str:
         return str(self.commit(commit).tree_id)
-
-    def write_blob(self, data: bytes) -> str:
-        return str(self.repo.create_blob(data))
 
     def remove_stale_locks(self) -> None:
         """Lock files of a writer that was killed: who lives holds the one lock to write."""

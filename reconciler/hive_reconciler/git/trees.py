@@ -6,11 +6,9 @@ a swarm of ten thousand; and every walk is bounded, so a hostile tree cannot exp
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import pygit2
 from pygit2.enums import ObjectType
@@ -18,17 +16,10 @@ from pygit2.enums import ObjectType
 from ..model.tree import DIRECTORY, Blob, FileChange
 from .errors import ReadFailed
 from .listing import BadTree, Entries, Entry, Listing
-from .loose import write_objects
+from .objects import Raw, framed, object_id
 
 _REFERRED = re.compile(rb"^(?:tree|parent) ([0-9a-f]{40})$", re.MULTILINE)
-_KINDS = {
-    int(ObjectType.COMMIT): b"commit",
-    int(ObjectType.TREE): b"tree",
-    int(ObjectType.BLOB): b"blob",
-    int(ObjectType.TAG): b"tag",
-}
 _CACHED = 8 << 20  # bytes of trees
-Raw = tuple[int, bytes]  # an object's type and content
 EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
@@ -44,24 +35,24 @@ class Trees:
         self._cache: dict[str, Listing] = {}
         self._cached = 0  # bytes
         self._scratch: dict[str, Raw] | None = None
-        self._persisted: set[str] = set()  # of the scratch
 
     # -- scratch -----------------------------------------------------------------
 
     @contextmanager
     def scratch(self, objects: Mapping[str, Raw] | None = None) -> Iterator[None]:
-        """Objects written inside stay in memory, beside `objects`, until `persist`."""
+        """Objects written inside stay in memory, beside `objects`; `unwritten` gives them out."""
         assert self._scratch is None, "scratches do not nest"
         self._scratch = dict(objects or {})
-        self._persisted.clear()
         try:
             yield
         finally:
             self._scratch = None
 
-    def persist(self, *oids: str) -> None:
-        """Put scratch objects, and those they refer to, into the repository, durably."""
-        scratch, done = self._scratch or {}, self._persisted
+    def unwritten(self, *oids: str) -> list[tuple[str, bytes]]:
+        """Scratch objects that the repository lacks, with those they name before them, for
+        `Store.land`."""
+        scratch: Mapping[str, Raw] = self._scratch or {}
+        done: set[str] = set()
         found: list[tuple[str, bytes]] = []
         todo = [(oid, False) for oid in oids]
         while todo:
@@ -71,12 +62,11 @@ class Trees:
             if below_done:  # what an object names is there before it: presence means complete
                 done.add(oid)
                 if pygit2.Oid(hex=oid) not in self.repo:
-                    found.append((oid, _framed(*scratch[oid])))
+                    found.append((oid, framed(*scratch[oid])))
             else:
                 todo.append((oid, True))
                 todo += ((below, False) for below in _named(scratch[oid], scratch))
-        if found:
-            write_objects(Path(self.repo.path, "objects"), found)
+        return found
 
     # -- reading ---------------------------------------------------------------
 
@@ -226,6 +216,10 @@ class Trees:
         """Write a file's content; the OID."""
         return self._write(ObjectType.BLOB, data)
 
+    def write_commit(self, data: bytes) -> str:
+        """Write a commit, no ref; the OID."""
+        return self._write(ObjectType.COMMIT, data)
+
     def write_tag(self, data: bytes) -> str:
         """Write a tag object, no ref; the OID."""
         return self._write(ObjectType.TAG, data)
@@ -244,16 +238,6 @@ class Trees:
             self._scratch[oid] = (int(kind), data)
             return oid
         return str(self.repo.odb.write(kind, data))
-
-
-def object_id(kind: int, data: bytes) -> str:
-    """The OID of an object."""
-    return hashlib.sha1(_framed(kind, data), usedforsecurity=False).hexdigest()
-
-
-def _framed(kind: int, data: bytes) -> bytes:
-    """What an object's OID is the hash of."""
-    return b"%s %d\0%s" % (_KINDS[kind], len(data), data)
 
 
 def referred(raw: Raw) -> list[str]:

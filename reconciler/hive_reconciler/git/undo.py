@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..model.policy import POLICY
+from ..model.policy import AUTO_REVERT
 from ..model.proposal import Requester
 from ..model.tree import DIRECTORY
 from .decide import Decisions, policy_approver
@@ -15,7 +15,7 @@ from .repositories import Repositories
 from .treemerge import merge_trees
 from .trees import EMPTY
 
-AUTO_REVERT = Requester.user("policy")
+ITSELF = Requester.user("policy")
 
 
 class Undo:
@@ -57,8 +57,8 @@ class Undo:
                 return None
             if self._all.ledger.one(n).pinned.kind == "revert":
                 return None
-            done = self.revert(AUTO_REVERT, n, f"proposal {n} failed: {why}")
-            by = policy_approver(self._all, tree, f"{POLICY}auto_revert@")
+            done = self.revert(ITSELF, n, f"proposal {n} failed: {why}")
+            by = policy_approver(self._all, tree, AUTO_REVERT)
             with self._all.trees.scratch():
                 commit = self._decisions.merge(self._all.ledger.one(done.n), None, by)
             return replace(done, state="merged", message=f"merged by {by}", commit=commit)
@@ -115,5 +115,19 @@ class Undo:
     def _propose(
         self, agent: str, requester: Requester, text: str, tree: str, tip: str
     ) -> Submitted:
+        self._check_kept(self._all.store.tree_of(tip), tree)
         wish = Wish("revert", agent, requester, text, tree, tip, keeps_uids=True)
         return self._intake.propose(wish)
+
+    def _check_kept(self, old: str, new: str) -> None:
+        """A uid that comes back finds its state, or it would be another agent under that uid.
+        Raises Refused."""
+        trees = self._all.trees
+        gone, come = trees.differing(*(trees.subtree(tree, "agents") for tree in (old, new)))
+        for name in come.keys() - gone.keys():
+            uid = self._intake.uid(new, name)
+            if uid is not None and not self._all.layout.agent(uid).is_dir():
+                raise Refused(
+                    f"nothing is kept of {name}, which would come back: it was purged, or never "
+                    f"ran. Make a new one with `hive spawn {name}`"
+                )

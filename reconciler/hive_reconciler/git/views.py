@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 import pygit2
@@ -32,9 +33,12 @@ class Views:
             oid, all_.store.tree_of(oid), merge.allow_prune if merge is not None else 0
         )
 
-    def newest(self, state: Filter | None, limit: int) -> tuple[Proposal, ...]:
+    def newest(
+        self, state: Filter | None, limit: int, before: int | None = None
+    ) -> tuple[Proposal, ...]:
         """The newest first; only open ones with effect."""
-        found = [p for p in self._all.ledger.all() if _matches(p, state)][:limit]
+        among = (p for p in self._all.ledger.all() if before is None or p.n < before)
+        found = tuple(itertools.islice((p for p in among if _matches(p, state)), limit))
         with self._all.trees.scratch():
             return tuple(self._decisions.with_effect(p) if p.state == "open" else p for p in found)
 

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from hive_wire.hivetoml import HiveToml, ProposalClass
 
 from .desired import Entry, Valid
-from .proposal import Merged, Requester
+from .proposal import Kind, Merged, Requester
+from .records import who_problem
 from .tomledit import set_key
 from .tree import FileChange, agent_of
 
 POWER_FIELDS = ("state", "restarts")
 POWER_PER_HOUR = 10
 POLICY = "policy/"  # what names of approvers that are no persons begin with
-APPROVER = f"{POLICY}power@"
+POWER, AUTO_REVERT = f"{POLICY}power@", f"{POLICY}auto_revert@"
 
 
 def classes(
@@ -38,7 +39,7 @@ def over_limit(requester: Requester, merges: Iterable[Merged], now: float) -> bo
         1
         for merge in merges
         if merge.at > now - 3600
-        and merge.by.startswith(APPROVER)
+        and merge.by.startswith(POWER)
         and _same(merge.requested_by, requester)
     )
     return recent >= POWER_PER_HOUR
@@ -47,6 +48,29 @@ def over_limit(requester: Requester, merges: Iterable[Merged], now: float) -> bo
 def frozen(before: HiveToml, after: HiveToml) -> bool:
     """Whether a merge is held up: only one that lifts the freeze is not."""
     return before.policy.freeze and after.policy.freeze
+
+
+def person_problem(name: str) -> str | None:
+    """What is wrong with the name of somebody who asks or decides."""
+    return who_problem(name) or (
+        "only the policy is called so" if name.startswith(POLICY) else None
+    )
+
+
+def consent_problem(
+    approved_by: str, kind: Kind, hive: HiveToml, oid: str, found: frozenset[ProposalClass]
+) -> str | None:
+    """What is wrong with a consent that a policy gave, whose hive.toml before the merge is `hive`,
+    with the OID `oid`, to a diff of the classes `found`. A person's is not judged."""
+    if not approved_by.startswith(POLICY):
+        return None
+    if approved_by not in (f"{POWER}{oid}", f"{AUTO_REVERT}{oid}"):
+        return f"{approved_by} approved it, which was not the policy of then"
+    if approved_by.startswith(POWER):
+        return None if may_merge(hive, found) else "the policy approved what it does not let pass"
+    if kind != "revert" or not hive.policy.auto_revert:
+        return "the policy approved a revert that it does not let pass"
+    return None
 
 
 def _same(requested_by: str, requester: Requester) -> bool:

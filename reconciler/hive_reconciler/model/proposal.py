@@ -98,16 +98,21 @@ class Proposal:
 
 
 def standing(
-    pinned: Pinned, merges: Mapping[int, Merged], closed: Mapping[int, Closed]
+    pinned: Pinned,
+    merges: Mapping[int, Merged],
+    closed: Mapping[int, Closed],
+    deployed: str | None = None,
 ) -> Proposal:
     """Where a proposal stands: a merge wins over a closing, and without either it is open."""
     merged = merges.get(pinned.n)
     if merged is not None:
-        return Proposal(pinned, "merged", "", merged.by, merged.at, merge=merged.commit)
+        at = merged.commit
+        return Proposal(pinned, "merged", "", merged.by, merged.at, at, deployed=deployed)
     ending = closed.get(pinned.n)
     if ending is not None:
-        return Proposal(pinned, ending.outcome, ending.reason, ending.by, ending.at)
-    return Proposal(pinned, "open", "", "", None)
+        state, reason = ending.outcome, ending.reason
+        return Proposal(pinned, state, reason, ending.by, ending.at, deployed=deployed)
+    return Proposal(pinned, "open", "", "", None, deployed=deployed)
 
 
 def proposal_json(proposal: Proposal) -> dict[str, Any]:

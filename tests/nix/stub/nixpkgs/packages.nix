@@ -70,6 +70,7 @@ let
     aiohttp = "3.13.5";
     aiosqlite = "0.21.0";
     anyio = "4.13.0";
+    cryptography = "46.0.7";
     h11 = "0.16.0";
     idna = "3.15";
     jsonschema = "4.26.0";

@@ -1,0 +1,168 @@
+"""Objects, and the refs that make them count, put on disk in one go. git and libgit2 wait for the
+disk after each file and folder, one by one; here all wait together, three times in all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .errors import Conflict
+
+T = TypeVar("T")
+_AT_ONCE = 4  # the disk takes them together
+_threads = ThreadPoolExecutor(_AT_ONCE, "durable")  # they start at the first need, and stay
+_LARGE = 32 << 10  # bytes; large trees are mostly hashes, which compress to little less
+_PATIENCE = 1.0  # seconds for another program, such as `git pack-refs`, to unlock a ref
+ANY = "any"
+
+
+@dataclass(frozen=True)
+class RefChange:
+    """Set the ref `name` to `oid`, if it is `was`: an OID, None (there is none), or ANY."""
+
+    name: str
+    oid: str
+    was: str | None
+
+
+@dataclass
+class _Fresh:
+    """A file that is written, and where it is to be. Plain paths: this is done often."""
+
+    descriptor: int
+    path: str
+    folder: str
+    place: str
+    placed: bool = False
+
+
+def write(
+    repository: str,
+    objects: Sequence[tuple[str, bytes]],
+    changes: Sequence[RefChange],
+    current: Callable[[str], str | None],
+) -> None:
+    """Put (OID, header and content) into a repository as loose objects, then change refs, all in
+    the order given: nothing is there before what stands in front of it. On return all of it is
+    on disk. `current` reads a ref.
+
+    Raises Conflict when a ref is not what it should be, FileExistsError when it stays locked,
+    OSError; then no ref was changed, unless the disk failed at the very last.
+    """
+    refs: list[_Fresh] = []
+    fresh: list[_Fresh] = []
+    try:
+        for change in changes:
+            refs.append(_lock(os.path.join(repository, change.name)))
+            _fill(refs[-1], f"{change.oid}\n".encode(), 0o644)
+        for change in changes:
+            _check(change, current(change.name))
+        for oid, data in objects:
+            fresh.append(_object(os.path.join(repository, "objects"), oid))
+            _fill(fresh[-1], zlib.compress(data, 0 if len(data) > _LARGE else 1), 0o444)
+        _each(os.fsync, [file.descriptor for file in (*refs, *fresh)])
+        _place(fresh)
+        _place(refs)
+    finally:
+        for file in (*refs, *fresh):
+            os.close(file.descriptor)
+            if not file.placed:  # a lock that is placed is no more, and may be another's by now
+                with suppress(FileNotFoundError):
+                    os.unlink(file.path)
+
+
+def _check(change: RefChange, found: str | None) -> None:
+    if change.was in (ANY, found):
+        return
+    if change.was is None:
+        raise Conflict(f"{change.name} exists already")
+    raise Conflict(f"{change.name} moved to {found}; look again")
+
+
+def _lock(place: str) -> _Fresh:
+    """The lock file of a ref, as git makes it; it becomes the ref."""
+    path, folder = f"{place}.lock", os.path.dirname(place)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _Fresh(_create(path), path, folder, place)
+        except FileNotFoundError:
+            _make_folder(folder)  # git removes one that is empty
+        except FileExistsError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+
+
+def _make_folder(path: str) -> None:
+    """Also those above it; each is on disk in the one above."""
+    above = os.path.dirname(path)
+    if not os.path.isdir(above):
+        _make_folder(above)
+    with suppress(FileExistsError):
+        os.mkdir(path)
+        _sync(above)
+
+
+def _object(store: str, oid: str) -> _Fresh:
+    path = f"{store}/tmp_obj_{secrets.token_hex(8)}"  # `git gc` removes old ones of that name
+    folder = f"{store}/{oid[:2]}"
+    return _Fresh(_create(path), path, folder, f"{folder}/{oid[2:]}")
+
+
+def _create(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def _fill(file: _Fresh, data: bytes, mode: int) -> None:
+    os.fchmod(file.descriptor, mode)
+    with open(file.descriptor, "wb", buffering=0, closefd=False) as out:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[out.write(rest) :]
+
+
+def _place(files: Sequence[_Fresh]) -> None:
+    """Move each to its place, and wait until that is on disk."""
+    folders: set[str] = set()
+    for file in files:
+        if file.folder not in folders:
+            with suppress(FileExistsError):
+                os.mkdir(file.folder)
+                folders.add(os.path.dirname(file.folder))
+            folders.add(file.folder)
+        os.rename(file.path, file.place)
+        file.placed = True
+    _each(_sync, list(folders))
+
+
+def _each(action: Callable[[T], None], items: Sequence[T]) -> None:
+    """All at once, a share of them here; on return none runs any more. Raises what one raises."""
+    shares = [items[n::_AT_ONCE] for n in range(min(_AT_ONCE, len(items)))]
+    running = [_threads.submit(_all, action, share) for share in shares[1:]]
+    try:
+        _all(action, shares[0] if shares else ())
+    finally:
+        wait(running)
+    for one in running:
+        one.result()
+
+
+def _all(action: Callable[[T], None], items: Iterable[T]) -> None:
+    for item in items:
+        action(item)
+
+
+def _sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

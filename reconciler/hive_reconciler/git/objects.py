@@ -1,0 +1,32 @@
+"""Git objects as bytes."""
+
+from __future__ import annotations
+
+import hashlib
+
+from pygit2.enums import ObjectType
+
+Raw = tuple[int, bytes]  # an object's type and content
+_KINDS = {
+    int(ObjectType.COMMIT): b"commit",
+    int(ObjectType.TREE): b"tree",
+    int(ObjectType.BLOB): b"blob",
+    int(ObjectType.TAG): b"tag",
+}
+
+
+def framed(kind: int, data: bytes) -> bytes:
+    """What an object's OID is the hash of, and what is stored."""
+    return b"%s %d\0%s" % (_KINDS[kind], len(data), data)
+
+
+def object_id(kind: int, data: bytes) -> str:
+    """The OID of an object."""
+    return hashlib.sha1(framed(kind, data), usedforsecurity=False).hexdigest()
+
+
+def signed(commit: bytes, signature: str) -> bytes:
+    """A commit with its signature as the last header."""
+    head, _, message = commit.partition(b"\n\n")
+    header = b"gpgsig " + signature.encode().replace(b"\n", b"\n ")
+    return b"%s\n%s\n\n%s" % (head, header, message)
