@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import pygit2
 
 from hive_wire.paths import Layout
 
 from ..model import effect as effects
-from ..model.records import BadRecord
+from ..model.policy import consent_problem, frozen
+from ..model.records import BadRecord, Merge
 from .approval import signature_problem
-from .errors import ReadFailed
+from .decide import policy_oid
+from .errors import NotFound, ReadFailed
 from .previews import TooLarge
 from .repositories import Repositories, read_repositories
 from .store import ACCEPTED
@@ -44,18 +49,34 @@ def verify(layout: Layout) -> Verification:
     all_ = read_repositories(layout)
     try:
         tip = all_.history.tip()
-        commits, merge_of = all_.history.first_parents(tip), all_.history.merge_of
-        findings = tuple(f for oid in commits if (f := _finding(all_, oid)) is not None)
-        named = {finding.commit for finding in findings}
-        proven = [merge for oid in commits if oid not in named if (merge := merge_of(oid))]
+        commits = all_.history.first_parents(tip)
+        checked = [_checked(all_, oid) for oid in commits]
     finally:
         all_.store.repo.free()
+    checked = _merged_once(commits, checked)
+    findings = tuple(found for found in checked if isinstance(found, Finding))
+    proven = [found for found in checked if isinstance(found, Merge)]
     signed = sum(bool(merge.signature) for merge in proven)
     return Verification(tip, len(commits), len(proven), signed, findings)
 
 
-def _finding(all_: Repositories, oid: str) -> Finding | None:
-    """None when it is proven: recorded, signed by the host, its effect as it was approved."""
+def _merged_once(
+    commits: Sequence[str], checked: Sequence[Merge | Finding]
+) -> list[Merge | Finding]:
+    """A proposal is merged once: a second merge would bring back what was undone since."""
+    first: dict[int, str] = {}
+    found = list(checked)
+    for number in reversed(range(len(found))):
+        oid, merge = commits[number], found[number]
+        if isinstance(merge, Merge) and first.setdefault(merge.proposal, oid) != oid:
+            text = f"proposal {merge.proposal}: {first[merge.proposal][:12]} merged it before"
+            found[number] = Finding(oid, "wrong", text)
+    return found
+
+
+def _checked(all_: Repositories, oid: str) -> Merge | Finding:
+    """The merge when it is proven: recorded, signed by the host, its effect as it was approved,
+    and approved by a person or by what the policy let pass."""
     try:
         commit = all_.store.commit(oid)
         tag = all_.store.ref(f"{ACCEPTED}{oid}")
@@ -63,23 +84,30 @@ def _finding(all_: Repositories, oid: str) -> Finding | None:
             message = all_.store.message(tag)
             return Finding(oid, "exception", " ".join(message.split()))
         merge = all_.history.recorded(commit)
-        wrong = all_.key.verify(commit)
-        if wrong:
-            return Finding(oid, "wrong", f"proposal {merge.proposal}: {wrong}")
-        parent = str(commit.parent_ids[0])
-        if merge.signature:
-            base = all_.reader.hive(all_.store.tree_of(parent))
-            wrong = signature_problem(merge, str(commit.parent_ids[1]), base)
-            if wrong:
-                return Finding(oid, "wrong", f"proposal {merge.proposal}: {wrong}")
-        if merge.effect_version != effects.VERSION:
-            text = f"proposal {merge.proposal}: effect version {merge.effect_version} is unknown"
-            return Finding(oid, "wrong", text)
-        with all_.trees.scratch():
-            step = all_.previews.step(all_.store.tree_of(parent), str(commit.tree_id))
-        if step.effect.digest != merge.effect_digest:
-            text = f"proposal {merge.proposal}: its effect is another than the approved one"
-            return Finding(oid, "wrong", text)
-    except (BadRecord, ReadFailed, TooLarge) as error:
+        wrong = all_.key.verify(commit) or _wrong(all_, commit, merge)
+        return Finding(oid, "wrong", f"proposal {merge.proposal}: {wrong}") if wrong else merge
+    except (BadRecord, ReadFailed, NotFound, TooLarge) as error:
         return Finding(oid, "wrong", str(error))
-    return None
+
+
+def _wrong(all_: Repositories, commit: pygit2.Commit, merge: Merge) -> str | None:
+    """What is wrong with a merge that the host signed. Raises BadRecord, ReadFailed, TooLarge."""
+    pinned = all_.ledger.one(merge.proposal).pinned
+    if merge.requested_by != str(pinned.requester):
+        return f"it was requested by {pinned.requester}, and its record says {merge.requested_by}"
+    base = all_.store.tree_of(str(commit.parent_ids[0]))
+    if merge.signature:
+        wrong = signature_problem(merge, pinned.commit, all_.reader.hive(base))
+        if wrong:
+            return wrong
+    if merge.effect_version != effects.VERSION:
+        return f"effect version {merge.effect_version} is unknown"
+    with all_.trees.scratch():
+        step = all_.previews.step(base, str(commit.tree_id))
+    if step.effect.digest != merge.effect_digest:
+        return "its effect is another than the approved one"
+    if frozen(step.hive_before, step.hive_after):
+        return "merges were frozen"
+    return consent_problem(
+        merge.approved_by, pinned.kind, step.hive_before, policy_oid(all_, base), step.classes
+    )
