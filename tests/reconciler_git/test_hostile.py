@@ -61,6 +61,38 @@ async def test_corpus(
     assert now.objects - there.objects == {f"{tag} tag" for _, tag in refs}
 
 
+PUSHED = (
+    *("symlink", "submodule", "gitattributes", "gitmodules", "dot git", "GIT~1", "odd mode"),
+    *("escape in a name", "binary", "bidi", "large file", "case collision", "150 files"),
+    *("50,000 files", "tree bomb", "unrelated", "long history", "second manager", "other uid"),
+)
+
+
+@pytest.mark.parametrize("name", PUSHED)
+async def test_the_same_by_a_push(
+    hive: Hive, clone: Clone, layout: Layout, scout: str, name: str
+) -> None:
+    """Where git itself lets it into inbox.git, as it does for whoever writes files there."""
+    make, said = CORPUS[name]
+    oid = await asyncio.to_thread(make, clone)
+    git(layout.inbox_git, "config", "transfer.fsckObjects", "false")
+    target = f"{oid}:refs/heads/proposed/x"
+    await asyncio.to_thread(git, clone.path, "push", "-q", str(layout.inbox_git), target)
+    before, there = await hive.read(), await asyncio.to_thread(contents, layout)
+    (done,) = await hive.import_inbox()
+    assert done.state == "rejected"
+    assert_matches(said, done.message)
+    assert await hive.read() == before
+    now = await asyncio.to_thread(contents, layout)
+    refs = now.refs - there.refs
+    assert {ref for ref, _ in refs} == {
+        f"refs/tags/proposal/{done.n}",
+        f"refs/tags/closed/{done.n}",
+    }
+    assert now.objects - there.objects == {f"{tag} tag" for _, tag in refs}
+    assert await hive.import_inbox() == ()
+
+
 @dataclass(frozen=True)
 class Contents:
     """All that is in hive.git, reachable or not."""
@@ -112,6 +144,7 @@ async def test_bad_packs(
         env=ENVIRONMENT,
     ).stdout
     missing = "f" * 40
+    there = await asyncio.to_thread(contents, layout)
     for data, oid, said in (
         (b"", good, "cannot be taken"),
         (b"garbage" * 100, good, "cannot be taken"),
@@ -132,6 +165,7 @@ async def test_bad_packs(
         with pytest.raises(Refused, match="no commit id"):
             await hive.submit_commit(manager, scout, named, "x", sends(pack, good))
     assert not [p for p in await hive.proposals() if p.state == "open"]
+    assert await asyncio.to_thread(contents, layout) == there
 
 
 async def test_pack_bomb(
@@ -141,9 +175,11 @@ async def test_pack_bomb(
     oid = tree_with(clone, [("100644", "big.md", big)])
     pack = await asyncio.to_thread(clone.pack, oid, (await hive.tip(),))
     assert len(pack) < 1 << 20
+    there = await asyncio.to_thread(contents, layout)
     with pytest.raises(Refused, match=r"limits|brings too much|cannot be taken"):
         await hive.submit_commit(manager, scout, oid, "x", sends(pack, oid))
     assert_no_trace(layout, oid)
+    assert await asyncio.to_thread(contents, layout) == there
 
 
 async def test_extra_objects_stay_outside(
@@ -176,6 +212,7 @@ async def test_export_that_never_ends(
 ) -> None:
     """Whether it stays silent or trickles on."""
     monkeypatch.setattr(importing, "SECONDS", 0.5)
+    there = await asyncio.to_thread(contents, layout)
 
     async def fetch(have: tuple[str, ...], write: Write) -> str:
         await write(b"PACK")
@@ -186,6 +223,7 @@ async def test_export_that_never_ends(
     with pytest.raises(Refused, match=r"did not arrive|brings more than"):
         await hive.submit_commit(manager, scout, "a" * 40, "x", fetch)
     assert not list(layout.reconciler.glob("pack-*"))
+    assert await asyncio.to_thread(contents, layout) == there
 
 
 async def test_an_export_without_end_is_cut(hive: Hive, manager: Requester, scout: str) -> None:
