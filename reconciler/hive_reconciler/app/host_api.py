@@ -31,6 +31,7 @@ Number = Annotated[int, Field(ge=1)]
 class Proposals(Request):
     state: Literal["open", "closed", "merged"] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
+    before: Number | None = None
 
 
 class One(Request):
@@ -149,7 +150,7 @@ class HostApi:
         return status(self._reconciler)
 
     async def _proposals(self, _peer: Peer, params: Proposals) -> Any:
-        found = await self._hive.proposals(params.state, params.limit)
+        found = await self._hive.proposals(params.state, params.limit, params.before)
         return {"proposals": listing(found)}
 
     async def _proposal(self, _peer: Peer, params: One) -> Any:

@@ -17,11 +17,13 @@ from ..client import CONFLICT, CallFailed, Client
 from ..plain import line, plain
 from .common import ago, host, print_json, print_table
 
+PAGE = 500  # the most that one call gives
+
 
 def proposals(layout: Layout, options: argparse.Namespace) -> int:
     state = None if options.all else "open"
     with host(layout) as reconciler:
-        found = reconciler.call("proposals", state=state, limit=100)["proposals"]
+        found = _listed(reconciler, state)
     if options.json:
         print_json(found)
         return 0
@@ -42,6 +44,17 @@ def proposals(layout: Layout, options: argparse.Namespace) -> int:
         return 0
     print_table(("N", "KIND", "AGENT", "STATE", "FROM", "AGE", "DESCRIPTION"), rows)
     return 0
+
+
+def _listed(reconciler: Client, state: str | None) -> list[dict[str, Any]]:
+    """All there are, page by page."""
+    found: list[dict[str, Any]] = []
+    while True:
+        before = found[-1]["n"] if found else None
+        page = reconciler.call("proposals", state=state, limit=PAGE, before=before)["proposals"]
+        found += page
+        if len(page) < PAGE:
+            return found
 
 
 def show(layout: Layout, options: argparse.Namespace) -> int:
