@@ -30,10 +30,7 @@ pkgs.testers.runNixOSTest {
       operators = [ "alice" ];
     };
     users.users.alice.isNormalUser = true;
-    environment.systemPackages = [
-      pkgs.git
-      pkgs.jq
-    ];
+    environment.systemPackages = [ pkgs.git ];
     virtualisation = {
       memorySize = 4096;
       diskSize = 8192;
@@ -48,12 +45,13 @@ pkgs.testers.runNixOSTest {
   };
 
   testScript = ''
+    import json
+
+
     def approve():
-        host.wait_until_succeeds("hive proposals --json | jq -e '.proposals[0]'")
-        number, digest = host.succeed(
-            "hive proposals --json | jq -r '.proposals[0] | \"\\(.n) \\(.effect.digest)\"'"
-        ).split()
-        host.succeed(f"hive approve {number} --expect {digest}")
+        host.wait_until_succeeds("hive proposals --json | grep -q digest")
+        (one,) = json.loads(host.succeed("hive proposals --json"))
+        host.succeed(f"hive approve {one['n']} --expect {one['effect']['digest']}")
 
     host.wait_for_unit("hive-c0re.service")
     host.wait_for_unit("container@hm1nd.service")
