@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import getpass
 import logging
 import os
 import select
@@ -22,6 +21,7 @@ from ..runtime.base import RuntimeFailure
 from ..runtime.choose import choose
 from .children import Child, Program
 from .client import CallFailed
+from .commands.common import me
 from .console import Console
 from .lock import Lock, Taken
 from .stopping import stop_containers
@@ -133,7 +133,7 @@ class _Up:
     async def _invite(self) -> None:
         peer = await connect(self._layout.dashboard_sock)
         try:
-            params = {"user": getpass.getuser(), "view_only": False}
+            params = {"user": me(), "view_only": False}
             link = (await peer.request("login.issue", params, timeout=10))["url"]
         except (RpcError, TimeoutError) as error:
             self._say(f"no login link: {error}; try hive login")
@@ -167,7 +167,7 @@ class _Up:
         try:
             peer = await connect(self._layout.host_sock)
             try:
-                by = {"by": getpass.getuser()}
+                by = {"by": me()}
                 answer = await peer.request("shutdown", by, timeout=SHUTDOWN_DEADLINE)
                 names = answer["stopped"]
             finally:
