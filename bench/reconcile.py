@@ -34,7 +34,7 @@ from hive_reconciler.git.durable import RefChange
 from hive_reconciler.git.first import FirstCommit
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.listing import Entry
-from hive_reconciler.git.repositories import read_repositories
+from hive_reconciler.git.repositories import PARSED, read_repositories
 from hive_reconciler.model.desired import Valid
 from hive_reconciler.model.tree import FILE
 from hive_reconciler.runtime.base import Phase
@@ -161,7 +161,7 @@ class Bench:
     async def cold(self, *, cached: bool) -> float:
         """The first read of a process; with the specs that the last one kept, or without."""
         if not cached:
-            (self.layout.reconciler / "specs.json").unlink(missing_ok=True)
+            (self.layout.reconciler / PARSED).unlink(missing_ok=True)
         hive = await Hive.open(self.layout, runtime_reads_nix=False)
         try:
             began = time.perf_counter()

@@ -17,7 +17,7 @@ from ..model.desired import Desired, Entry, Invalid, Unreadable, Valid
 from ..model.swarm import Roll
 from ..model.version import VERSION
 from .errors import ReadFailed
-from .specs import Specs
+from .parsed import Parsed
 from .trees import EMPTY, Trees
 
 K = TypeVar("K")
@@ -33,7 +33,6 @@ class _Shared:
 
     defaults: Mapping[str, Any]
     digest: str
-    defaults_digest: str
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ NOTHING = _Whole(EMPTY, {}, Roll(), ())
 class Reader:
     """Reads trees to values. Used in the git thread only."""
 
-    def __init__(self, trees: Trees, specs: Specs, *, runtime_reads_nix: bool) -> None:
+    def __init__(self, trees: Trees, parsed: Parsed, *, runtime_reads_nix: bool) -> None:
         self._trees = trees
-        self._specs = specs
+        self._parsed = parsed
         self._nix = runtime_reads_nix
         self._hive: dict[str, HiveToml] = {}
         self._read: dict[
@@ -106,7 +105,8 @@ class Reader:
         whole = self._read.get((folder, shared.digest))
         if whole is None:
             whole = self._from(self._last.get(shared.digest, NOTHING), folder, shared)
-            self._specs.save()
+            fresh = (whole.agents[name] for name in whole.fresh)
+            self._parsed.keep(shared.digest, fresh, whole.agents)
         if not any(isinstance(whole.agents[name], Unreadable) for name in whole.fresh):
             _keep(self._read, (folder, shared.digest), whole)
             _keep(self._last, shared.digest, whole)
@@ -127,6 +127,8 @@ class Reader:
     def _reread(self, name: str, oid: str, known: Entry | None, shared: _Shared) -> Entry:
         if isinstance(known, Valid | Invalid) and known.tree == oid:
             return known
+        if (kept := self._parsed.get(shared.digest, oid)) is not None and not name_problem(name):
+            return kept
         return self._entry(name, oid, shared)
 
     def _shared(self, tree: str, hive: HiveToml) -> _Shared:
@@ -134,7 +136,7 @@ class Reader:
         if self._nix:
             found = (self._trees.entry(tree, path) for path in NIX_SHARED)
             parts.append([entry.oid if entry else None for entry in found])
-        return _Shared(hive.defaults, _digest(parts), _digest(hive.defaults))
+        return _Shared(hive.defaults, _digest(parts))
 
     def _entry(self, name: str, tree: str, shared: _Shared) -> Entry:
         folder = f"agents/{name}"
@@ -164,11 +166,7 @@ class Reader:
         found = self._trees.entry(tree, "agent.toml")
         if found is None or found.is_tree:
             raise SpecError([SpecProblem(path, 0, "", "is missing")])
-        key = f"{found.oid}:{shared.defaults_digest}"
-        spec = self._specs.get(key)
-        if spec is None:
-            spec = parse_agent(self._trees.blob(found.oid), path, dict(shared.defaults))
-            self._specs.put(key, spec)
+        spec = parse_agent(self._trees.blob(found.oid), path, dict(shared.defaults))
         if spec.uid is None:
             raise SpecError([SpecProblem(path, 0, "uid", "is missing; the reconciler sets it")])
         return spec

@@ -19,10 +19,10 @@ from .first import FirstCommit, make_first_commit
 from .history import History
 from .importing import SECONDS
 from .ledger import Ledger
+from .parsed import Parsed
 from .previews import Previews
 from .reading import Reader
 from .signing import HostKey
-from .specs import Specs
 from .store import (
     APPLIED,
     CONFIG,
@@ -34,6 +34,7 @@ from .store import (
 )
 from .trees import Trees
 
+PARSED = "parsed.log"
 PUSHERS = "hive"  # the group whose members may push to inbox.git
 
 
@@ -91,8 +92,8 @@ def read_repositories(layout: Layout) -> Repositories:
 def _assemble(layout: Layout, host: HostAbilities, created: bool, *, writes: bool) -> Repositories:
     store = _store(layout, layout.hive_git)
     trees = Trees(store.repo)
-    kept = layout.reconciler / "specs.json" if writes else None
-    reader = Reader(trees, Specs(kept), runtime_reads_nix=host.reads_nix)
+    kept = layout.reconciler / PARSED if writes else None
+    reader = Reader(trees, Parsed(kept), runtime_reads_nix=host.reads_nix)
     key = HostKey(layout.keys)
     history = History(store, key)
     return Repositories(
