@@ -6,18 +6,20 @@ import asyncio
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, Handlers, Params, Peer, RpcError
-from hive_wire.protocol import Registry
+from hive_wire.protocol import Registry, RegistryChange
+from hive_wire.registry import Parts, changed
 
 from . import files
 from .config import Config
 from .sockets import AgentSockets
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=BaseModel)
 
 
 class Control:
@@ -28,11 +30,16 @@ class Control:
         self._config = config
         self._sockets = sockets
         self._registry = Registry(agents=())
+        self._parts = Parts()
         self._setting = asyncio.Lock()
 
     @property
     def handlers(self) -> Handlers:
-        return {"registry.set": self._set, "status": self._status}
+        return {
+            "registry.set": self._set,
+            "registry.change": self._change,
+            "status": self._status,
+        }
 
     async def load(self) -> None:
         """Serve the agents of the last registry."""
@@ -45,19 +52,25 @@ class Control:
         await self._sockets.apply(self._registry)
 
     async def _set(self, peer: Peer, params: Params) -> dict[str, Any]:
-        if peer.caller.uid not in (0, os.geteuid()):
-            raise RpcError(REFUSED, "only the reconciler says which agents there are")
-        try:
-            registry = Registry.model_validate(params)
-        except ValidationError as error:
-            raise RpcError(INVALID_PARAMS, f"no registry: {error}") from None
+        part = _said(Registry, peer, params)
         async with self._setting:
-            if registry != self._registry:
-                data = registry.model_dump_json().encode()
-                await asyncio.to_thread(files.replace, self._path, data)
-                self._registry = registry
-            await self._sockets.apply(registry)
+            registry = self._parts.add(part)
+            if registry is not None:
+                await self._take(registry)
         return {}
+
+    async def _change(self, peer: Peer, params: Params) -> dict[str, Any]:
+        change = _said(RegistryChange, peer, params)
+        async with self._setting:
+            await self._take(changed(self._registry.agents, change))
+        return {}
+
+    async def _take(self, registry: Registry) -> None:
+        if registry != self._registry:
+            data = registry.model_dump_json().encode()
+            await asyncio.to_thread(files.replace, self._path, data)
+            self._registry = registry
+        await self._sockets.apply(registry)
 
     async def _status(self, _peer: Peer, params: Params) -> dict[str, Any]:
         if params:
@@ -72,3 +85,12 @@ class Control:
                 for a in self._registry.agents
             ],
         }
+
+
+def _said(model: type[M], peer: Peer, params: Params) -> M:
+    if peer.caller.uid not in (0, os.geteuid()):
+        raise RpcError(REFUSED, "only the reconciler says which agents there are")
+    try:
+        return model.model_validate(params)
+    except ValidationError as error:
+        raise RpcError(INVALID_PARAMS, f"no registry: {error}") from None

@@ -34,6 +34,24 @@ async def test_a_reused_name_inherits_nothing(tmp_path):
         assert (await first.granted())["message"]["body"] == "for the first"
 
 
+async def test_what_changed_is_told_alone_and_a_large_registry_in_parts(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        hive.layout.agent_run(B).mkdir()
+        await hive.ask("registry.change", agents=[agent(B, "ranger")], gone=[])
+        assert [a["name"] for a in (await hive.ask("agents"))["agents"]] == ["scout", "ranger"]
+        known = (await hive.ask("agents", uids=[B, "c" * 12]))["agents"]
+        assert [status["uid"] for status in known] == [B]
+        await hive.ask("registry.change", agents=[agent(B, "scout")], gone=[A])
+        assert [a["name"] for a in (await hive.ask("agents"))["agents"]] == ["scout"]
+        with pytest.raises(RpcError, match="two agents have the name"):
+            await hive.ask("registry.change", agents=[agent(A, "scout")], gone=[])
+        await hive.ask("registry.set", agents=[agent(A, "ranger")], part=0, parts=2)
+        assert [a["uid"] for a in (await hive.ask("agents"))["agents"]] == [B]
+        await hive.ask("registry.set", agents=[agent(B, "scout")], part=1, parts=2)
+        assert {a["uid"] for a in (await hive.ask("agents"))["agents"]} == {A, B}
+
+
 async def test_retiring_closes_the_sockets(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"))

@@ -76,6 +76,20 @@ async def test_a_missing_directory_is_tried_again_at_the_next_registry(hive: Hiv
         assert await post(hive, OTHER) == 401
 
 
+async def test_what_changed_is_told_alone(hive: Hive) -> None:
+    for uid in (SCOUT, OTHER):
+        hive.directory(uid)
+    async with hive.gateway():
+        await hive.set_agents(SCOUT)
+        await hive.ask("registry.change", {"agents": [registered(OTHER)], "gone": []})
+        assert sock(hive, OTHER).exists()
+        await hive.ask("registry.change", {"agents": [], "gone": [SCOUT]})
+        assert not sock(hive, SCOUT).exists()
+    async with hive.gateway():  # and it is kept
+        assert await post(hive, OTHER) == 401
+        assert not sock(hive, SCOUT).exists()
+
+
 async def test_a_directory_made_anew_is_bound_again(hive: Hive) -> None:
     hive.directory(SCOUT)
     async with hive.gateway():

@@ -54,9 +54,19 @@ class RegistryAgent(Frame):
 
 
 class Registry(Frame):
-    """All agents there are; who is missing is retired."""
+    """All agents there are; who is missing is retired. One that fills no single frame comes in
+    parts, in order: it holds when the last one came."""
 
     agents: tuple[RegistryAgent, ...]
+    part: Annotated[int, Field(ge=0)] = 0
+    parts: Annotated[int, Field(ge=1)] = 1
+
+
+class RegistryChange(Frame):
+    """What is another than in the registry that the receiver has."""
+
+    agents: tuple[RegistryAgent, ...] = ()
+    gone: tuple[Uid, ...] = ()
 
 
 class AgentFile(Frame):

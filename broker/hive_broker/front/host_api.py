@@ -18,7 +18,7 @@ from hive_wire.jsonrpc import (
     Peer,
     RpcError,
 )
-from hive_wire.protocol import Registry
+from hive_wire.protocol import Registry, RegistryChange
 
 from ..service.app import App
 from ..service.post import Draft
@@ -70,6 +70,7 @@ class HostApi:
     def _all(self) -> dict[str, Handler]:
         return {
             "registry.set": self._on(Registry, self._registry),
+            "registry.change": self._on(RegistryChange, self._change),
             "system": self._on(p.System, self._system),
             "hold": self._on(p.Hold, self._hold),
             "release": self._on(p.Owned, self._release),
@@ -77,7 +78,7 @@ class HostApi:
             "unfence": self._on(p.One, self._unfence),
             "fences": self._on(p.Nothing, self._fences),
             "interrupt": self._on(p.Interrupt, self._interrupt),
-            "agents": self._on(p.Nothing, self._agents),
+            "agents": self._on(p.Agents, self._agents),
             "export": self._on(p.Export, self._export),
             "send": self._on(p.Send, self._send),
             "messages": self._on(p.Messages, self._messages),
@@ -116,6 +117,10 @@ class HostApi:
         await self._app.registrar.set(registry, self._on_registry)
         return {}
 
+    async def _change(self, _: Peer, change: RegistryChange) -> dict[str, Any]:
+        await self._app.registrar.change(change, self._on_registry)
+        return {}
+
     async def _system(self, _: Peer, call: p.System) -> dict[str, Any]:
         ident = await self._app.post.from_system(call.to, call.kind, call.body, call.data, call.key)
         return {"id": ident}
@@ -152,9 +157,10 @@ class HostApi:
             await self._ask(call.uid, "interrupt", {"turn": running.id})
         return {}
 
-    async def _agents(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
-        agents = self._app.broker.agents.values()
-        return {"agents": [self._app.presence.status(agent) for agent in agents]}
+    async def _agents(self, _: Peer, call: p.Agents) -> dict[str, Any]:
+        agents = self._app.broker.agents
+        found = agents.values() if call.uids is None else filter(None, map(agents.get, call.uids))
+        return {"agents": [self._app.presence.status(agent) for agent in found]}
 
     async def _export(self, peer: Peer, call: p.Export) -> dict[str, Any]:
         agent = self._app.broker.agent(call.uid)

@@ -37,6 +37,10 @@ class Call(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
+class Agents(Call):
+    uids: tuple[Uid, ...] | None = None  # None: all
+
+
 class Nothing(Call):
     pass
 

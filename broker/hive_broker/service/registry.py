@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
-from hive_wire.protocol import Registry, RegistryAgent
+from hive_wire.protocol import Registry, RegistryAgent, RegistryChange
+from hive_wire.registry import Parts, changed
 
 from ..store import changes
 from ..store.rows import Unit
@@ -36,22 +38,36 @@ class Registrar:
         self._questions = questions
         self._reminders = reminders
         self._lock = asyncio.Lock()
+        self._parts = Parts()
 
-    async def set(self, registry: Registry, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Take the registry; who is missing is retired. Then `on_change`.
+    async def set(self, part: Registry, on_change: Callable[[], Awaitable[None]]) -> None:
+        """Take the registry, or its next part; who is missing is retired. Then `on_change`.
 
         Raises RpcError(INVALID_PARAMS).
         """
-        _check(registry)
+        registry = self._parts.add(part)
+        if registry is not None:
+            async with self._lock:
+                await self._take(registry, on_change)
+
+    async def change(
+        self, change: RegistryChange, on_change: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Take what changed in the registry. Raises RpcError(INVALID_PARAMS)."""
         async with self._lock:
-            wanted = {record.uid: record for record in registry.agents}
-            gone = [uid for uid in self._broker.agents if uid not in wanted]
-            changed = [r for r in wanted.values() if self._record(r.uid) != r]
-            if gone or changed:
-                await self._store(gone, changed)
-            for uid in gone:
-                await self._questions.withdraw_all(uid)
-            await on_change()
+            known = tuple(agent.record for agent in self._broker.agents.values())
+            await self._take(changed(known, change), on_change)
+
+    async def _take(self, registry: Registry, on_change: Callable[[], Awaitable[None]]) -> None:
+        _check(registry)
+        wanted = {record.uid: record for record in registry.agents}
+        gone = [uid for uid in self._broker.agents if uid not in wanted]
+        fresh = [r for r in wanted.values() if self._record(r.uid) != r]
+        if gone or fresh:
+            await self._store(gone, fresh)
+        for uid in gone:
+            await self._questions.withdraw_all(uid)
+        await on_change()
 
     def _record(self, uid: str) -> RegistryAgent | None:
         agent = self._broker.agents.get(uid)
@@ -103,7 +119,6 @@ class Registrar:
 
 def _check(registry: Registry) -> None:
     for what in ("uid", "name"):
-        values = [getattr(record, what) for record in registry.agents]
-        twice = sorted({value for value in values if values.count(value) > 1})
-        if twice:
+        counts = Counter(getattr(record, what) for record in registry.agents)
+        if twice := sorted(value for value, count in counts.items() if count > 1):
             raise RpcError(INVALID_PARAMS, f"two agents have the {what} {twice[0]!r}")
