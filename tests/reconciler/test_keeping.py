@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hive_reconciler.core.memory_file import Kept, MemoryFile
+from hive_reconciler.core.memory_files import ALLOWED, Kept, MemoryFiles
 from hive_reconciler.core.planner import plan
 from hive_reconciler.core.ports import Ports, choose, hashed
 from hive_reconciler.core.recall import LONGEST_WAIT, waits
@@ -36,38 +37,44 @@ MEMORY = AgentMemory(
 
 
 def test_memory_comes_back_but_for_what_is_observed(tmp_path):
-    file = MemoryFile(tmp_path / "memory.json")
-    file.save(Kept({UID: MEMORY}, frozenset({UID})))
-    kept = MemoryFile(tmp_path / "memory.json").load()
+    MemoryFiles(tmp_path / "memory").save(Kept({UID: MEMORY}, frozenset({UID})))
+    kept = MemoryFiles(tmp_path / "memory").load()
     assert kept.agents == {UID: replace(MEMORY, ran=None, expected=False)}
     assert kept.may_destroy == {UID}
 
 
-def test_unchanged_memory_is_not_written_again(tmp_path):
-    path = tmp_path / "memory.json"
-    MemoryFile(path).save(Kept({UID: MEMORY}))
-    before = path.stat().st_ino
-    file = MemoryFile(path)
-    file.save(file.load())
-    assert path.stat().st_ino == before
+def test_what_is_written_is_what_changed(tmp_path):
+    files, other = MemoryFiles(tmp_path), "b" * 12
+    files.save(Kept({UID: MEMORY, other: MEMORY}))
+    files = MemoryFiles(tmp_path)
+    agents = files.load().agents
+    before = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    files.save(Kept({UID: replace(agents[UID], failures=4), other: replace(MEMORY, ran=None)}))
+    after = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {f"{UID}.json"}
+    files.save(Kept({other: MEMORY}))
+    assert [path.name for path in tmp_path.iterdir()] == [f"{other}.json"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"agents": 1}', '{"agents": {}}', "null", "\0"])
-def test_a_bad_file_is_no_memory(tmp_path, text):
-    path = tmp_path / "memory.json"
-    path.write_text(text)
-    assert MemoryFile(path).load() == Kept()
-    MemoryFile(tmp_path / "none").load()
+def test_what_was_not_written_is_written_later(tmp_path, monkeypatch):
+    files = MemoryFiles(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr("tempfile.mkstemp", Mock(side_effect=OSError("No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            files.save(Kept({UID: MEMORY}))
+    files.save(Kept({UID: MEMORY}))
+    assert MemoryFiles(tmp_path).load().agents
 
 
-def test_one_bad_entry_costs_only_itself(tmp_path):
-    path = tmp_path / "memory.json"
-    MemoryFile(path).save(Kept({UID: MEMORY}))
-    content = json.loads(path.read_text())
-    content["agents"]["../../etc/pw"] = content["agents"][UID]
-    content["agents"]["b" * 12] = {"failures": "many"}
-    path.write_text(json.dumps(content))
-    assert list(MemoryFile(path).load().agents) == [UID]
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"failures": "many"}', "null", "\0"])
+def test_a_bad_file_costs_only_the_memory_of_its_agent(tmp_path, text):
+    files = {UID: MEMORY, "b" * 12: MEMORY}
+    MemoryFiles(tmp_path).save(Kept(files, frozenset({UID})))
+    for name in (f"{UID}.json", ALLOWED, "etc.json", "UPPERCASE000.json"):
+        (tmp_path / name).write_text(text)
+    kept = MemoryFiles(tmp_path).load()
+    assert list(kept.agents) == ["b" * 12]
+    assert MemoryFiles(tmp_path / "none").load() == Kept()
 
 
 def test_suspensions_come_back(tmp_path):

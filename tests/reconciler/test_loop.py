@@ -281,9 +281,9 @@ async def test_the_broker_is_asked_again_only_after_an_event(swarm, monkeypatch)
     before, asked = swarm.core.picture.statuses, []
     ask = swarm.core.broker.agents
 
-    async def counted():
+    async def counted(*uids):
         asked.append(1)
-        return await ask()
+        return await ask(*uids)
 
     monkeypatch.setattr(swarm.core.broker, "agents", counted)
     await swarm.core.round()

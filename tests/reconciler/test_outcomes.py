@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
-from hive_reconciler.core.outcomes import Outcomes, Standing
+from hive_reconciler.core.outcomes import Outcomes, Stand, Standing
 from hive_reconciler.model.proposal import Pinned, Proposal, Requester
 
 OLD, NEW = "0" * 40, "1" * 40
@@ -28,12 +27,16 @@ SPAWN = Proposal(
     ended=1.0,
     merge=NEW,
 )
-BEFORE = Standing(
-    OLD, "hm1nd", {MANAGER: "hm1nd"}, frozenset({"hm1nd"}), frozenset(), frozenset({"hm1nd"})
-)
-AFTER = replace(
-    BEFORE, commit=NEW, present=BEFORE.present | {"scout"}, ready=BEFORE.ready | {"scout"}
-)
+READY, ABSENT = Stand(ready=True), Stand(present=False)
+
+
+def standing(commit, *ready):
+    return Standing(
+        commit, "hm1nd", {MANAGER: "hm1nd"}.get, lambda name: READY if name in ready else ABSENT
+    )
+
+
+BEFORE, AFTER = standing(OLD, "hm1nd"), standing(NEW, "hm1nd", "scout")
 
 
 class Merged:

@@ -102,7 +102,8 @@ def plans(agents: list[One], *, away: bool = False) -> tuple[Plan, Plan]:
     statuses: Mapping[str, AgentStatus] | None
     statuses = None if away else {one.uid: one.status() for one in agents}
     whole = planner.plan(desired, observed, memory, NEW, NOW)
-    return whole, bounded(whole, desired, observed, memory, statuses=statuses, now=NOW)
+    swarm = planner.Swarm.of(desired, observed, memory, NEW)
+    return whole, bounded(whole, swarm, statuses, NOW)
 
 
 def chosen(agents: list[One]) -> list[str]:
@@ -168,13 +169,14 @@ def test_one_that_waits_for_something_else_takes_no_place() -> None:
     memory = Memory({one.uid: one.memory() for one in agents})
     statuses = {one.uid: one.status() for one in agents}
     whole = planner.plan(desired, gone, memory, NEW, NOW)
+    known = planner.Swarm.of(desired, gone, memory, NEW)
     waits = Blocked("a0", agents[0].uid, "NameTaken", "another has its name")
     starts = [action for action in whole.actions if action.agent == "a0"]
     assert [action.kind for action in starts] == [Kind.CREATE]
     for blocked, started in (((waits,), ["a1"]), ((), ["a0"])):
         actions = tuple(a for a in whole.actions if a not in starts or not blocked)
         plan = replace(whole, actions=actions, blocked=blocked)
-        found = bounded(plan, desired, gone, memory, statuses=statuses, now=NOW)
+        found = bounded(plan, known, statuses, NOW)
         assert [action.agent for action in found.actions] == started
 
 

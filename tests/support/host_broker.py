@@ -5,13 +5,15 @@ import base64
 import time
 
 from hive_wire.jsonrpc import BUSY, NOT_FOUND, Peer, RpcError, listen
-from hive_wire.protocol import Registry
+from hive_wire.protocol import Registry, RegistryChange
+from hive_wire.registry import Parts, changed
 
 
 class HostBroker:
     def __init__(self, layout):
         self.layout = layout
         self.registry: Registry | None = None
+        self._parts = Parts()
         self.running: dict[str, str] = {}  # uid → turn
         self.unknown: set[str] = set()  # uids whose harness is away
         self.ready: set[str] = set()
@@ -76,8 +78,18 @@ class HostBroker:
     # -- methods -------------------------------------------------------------------
 
     def on_registry__set(self, _peer, params):
-        self.registry = Registry.model_validate(params)
-        rooms = (self.layout.agent_run(agent.uid) for agent in self.registry.agents)
+        part = Registry.model_validate(params)
+        whole = self._parts.add(part)
+        self.registry = self.registry if whole is None else whole
+        return self._rooms(part.agents)
+
+    def on_registry__change(self, _peer, params):
+        change = RegistryChange.model_validate(params)
+        self.registry = changed(self.registry.agents, change)
+        return self._rooms(change.agents)
+
+    def _rooms(self, agents):
+        rooms = (self.layout.agent_run(agent.uid) for agent in agents)
         self.roomless += [str(room) for room in rooms if not (room / "model").is_dir()]
         return {}
 
@@ -86,7 +98,8 @@ class HostBroker:
 
     def on_agents(self, _peer, params):
         known = self.registry.agents if self.registry is not None else ()
-        return {"agents": [self._status(agent) for agent in known]}
+        uids = params.get("uids")
+        return {"agents": [self._status(a) for a in known if uids is None or a.uid in uids]}
 
     def on_hold(self, _peer, params):
         uid, token = params["uid"], params["token"]

@@ -359,9 +359,11 @@ class SimBroker:
     def answer(self, method, params):
         uid, now = params.get("uid"), self._world.clock.monotonic()
         if method == "registry.set":
-            self.registered = {a["uid"]: a for a in params["agents"]}
-            for gone in self._world.ready - self.registered.keys():
-                self._world.lose(gone)
+            self._register({a["uid"]: a for a in params["agents"]})
+        elif method == "registry.change":
+            told = {a["uid"]: a for a in params["agents"]}
+            kept = {u: a for u, a in self.registered.items() if u not in params["gone"]}
+            self._register(kept | told)
         elif method == "hold":
             return self._hold(uid, params, now)
         elif method == "release" and self.holds.get(uid, ("",))[0] == params["token"]:
@@ -378,8 +380,15 @@ class SimBroker:
         elif method == "interrupt":
             self._world.spawn(self._interrupted(uid))
         elif method == "agents":
-            return {"agents": [self._status(a) for a in self.registered.values()]}
+            uids = params.get("uids", self.registered)
+            known = (self.registered[uid] for uid in uids if uid in self.registered)
+            return {"agents": [self._status(a) for a in known]}
         return {}
+
+    def _register(self, agents):
+        self.registered = agents
+        for gone in self._world.ready - agents.keys():
+            self._world.lose(gone)
 
     def _hold(self, uid, params, now):
         if uid not in self.registered:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import functools
 import random
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from hive_reconciler.core import (
 )
 from hive_reconciler.core import suspensions as suspending
 from hive_reconciler.core.files import Owner, Owners
+from hive_reconciler.core.planner import Swarm
 from hive_reconciler.model.desired import Invalid, Unreadable, Valid
 from hive_reconciler.model.memory import Memory
 from hive_reconciler.runtime.base import Phase
@@ -55,7 +57,7 @@ def simulate(seed):
             stack.enter_context(mock.patch.object(module, "time", clock))
         stack.enter_context(mock.patch.object(loop, "random", rng))
         stack.enter_context(mock.patch.object(acting, "random", rng))
-        stack.enter_context(mock.patch.object(planner, "plan", _twice(planner.plan, rng)))
+        stack.enter_context(mock.patch.object(planner.Planner, "plan", _twice(rng)))
         stack.enter_context(mock.patch.object(files.os, "fsync", return_value=None))
         home = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
         root = stack.enter_context(home)
@@ -65,16 +67,18 @@ def simulate(seed):
             return runner.run(story.play())
 
 
-def _twice(plan, rng):
-    """Invariant 7: the same inputs in another order give the same plan."""
+def _twice(rng):
+    """Invariant 7: the same inputs in another order, and planned from scratch, give the same."""
+    plan = planner.Planner.plan
 
     @functools.wraps(plan)
-    def checked(desired, observed, memory, tools, now):
-        made = plan(desired, observed, memory, tools, now)
-        mixed = rng.sample(observed, len(observed))
+    def checked(self, swarm, now):
+        made, desired, memory = plan(self, swarm, now), swarm.desired, swarm.memory
+        mixed = rng.sample(swarm.sight.all, len(swarm.sight.all))
         agents = dict(reversed(tuple(desired.agents.items())))
         again = Memory(dict(memory.agents), memory.may_destroy, memory.suspended)
-        if plan(replace(desired, agents=agents), tuple(mixed), again, tools, now) != made:
+        other = Swarm.of(replace(desired, agents=agents), mixed, again, swarm.toolchain)
+        if plan(planner.Planner(), other, now) != made:
             raise Violation("7: the same inputs give another plan")
         return made
 
@@ -264,8 +268,8 @@ class _Story:
         await self._end()
         self._judge()
         if self.rng.random() < 0.2:  # every file of it may be lost
-            for path in self.layout.reconciler.iterdir():
-                path.unlink()
+            shutil.rmtree(self.layout.reconciler)
+            self.layout.reconciler.mkdir()
         self._begin()
 
     def _broker(self):

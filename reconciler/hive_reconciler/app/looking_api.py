@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hive_wire.jsonrpc import NOT_FOUND, UNAVAILABLE, Handlers, Peer, RpcError
-from hive_wire.names import container_name
 
 from ..core.loop import Reconciler
 from .serving import Name, Nothing, On, Request
@@ -73,11 +72,10 @@ class LookingApi:
 
     async def _logs(self, _peer: Peer, params: Logs) -> Any:
         picture = self._reconciler.picture
-        uid = picture.uid_of(params.name)
-        if uid is None:
+        agent = picture.agents.by_name.get(params.name)
+        if agent is None or agent.valid is None:
             raise RpcError(NOT_FOUND, f"there is no agent {params.name!r}; hive status lists them")
-        container = container_name(params.name, picture.usable()[uid][1].spec.role)
-        return {"lines": await self._reconciler.runtime.logs(container, params.limit)}
+        return {"lines": await self._reconciler.runtime.logs(agent.container, params.limit)}
 
     async def _doctor(self, _peer: Peer, _params: Nothing) -> Any:
         findings = await self._reconciler.runtime.doctor()

@@ -106,13 +106,12 @@ class RequestsApi:
         return {"agents": agent_list(self._reconciler)}
 
     def _manager(self, uid: str) -> Requester:
-        found = self._reconciler.picture.usable().get(uid)
-        if found is None:
+        agent = self._reconciler.picture.agents.by_uid.get(uid)
+        if agent is None or agent.valid is None:
             raise RpcError(REFUSED, "you are not in the applied commit: nothing can be asked for")
-        name, valid = found
-        if valid.spec.role != "manager":
+        if agent.valid.spec.role != "manager":
             raise RpcError(REFUSED, "only the manager asks for changes; write to it instead")
-        return Requester.agent(uid, name)
+        return Requester.agent(uid, agent.name)
 
     async def _answer(self, submitted: Submitted) -> dict[str, Any]:
         self._moved()

@@ -11,13 +11,14 @@ from dataclasses import replace
 from hive_wire.paths import Layout
 
 from ..model.desired import Valid
-from ..model.memory import Failure
+from ..model.memory import AgentMemory, Failure
 from ..model.past import DONE, Outcome
 from ..runtime.base import Observed, RuntimeFailure
 from . import containers, recall
+from .agents import FRESH
 from .metrics import Metrics
 from .operations import Operation, Wanted
-from .picture import FRESH, Picture
+from .picture import Picture
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,12 @@ class Acting:
 
     def wanted(self, uid: str) -> Wanted | None:
         picture = self._picture
-        found = picture.usable().get(uid)
-        if found is None or picture.desired is None or picture.toolchain is None:
+        agent = picture.agents.by_uid.get(uid)
+        if agent is None or agent.valid is None:
             return None
-        name, valid = found
+        if picture.desired is None or picture.toolchain is None:
+            return None
+        name, valid = agent.name, agent.valid
         if picture.suspended is not None or valid.spec.state != "running":
             return None
         built = containers.build(self._layout, picture.desired, name, valid, picture.toolchain)
@@ -57,12 +60,16 @@ class Acting:
         return self._picture.seen(uid)
 
     def started(self, uid: str, valid: Valid) -> None:
-        memory = self._picture.memory
-        memory[uid] = recall.started(memory.get(uid, FRESH), valid)
+        self._remember(uid, recall.started(self._memory(uid), valid))
 
     def stopping(self, uid: str) -> None:
-        memory = self._picture.memory
-        memory[uid] = recall.stopping(memory.get(uid, FRESH))
+        self._remember(uid, recall.stopping(self._memory(uid)))
+
+    def _memory(self, uid: str) -> AgentMemory:
+        return self._picture.memory.get(uid, FRESH)
+
+    def _remember(self, uid: str, memory: AgentMemory) -> None:
+        self._picture.remember({uid: memory})
 
     def begun(self, operation: Operation) -> None:
         self._metrics.queued.add(time.time() - operation.since)
@@ -73,22 +80,22 @@ class Acting:
         if failure is not None:
             self._failed(operation, failure)
         elif not operation.waits:
-            memory = self._picture.memory
-            memory[action.uid] = recall.succeeded(memory.get(action.uid, FRESH))
+            self._remember(action.uid, recall.succeeded(self._memory(action.uid)))
             self.hurried.pop(action.uid, None)
             self._ended(operation, DONE, action.reason)
             log.info("%s %s: done (%s)", action.kind.value, action.container, action.reason)
         self._on_end()
 
     def _failed(self, operation: Operation, failure: RuntimeFailure) -> None:
-        action, memory = operation.action, self._picture.memory
+        action = operation.action
         log.warning("%s %s: %s", action.kind.value, action.container, failure.message)
-        memory[action.uid] = recall.failed(
-            replace(memory.get(action.uid, FRESH), expected=False),
+        after = recall.failed(
+            replace(self._memory(action.uid), expected=False),
             Failure(action.after or "", failure.reason, failure.message, failure.permanent),
             time.time(),
             random.uniform(0.75, 1.25),
         )
+        self._remember(action.uid, after)
         self._metrics.retries += not failure.permanent
         self._metrics.timeouts += failure.reason == "Deadline"
         self._ended(operation, failure.reason, failure.message)
@@ -102,8 +109,7 @@ class Acting:
 
     def note(self, uid: str, agent: str, outcome: Outcome) -> None:
         """Among the agent's outcomes, and among the events."""
-        memory = self._picture.memory
-        if uid in memory:
-            memory[uid] = recall.noted(memory[uid], outcome)
+        if uid in self._picture.memory:
+            self._remember(uid, recall.noted(self._memory(uid), outcome))
         words = f"{outcome.kind}: {outcome.message}"
         self._picture.events.add(agent, "Action", outcome.result, words, outcome.last)

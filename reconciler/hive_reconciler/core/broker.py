@@ -8,7 +8,7 @@ import binascii
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,10 @@ from pydantic import ValidationError
 from hive_wire.jsonrpc import REFUSED, UNAVAILABLE, Params, Peer, RpcError
 from hive_wire.link import Link
 from hive_wire.paths import Layout
-from hive_wire.protocol import AgentStatus, Registry
+from hive_wire.protocol import AgentStatus, RegistryAgent
+from hive_wire.registry import PART
+
+from .announcing import Announcer
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +44,12 @@ class Broker:
 
     def __init__(self, layout: Layout, on_event: Callable[[], None]) -> None:
         self._on_event = on_event
-        self._registry: Registry | None = None
-        self._told: Registry | None = None  # what this connection was told
+        self._announcer = Announcer()
         self._changes: dict[str, set[asyncio.Event]] = {}
         self._exports: dict[str, asyncio.Queue[bytes | None]] = {}
-        self._known: dict[str, AgentStatus] | None = None
+        self._known: Mapping[str, AgentStatus] | None = None
         self._known_until = 0.0  # monotonic
+        self._stirred: set[str] = set()  # uids that something happened to since
         self._up_at: float | None = None
         self.down_since: float | None = time.time()
         self.link = Link(
@@ -64,30 +67,43 @@ class Broker:
         """Seconds since the connection stands; 0 while it does not."""
         return 0.0 if self._up_at is None else time.monotonic() - self._up_at
 
-    async def publish(self, registry: Registry) -> None:
+    async def publish(self, registry: Mapping[str, RegistryAgent]) -> None:
         """Tell the broker who there is, now if it listens and on each new connection."""
-        self._registry = registry
-        if self.link.is_up and registry != self._told:
-            await self.link.request("registry.set", registry.model_dump(mode="json"))
-            self._told = registry
-            self._known_until = 0.0  # it knows others now
+        self._announcer.wanted = registry
+        if self.link.is_up:
+            told = await self._announcer.tell(self.link)
+            self._stirred |= told
 
-    async def agents(self) -> dict[str, AgentStatus] | None:
-        """What the broker knows of each agent, by uid; None while it is away."""
+    async def agents(self, uids: Collection[str] | None = None) -> dict[str, AgentStatus] | None:
+        """What the broker knows of all agents, or of these, by uid; None while it is away."""
+        if uids is None and self._announcer.wanted is not None:
+            uids = self._announcer.wanted.keys()
+        asked = None if uids is None else list(uids)
+        found: dict[str, AgentStatus] = {}
         try:
-            answer = await self.link.request("agents", timeout=10)
-            statuses = [AgentStatus.model_validate(item) for item in answer["agents"]]
+            for start in range(0, max(1, len(asked or ())), PART):
+                some = {} if asked is None else {"uids": asked[start : start + PART]}
+                answer = await self.link.request("agents", some, timeout=10)
+                statuses = [AgentStatus.model_validate(item) for item in answer["agents"]]
+                found |= {status.uid: status for status in statuses}
         except (RpcError, TimeoutError, ValidationError) as error:
             log.debug("agents: %s", error)
             return None
-        return {status.uid: status for status in statuses}
+        return found
 
-    async def recent(self) -> dict[str, AgentStatus] | None:
-        """What `agents` said last: the same object while the broker reports no event, and at
-        most KNOWN_FOR seconds. Who runs a turn or is ready changes with an event only."""
-        if self._known is None or time.monotonic() >= self._known_until:
-            self._known_until = time.monotonic() + KNOWN_FOR
+    async def recent(self) -> Mapping[str, AgentStatus] | None:
+        """What `agents` said last: the same object while the broker reports no event, and all
+        asked anew every KNOWN_FOR seconds. Who runs a turn or is ready changes with an event."""
+        now = time.monotonic()
+        known = None if now >= self._known_until else self._known
+        stirred, self._stirred = self._stirred, set()
+        if known is None:
+            self._known_until = now + KNOWN_FOR
             self._known = await self.agents()
+        elif stirred:
+            news = await self.agents(stirred)
+            kept = {uid: status for uid, status in known.items() if uid not in stirred}
+            self._known = None if news is None else kept | news
         return self._known
 
     # -- one agent ---------------------------------------------------------------
@@ -169,23 +185,21 @@ class Broker:
         return await self.link.request(method, params, timeout=10)
 
     async def _greet(self, peer: Peer) -> None:
-        if self._registry is not None:
-            known = self._registry
-            await peer.request("registry.set", known.model_dump(mode="json"), timeout=30)
-            self._told = known
+        await self._announcer.tell(peer)
         await peer.request("subscribe", {"after": None, "stream": False}, timeout=30)
         self._up_at, self.down_since = time.monotonic(), None
         self._wake()
 
     def _down(self) -> None:
-        self._told = self._known = None
+        self._announcer.forget()
+        self._known = None
         if self._up_at is not None:
             self._up_at, self.down_since = None, time.time()
             self._wake()
 
     def _events(self, _peer: Peer, params: Params) -> None:
-        self._known_until = 0.0  # also of an answer that is under way
         for event in params.get("events", ()):
+            self._stirred.add(str(event.get("agent")))
             if event.get("kind") in TELLING:
                 self._tell(event.get("agent"))
             if event.get("kind") in WAKING:

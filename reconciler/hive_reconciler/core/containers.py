@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from hive_wire.names import container_name
 from hive_wire.paths import (
@@ -41,15 +41,14 @@ class Toolchain:
 
 def restart_key(name: str, spec: AgentSpec, toolchain: Toolchain) -> str:
     """Digest of all that needs a restart when it changes."""
-    return _restart_key(name, spec, toolchain.key)
-
-
-@lru_cache(maxsize=1 << 15)  # asked of every agent in every round
-def _restart_key(name: str, spec: AgentSpec, tools: str) -> str:
-    dumped = spec.model_dump(mode="json")
-    fields = {field: value for field, value in dumped.items() if takes(field) is Takes.RESTART}
-    text = json.dumps([name, fields, tools], sort_keys=True)
+    fields = spec.model_dump(mode="json", include=_restarting())
+    text = json.dumps([name, fields, toolchain.key], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@cache
+def _restarting() -> set[str]:
+    return {field for field in AgentSpec.model_fields if takes(field) is Takes.RESTART}
 
 
 def build(

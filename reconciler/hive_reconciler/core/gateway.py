@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hive_wire.jsonrpc import Peer
 from hive_wire.link import Link
 from hive_wire.paths import Layout
-from hive_wire.protocol import Registry
+from hive_wire.protocol import RegistryAgent
+
+from .announcing import Announcer
 
 
 class Gateway:
     def __init__(self, layout: Layout) -> None:
-        self._registry: Registry | None = None
-        self._told: Registry | None = None  # what this connection was told
-        self.link = Link(layout.gateway_sock, on_connect=self._greet, on_down=self._down)
+        self._announcer = Announcer()
+        self.link = Link(
+            layout.gateway_sock, on_connect=self._greet, on_down=self._announcer.forget
+        )
 
     async def run(self) -> None:
         await self.link.run()
 
-    async def publish(self, registry: Registry) -> None:
+    async def publish(self, registry: Mapping[str, RegistryAgent]) -> None:
         """Tell the gateway, now if it listens and on each new connection."""
-        self._registry = registry
-        if self.link.is_up and registry != self._told:
-            await self.link.request("registry.set", registry.model_dump(mode="json"))
-            self._told = registry
+        self._announcer.wanted = registry
+        if self.link.is_up:
+            await self._announcer.tell(self.link)
 
     async def _greet(self, peer: Peer) -> None:
-        if self._registry is not None:
-            known = self._registry
-            await peer.request("registry.set", known.model_dump(mode="json"), timeout=30)
-            self._told = known
-
-    def _down(self) -> None:
-        self._told = None
+        await self._announcer.tell(peer)

@@ -7,18 +7,20 @@ import logging
 import time
 
 from hive_wire.paths import Layout
+from hive_wire.terms import Role
 
 from ..model.past import INTERRUPTED, Outcome
 from . import recall
+from .agents import Agent, Made
 from .journal import Journal, Open
-from .memory_file import Kept, MemoryFile
+from .memory_files import Kept, MemoryFiles
 from .picture import Picture
 from .ports import Ports
 from .suspensions import SWARM, Suspension, Suspensions
 
 log = logging.getLogger(__name__)
 
-MEMORY, SUSPENDED, JOURNAL = "memory.json", "suspended.json", "journal.json"
+MEMORY, SUSPENDED, JOURNAL = "memory", "suspended.json", "journal.json"
 
 
 class Keeper:
@@ -26,10 +28,11 @@ class Keeper:
 
     def __init__(self, layout: Layout, picture: Picture) -> None:
         self._picture = picture
-        self._memory = MemoryFile(layout.reconciler / MEMORY)
+        self._memory = MemoryFiles(layout.reconciler / MEMORY)
         self._suspensions = Suspensions(layout.reconciler / SUSPENDED)
         self._ports = Ports(layout)
         self.journal = Journal(layout.reconciler / JOURNAL)
+        self._roles = Made(_role)
         self._ported: object = None  # whose ports the picture has
         self._opened = False
 
@@ -39,7 +42,7 @@ class Keeper:
             return
         kept = await asyncio.to_thread(self._memory.load)
         await asyncio.to_thread(self._suspensions.load)
-        self._picture.memory = {**self._picture.memory, **kept.agents}
+        self._picture.remember(kept.agents)
         self._picture.may_destroy = kept.may_destroy
         self._picture.suspensions = self._suspensions.words()
         for left in await asyncio.to_thread(self.journal.take):
@@ -55,17 +58,15 @@ class Keeper:
         memory = self._picture.memory.get(left.uid)
         if memory is not None:
             outcome = Outcome(left.kind, left.revision, INTERRUPTED, words, left.since, now)
-            after = recall.noted(memory, outcome)
-            self._picture.memory = {**self._picture.memory, left.uid: after}
+            self._picture.remember({left.uid: recall.noted(memory, outcome)})
 
     async def keep(self) -> None:
         """Store memory and ports. What cannot be stored is only forgotten at a restart."""
         picture = self._picture
-        kept = Kept(dict(picture.memory), picture.may_destroy)
-        roles = {uid: (name, v.spec.role) for uid, (name, v) in picture.usable().items()}
+        roles = self._roles.of(picture.agents)
         try:
-            await asyncio.to_thread(self._memory.save, kept)
-            if roles != self._ported:
+            await asyncio.to_thread(self._memory.save, Kept(picture.memory, picture.may_destroy))
+            if roles is not self._ported:
                 picture.ports = await asyncio.to_thread(self._ports.of, roles)
                 self._ported = roles
         except OSError as error:
@@ -74,11 +75,14 @@ class Keeper:
     def forget(self, unsettled: frozenset[str]) -> None:
         """Nothing is remembered of agents that are neither wanted nor seen nor under way."""
         picture = self._picture
-        usable = picture.usable().keys()
-        kept = usable | {o.uid for o in picture.observed} | unsettled
-        if not picture.memory.keys() <= kept:
-            picture.memory = {uid: m for uid, m in picture.memory.items() if uid in kept}
-        picture.may_destroy = (picture.may_destroy & kept) - usable
+        usable, seen = picture.agents.by_uid, picture.sight.by_uid
+        gone = {uid for uid in picture.leaving if uid not in seen and uid not in unsettled}
+        picture.forget(gone)
+        picture.may_destroy -= frozenset(
+            uid
+            for uid in picture.may_destroy
+            if uid in usable or (uid not in seen and uid not in unsettled)
+        )
 
     async def suspend(self, uid: str | None, suspension: Suspension | None) -> bool:
         """Take one agent or all (None) out of the loop; back in with no suspension.
@@ -89,3 +93,7 @@ class Keeper:
         done = await asyncio.to_thread(self._suspensions.set, uid or SWARM, suspension)
         self._picture.suspensions = self._suspensions.words()
         return done
+
+
+def _role(agent: Agent) -> tuple[str, Role]:
+    return agent.name, agent.valid.spec.role if agent.valid is not None else "agent"

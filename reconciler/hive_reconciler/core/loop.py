@@ -6,17 +6,19 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from hive_wire.jsonrpc import RpcError
 from hive_wire.paths import Layout
 
 from ..git.hive import Hive
+from ..model.memory import AgentMemory
 from ..model.past import Outcome
 from ..model.plan import Action, Kind, Plan
 from ..runtime.base import Runtime
 from . import recall
 from .acting import Acting
+from .agents import FRESH, Agent
 from .broker import Broker
 from .containers import Toolchain
 from .files import Owners
@@ -27,7 +29,7 @@ from .looking import READ_DEADLINE, look, observe
 from .metrics import Metrics
 from .operations import Operations
 from .outcomes import Crash, Outcomes
-from .picture import FRESH, Picture
+from .picture import Picture
 from .rounds import Rounds
 from .shutdown import stop_all
 
@@ -78,7 +80,9 @@ class Reconciler:
         self._wake = asyncio.Event()
         self._round_lock = asyncio.Lock()
         self._lifted = False
-        self._roomed: set[str] = set()  # agents with directories for their sockets
+        self._roomed: Mapping[str, object] = {}  # agents with directories for their sockets
+        self._recalled: Mapping[str, Agent] = {}  # of whom is remembered what was seen
+        self._skipped: frozenset[str] = frozenset()  # uids that were being changed then
         self._inputs: tuple[object, ...] = ()  # what the last round saw
         self._is_calm = False  # and that nothing follows from it by itself
         self._swept = -SWEEP
@@ -165,7 +169,7 @@ class Reconciler:
             and picture.plan is not None
             and not picture.plan.actions
             and all(b.until is None for b in picture.plan.blocked)
-            and not any(m.crashes or m.retry_at for m in picture.memory.values())
+            and not picture.agents.timely
             and picture.is_answering()
         )
 
@@ -217,27 +221,36 @@ class Reconciler:
         return picture.stalled is None
 
     def _remember(self) -> None:
-        picture = self.picture
-        assert picture.desired is not None
-        now = time.time()
-        picture.memory = picture.recalled(picture.desired)
-        unsettled = self._unsettled()
+        """What this round's look says of each agent that is not as the last one saw it."""
+        picture, now = self.picture, time.time()
+        agents, unsettled = picture.agents, self._unsettled()
+        names = (agents.since(self._recalled) | agents.timely) & agents.by_name.keys()
+        fresh = [agents.by_name[name] for name in names]
+        news = {
+            a.uid: a.memory for a in fresh if a.valid and picture.memory.get(a.uid) is not a.memory
+        }
+        picture.remember(news)
         self.keeper.forget(unsettled)
-        for uid, memory in picture.memory.items():
-            if uid in unsettled:
-                continue
-            seen = picture.seen(uid)
-            after = recall.seen(memory, seen, now, time.monotonic())
-            if after.crash_retry_at > memory.crash_retry_at:
-                status = seen.exit_status if seen is not None else None
-                words = "" if status is None else f" with status {status}"
-                self.outcomes.crashed(Crash(memory.name, uid, now, len(after.crashes), words))
-                picture.memory[uid] = after
-                text, revision = f"it ended by itself{words}", after.crashed_revision or ""
-                outcome = Outcome("crash", revision, "Crashed", text, now, now)
-                self._acting.note(uid, memory.name, outcome)
-                continue
-            picture.memory[uid] = after
+        uids = {agent.uid for agent in fresh} | self._skipped
+        uids = (uids & picture.memory.keys()) | picture.leaving
+        self._recalled, self._skipped = agents.by_name, frozenset(uids & unsettled)
+        clock = time.monotonic()
+        news = {
+            u: recall.seen(picture.memory[u], picture.seen(u), now, clock) for u in uids - unsettled
+        }
+        before = {uid: picture.memory[uid] for uid in news}
+        picture.remember({uid: after for uid, after in news.items() if after is not before[uid]})
+        for uid in sorted(news):
+            if news[uid].crash_retry_at > before[uid].crash_retry_at:
+                self._crashed(uid, news[uid], now)
+
+    def _crashed(self, uid: str, memory: AgentMemory, now: float) -> None:
+        seen = self.picture.seen(uid)
+        status = seen.exit_status if seen is not None else None
+        words = "" if status is None else f" with status {status}"
+        self.outcomes.crashed(Crash(memory.name, uid, now, len(memory.crashes), words))
+        text, revision = f"it ended by itself{words}", memory.crashed_revision or ""
+        self._acting.note(uid, memory.name, Outcome("crash", revision, "Crashed", text, now, now))
 
     async def _steer(self, plan: Plan) -> None:
         """Call off what is wanted no longer, begin what is planned."""
@@ -274,10 +287,9 @@ class Reconciler:
         assert picture.desired is not None
         known = picture.registry()
         # Broker and gateway bind when they are told, so the directories come first.
-        uids = {agent.uid for agent in known.agents}
-        if uids - self._roomed:
-            await asyncio.to_thread(self._operations.make_rooms, sorted(uids - self._roomed))
-        self._roomed = uids
+        if known is not self._roomed and (rooms := known.keys() - self._roomed.keys()):
+            await asyncio.to_thread(self._operations.make_rooms, sorted(rooms))
+        self._roomed = known
         try:
             await self.broker.publish(known)
             await self.gateway.publish(known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,23 @@ STUCK = (
 
 
 @dataclass(frozen=True)
+class Stand:
+    """How one agent stands after a round."""
+
+    present: bool = True  # in the applied commit
+    stopped: bool = False  # it is to be stopped, and is
+    ready: bool = False  # it runs what is applied, and said hello
+    failed: str | None = None  # why what is applied does not come up
+
+
+@dataclass(frozen=True)
 class Standing:
     """How the swarm stands after a round."""
 
     commit: str
     manager: str | None  # its name
-    names: Mapping[str, str]  # by uid
-    present: frozenset[str]  # names in the applied commit
-    stopped: frozenset[str]  # names of agents that are to be stopped, and are
-    ready: frozenset[str]  # names of agents that run what is applied, and said hello
-    failed: Mapping[str, str] = field(default_factory=dict)  # by name: why what is applied is not
+    name_of: Callable[[str], str | None]  # by uid
+    stand: Callable[[str], Stand]  # by name
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ class Outcomes:
             if proposal.n in self._told.proposals:
                 continue
             try:
-                await self._send(_resolved(proposal, standing.names))
+                await self._send(_resolved(proposal, standing.name_of))
             except RpcError:
                 self._look = True
                 raise
@@ -158,7 +165,7 @@ class Outcomes:
         for proposal in tuple(self._undeployed):
             word = deployed(proposal.pinned.kind, proposal.pinned.agent, standing)
             if word is None and proposal in newest:
-                why = standing.failed.get(proposal.pinned.agent)
+                why = standing.stand(proposal.pinned.agent).failed
                 if why is not None:
                     await self._tell_failed(proposal, why, standing)
                     self._undeployed.remove(proposal)
@@ -185,7 +192,7 @@ class Outcomes:
             body += f" It is reverted by proposal {reverted.n}."
             data["reverted_by"] = reverted.n
             self._look = True
-        to = _requester(proposal, standing.names) or standing.manager
+        to = _requester(proposal, standing.name_of) or standing.manager
         if to is not None:
             await self._send(_Message(to, "rebuilt", body, data, f"failed:{n}"))
 
@@ -214,18 +221,19 @@ class Outcomes:
 
 def deployed(kind: str, agent: str, standing: Standing) -> str | None:
     """What became of a merge, in one word; None while it is not there yet."""
-    if agent not in standing.present:
+    stand = standing.stand(agent)
+    if not stand.present:
         return "retired" if kind == "retire" else "applied"
-    if agent in standing.stopped:
+    if stand.stopped:
         return "killed"
-    if agent in standing.ready:
+    if stand.ready:
         return "spawned" if kind == "spawn" else "rebuilt"
     return None
 
 
-def _resolved(proposal: Proposal, names: Mapping[str, str]) -> _Message | None:
+def _resolved(proposal: Proposal, name_of: Callable[[str], str | None]) -> _Message | None:
     """To the agent that asked. What a policy merged was answered when it was asked."""
-    to = _requester(proposal, names)
+    to = _requester(proposal, name_of)
     if to is None or proposal.by.startswith("policy/"):
         return None
     pinned = proposal.pinned
@@ -247,7 +255,7 @@ def _resolved(proposal: Proposal, names: Mapping[str, str]) -> _Message | None:
 def _deployment(proposal: Proposal, word: str, standing: Standing) -> _Message | None:
     """To the agent that asked; of a spawn that a person asked for, to the manager."""
     pinned = proposal.pinned
-    to = _requester(proposal, standing.names)
+    to = _requester(proposal, standing.name_of)
     if to is None and word == "spawned":
         to = standing.manager
     bodies = {
@@ -261,10 +269,10 @@ def _deployment(proposal: Proposal, word: str, standing: Standing) -> _Message |
     return _Message(to, word, bodies[word], data, f"deployed:{pinned.n}")
 
 
-def _requester(proposal: Proposal, names: Mapping[str, str]) -> str | None:
+def _requester(proposal: Proposal, name_of: Callable[[str], str | None]) -> str | None:
     """The present name of the agent that asked; None for people and retired agents."""
     requester = proposal.pinned.requester
-    return names.get(requester.uid or "") if requester.kind == "agent" else None
+    return name_of(requester.uid or "") if requester.kind == "agent" else None
 
 
 def _load(file: Path) -> _Told:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from hive_wire.jsonrpc import UNAVAILABLE, RpcError
 from hive_wire.names import container_name
-from hive_wire.protocol import AgentStatus, Registry
+from hive_wire.protocol import AgentStatus, RegistryAgent
 
 from ..model.conditions import Condition, evolve
-from ..model.desired import Desired, Valid
+from ..model.desired import Desired, Entry
 from ..model.memory import AgentMemory, Memory
-from ..model.plan import Plan
+from ..model.plan import Action, Blocked, Plan
 from ..runtime.base import Observed, Phase
-from . import health, planner, recall, rollout
+from . import health, rollout
+from .agents import NOBODY, Agent, Agents, Sources, joined
 from .containers import Toolchain
 from .events import Events
 from .operations import Operation
-from .outcomes import Standing
-from .registry import leaving, registry, usable
+from .outcomes import Stand, Standing
+from .planner import Planner, Swarm
+from .registry import Register
+from .sight import Sight
 
-FRESH = AgentMemory()
+Doing = tuple[Action | None, Blocked | None, tuple[str, str] | None]
+NO_ENTRIES: Mapping[str, Entry] = {}
+NOTHING: Doing = (None, None, None)
 
 
 @dataclass
@@ -32,8 +37,8 @@ class Picture:
     toolchain: Toolchain | None = None
     desired: Desired | None = None
     observed: tuple[Observed, ...] = ()
-    statuses: dict[str, AgentStatus] | None = None  # None while the broker is away
-    memory: dict[str, AgentMemory] = field(default_factory=dict)
+    sight: Sight = field(default_factory=Sight)  # the same object while they only use more
+    memory: Mapping[str, AgentMemory] = field(default_factory=dict)
     may_destroy: frozenset[str] = frozenset()
     suspensions: Mapping[str, str] = field(default_factory=dict)  # by uid, "*" for all
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -43,50 +48,75 @@ class Picture:
     suspended: str | None = None
     at: float = 0.0  # unix seconds of the last whole round
     events: Events = field(default_factory=Events)
-    _by_uid: dict[str, Observed] = field(default_factory=dict)
-    _usable: tuple[object, object, Mapping[str, tuple[str, Valid]]] = (None, None, {})
-    _registry: tuple[object, object, Registry] = (None, None, Registry(agents=()))
-    _standings: tuple[object, list[object]] = (None, [])
-    _judged: dict[str, tuple[object, ...]] = field(default_factory=dict)  # by name: from what
+    _statuses: Mapping[str, AgentStatus] | None = None
+    _ready: Mapping[str, bool] = field(default_factory=dict)
+    _latest: Sight = field(default_factory=Sight)
+    _agents: Agents = NOBODY
+    _moved: frozenset[str] = frozenset()  # of whom else is remembered since they were joined
+    _planner: Planner = field(default_factory=Planner)
+    _register: Register = field(default_factory=Register)
+    _judged: tuple[object, Mapping[str, Agent], Mapping[str, Doing]] = (None, {}, {})
 
-    def usable(self) -> Mapping[str, tuple[str, Valid]]:
-        """(name, spec) by uid of every agent whose spec can be used, now or from before."""
-        if self.desired is None:
-            return {}
-        agents, memory, found = self._usable
-        if agents is not self.desired.agents or memory is not self.memory:
-            found = usable(self.desired, Memory(self.memory))
-            self._usable = (self.desired.agents, self.memory, found)
-        return found
+    @property
+    def statuses(self) -> Mapping[str, AgentStatus] | None:
+        """What the broker says; None while it is away."""
+        return self._statuses
 
-    def registry(self) -> Registry:
-        """What broker and gateway are told; the same object until something in it changes."""
-        assert self.desired is not None
-        agents = self.usable()
-        gone = leaving(Memory(self.memory), self.observed, agents)
-        before, left, found = self._registry
-        if before is not agents or left != gone:
-            found = registry(agents, gone)
-            self._registry = (agents, gone, found)
-        return found
+    @statuses.setter
+    def statuses(self, statuses: Mapping[str, AgentStatus] | None) -> None:
+        if statuses is not self._statuses:
+            ready = {uid: status.ready for uid, status in (statuses or {}).items()}
+            self._ready = self._ready if ready == self._ready else ready
+            self._statuses = statuses
+
+    @property
+    def agents(self) -> Agents:
+        """Every agent of the applied commit with all that is known of it now."""
+        entries = NO_ENTRIES if self.desired is None else self.desired.agents
+        self._agents = joined(self._agents, self._sources(entries), self._moved)
+        self._moved = frozenset()
+        return self._agents
+
+    def _sources(self, entries: Mapping[str, Entry]) -> Sources:
+        return Sources(entries, self.sight, self.memory, self._ready)
+
+    def remember(self, news: Mapping[str, AgentMemory]) -> None:
+        if news:
+            self.memory = {**self.memory, **news}
+            self._moved |= news.keys()
+
+    def forget(self, uids: Set[str]) -> None:
+        if uids:
+            self.memory = {uid: m for uid, m in self.memory.items() if uid not in uids}
+            self._moved |= uids
+
+    @property
+    def leaving(self) -> Set[str]:
+        """Uids of whom something is remembered and for whom nothing usable stands. Of all others
+        something is remembered, too, once a round has begun."""
+        usable = self.agents.by_uid
+        if len(usable) == len(self.memory):
+            return frozenset()
+        return self.memory.keys() - usable.keys()
+
+    def registry(self) -> Mapping[str, RegistryAgent]:
+        """What broker and gateway are told."""
+        return self._register.of(self.agents)
 
     def inputs(self) -> tuple[object, ...]:
         """What a plan and its telling are made of, but for memory and clock; to be compared."""
         desired = self.desired
         assert desired is not None
-        ready = None if self.statuses is None else {u for u, s in self.statuses.items() if s.ready}
-        if self._standings[0] is not self.observed:
-            self._standings = (self.observed, [one.standing for one in self.observed])
         return (
-            *(desired.commit, id(desired.agents), desired.hive, desired.allow_prune),
-            *(self.toolchain, self.suspensions, self.suspended, self.may_destroy, ready),
-            self._standings[1],
+            *(desired.commit, desired.agents, desired.hive, desired.allow_prune),
+            *(self.toolchain, self.suspensions, self.suspended, self.may_destroy),
+            *(self._ready, self._statuses is None, self.sight),
         )
 
     def see(self, observed: tuple[Observed, ...]) -> None:
         """Take over an observation; a container whose record is lost is whose it was."""
-        if observed == self.observed and "" not in self._by_uid:
-            return  # and keep the object: what is made of it stays
+        if observed == self.observed and "" not in self._latest.by_uid:
+            return
         known = {one.uid for one in observed}
         if "" in known:
             owners = self._owners()
@@ -96,24 +126,27 @@ class Picture:
                 else one
                 for one in observed
             )
-        self.observed = observed
-        self._by_uid = planner.by_uid(observed)
+        self.observed, self._latest = observed, Sight(observed)
+        self.sight = self.sight.then(self._latest)
 
     def _owners(self) -> dict[str, str]:
         """Uids by container: as last seen, else of the only agent that is known by that name."""
         remembered = {uid: (m.name, m.good) for uid, m in self.memory.items() if m.good is not None}
+        usable = {uid: (a.name, a.valid) for uid, a in self.agents.by_uid.items()}
         found: dict[str, str] = {}
-        for uid, (name, valid) in {**remembered, **self.usable()}.items():
+        for uid, (name, valid) in {**remembered, **usable}.items():
+            assert valid is not None
             container = container_name(name, valid.spec.role)
             found[container] = "" if container in found else uid
         return found | {one.name: one.uid for one in self.observed if one.uid}
 
     def seen(self, uid: str) -> Observed | None:
         """Its container; the live one, where a rename left another behind."""
-        return self._by_uid.get(uid)
+        return self._latest.by_uid.get(uid)
 
     def uid_of(self, name: str) -> str | None:
-        return next((uid for uid, (known, _) in self.usable().items() if known == name), None)
+        agent = self.agents.by_name.get(name)
+        return agent.uid if agent is not None and agent.valid is not None else None
 
     def dry_run(self, desired: Desired | None = None) -> Plan:
         """The plan for `desired`, else for the applied commit, from what was last observed.
@@ -124,68 +157,60 @@ class Picture:
         if desired is None or self.toolchain is None:
             why = ": ".join(self.stalled) if self.stalled else "the first round is under way"
             raise RpcError(UNAVAILABLE, f"nothing was read yet: {why}")
-        memory = Memory(self.recalled(desired), self.may_destroy, self.suspensions)
-        now = time.time()
-        plan = planner.plan(desired, self.observed, memory, self.toolchain, now)
-        return rollout.bounded(
-            plan, desired, self.observed, memory, statuses=self.statuses, now=now
-        )
+        memory = Memory(self.memory, self.may_destroy, self.suspensions)
+        agents = joined(self.agents, self._sources(desired.agents))
+        swarm, now = Swarm(desired, memory, self.toolchain, agents), time.time()
+        return rollout.bounded(self._planner.plan(swarm, now), swarm, self.statuses, now)
 
-    def recalled(self, desired: Desired) -> dict[str, AgentMemory]:
-        """The memory, with what `desired` makes of it; the same object when that is nothing."""
-        news: dict[str, AgentMemory] = {}
-        for name, entry in desired.agents.items():
-            if isinstance(entry, Valid) and entry.spec.uid is not None:
-                before = self.memory.get(entry.spec.uid, FRESH)
-                after = recall.wanted(before, name, entry)
-                if after is not before:
-                    news[entry.spec.uid] = after
-        return {**self.memory, **news} if news else self.memory
+    # -- judging ---------------------------------------------------------------------
 
     def judge(self, under_way: Mapping[str, Operation], broker_down_since: float | None) -> None:
-        """Conditions of every agent, from all that is known."""
-        if self.desired is None:
-            return
-        uids = {name: uid for uid, (name, _) in self.usable().items()}
-        now = time.time()
-        found: dict[str, tuple[Condition, ...]] = {}
-        judged: dict[str, tuple[object, ...]] = {}
-        statuses = self.statuses or {}
-        swarm = (self.stalled, self.suspended, broker_down_since)
-        actions = {a.uid: a for a in self.plan.changes} if self.plan is not None else {}
-        blocked = {b.agent: b for b in reversed(self.plan.blocked)} if self.plan else {}
-        for name, entry in self.desired.agents.items():
-            uid = uids.get(name, "")
-            operation = under_way.get(uid)
-            doing = (operation.reason, operation.message) if operation else None
-            memory, seen, status = self.memory.get(uid, FRESH), self.seen(uid), statuses.get(uid)
-            suspended, action, stopped = self._suspended(uid), actions.get(uid), blocked.get(name)
-            stands = seen and seen.standing
-            ready = status and status.ready
-            made_of = (entry, memory, stands, ready, action, stopped, doing, suspended, swarm)
-            judged[name] = made_of
-            if (
-                ready is not False and self._judged.get(name) == made_of
-            ):  # one not ready: the clock matters
-                found[name] = self.conditions[name]
+        """Conditions of every agent, from all that is known: anew where that changed."""
+        agents, now = self.agents, time.time()
+        shared = (self.stalled, self.suspended, broker_down_since, self.suspensions)
+        before, judged, did = self._judged
+        names = agents.since(judged)
+        if shared != before:
+            names |= agents.by_name.keys()
+        doing = self._doing(under_way)
+        stirred = {n for n in doing.keys() | did.keys() if doing.get(n) != did.get(n)}
+        self._judged = (shared, agents.by_name, doing)
+        for name in names | stirred | agents.timely:
+            agent = agents.by_name.get(name)
+            if agent is None:
+                self.conditions.pop(name, None)
                 continue
+            action, blocked, said = doing.get(name, NOTHING)
             facts = health.Facts(
-                entry=entry,
-                memory=memory,
-                seen=seen,
-                broker=status,
+                entry=agent.entry,
+                memory=agent.memory,
+                seen=agent.seen,
+                broker=(self.statuses or {}).get(agent.uid),
                 broker_down_since=broker_down_since,
                 action=action,
-                blocked=stopped,
-                doing=doing,
+                blocked=blocked,
+                doing=said,
                 swarm_stalled=self.stalled,
-                suspended=suspended,
+                suspended=self._suspended(agent.uid),
                 now=now,
             )
-            before = self.conditions.get(name, ())
-            found[name] = evolve(before, health.conditions(facts), now)
-            self.events.moved(name, before, found[name], now)
-        self.conditions, self._judged = found, judged
+            known = self.conditions.get(name, ())
+            self.conditions[name] = evolve(known, health.conditions(facts), now)
+            self.events.moved(name, known, self.conditions[name], now)
+
+    def _doing(self, under_way: Mapping[str, Operation]) -> dict[str, Doing]:
+        """Of each agent with any, by name: what is planned, what hinders it, what is under way."""
+        by_uid = self.agents.by_uid
+        plan = self.plan
+        actions = {a.agent: a for a in plan.changes} if plan is not None else {}
+        blocked = {b.agent: b for b in reversed(plan.blocked)} if plan is not None else {}
+        said = {
+            by_uid[uid].name: (operation.reason, operation.message)
+            for uid, operation in under_way.items()
+            if uid in by_uid
+        }
+        names: Iterable[str] = {*actions, *blocked, *said}
+        return {name: (actions.get(name), blocked.get(name), said.get(name)) for name in names}
 
     def _suspended(self, uid: str) -> tuple[str, str] | None:
         if self.suspended is not None:
@@ -197,47 +222,38 @@ class Picture:
         """Whether the harness of every container that runs is there."""
         if self.statuses is None:
             return False
-        live = [o.uid for o in self.observed if health.is_live(o)]
-        return all(uid in self.statuses and self.statuses[uid].ready for uid in live)
+        return all(self._ready.get(o.uid) for o in self.sight.all if health.is_live(o))
 
     def standing(self, unsettled: frozenset[str]) -> Standing | None:
         """How far the applied commit is reached; `unsettled` uids are not looked at."""
         if self.desired is None:
             return None
-        agents = self.usable()
-        stopped: set[str] = set()
-        ready: set[str] = set()
-        failed: dict[str, str] = {}
-        now = time.time()
-        for uid, (name, valid) in agents.items():
-            if uid in unsettled:
-                continue
-            status = (self.statuses or {}).get(uid)
-            memory = self.memory.get(uid, FRESH)
-            if valid.spec.state == "running" and self.suspended is None:
-                why = health.deploy_failure(valid, memory, self.seen(uid), status, now)
-                if why is not None:
-                    failed[name] = why
-            if valid.spec.state == "running" and self._is_ready(uid, valid):
-                ready.add(name)
-            if valid.spec.state == "stopped" and self._is_stopped(uid):
-                stopped.add(name)
+        agents, statuses, now = self.agents, self.statuses or {}, time.time()
+        suspended = self.suspended is not None
+
+        def stand(name: str) -> Stand:
+            agent = agents.by_name.get(name)
+            if agent is None or agent.valid is None or agent.uid in unsettled:
+                return Stand(present=agent is not None)
+            if agent.valid.spec.state == "stopped":
+                return Stand(stopped=agent.seen is None or agent.seen.phase is Phase.STOPPED)
+            if _is_ready(agent):
+                return Stand(ready=True)
+            status = statuses.get(agent.uid)
+            why = health.deploy_failure(agent.valid, agent.memory, agent.seen, status, now)
+            return Stand(failed=None if suspended else why)
+
+        managers = sorted(agents.by_uid[uid].name for uid in agents.managers)
         return Standing(
             commit=self.desired.commit,
-            manager=next((n for n, v in agents.values() if v.spec.role == "manager"), None),
-            names={uid: name for uid, (name, _) in agents.items()},
-            present=frozenset(self.desired.agents),
-            stopped=frozenset(stopped),
-            ready=frozenset(ready),
-            failed=failed,
+            manager=managers[0] if managers else None,
+            name_of=lambda uid: agents.by_uid[uid].name if uid in agents.by_uid else None,
+            stand=stand,
         )
 
-    def _is_ready(self, uid: str, valid: Valid) -> bool:
-        seen, status = self.seen(uid), (self.statuses or {}).get(uid)
-        if seen is None or status is None:
-            return False
-        return seen.phase is Phase.RUNNING and seen.revision == valid.revision and status.ready
 
-    def _is_stopped(self, uid: str) -> bool:
-        seen = self.seen(uid)
-        return seen is None or seen.phase is Phase.STOPPED
+def _is_ready(agent: Agent) -> bool:
+    seen, valid = agent.seen, agent.valid
+    if seen is None or valid is None or not agent.ready:
+        return False
+    return seen.phase is Phase.RUNNING and seen.revision == valid.revision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,25 +46,23 @@ class Ports:
         for uid in agents.keys() - self._known.keys():
             if (stored := _read(self._file(uid))) is not None:
                 self._known[uid] = stored
-        found: dict[str, int] = {}
-        for uid, (name, role) in sorted(agents.items(), key=lambda item: item[1]):
-            found[uid] = MANAGER_PORT if role == "manager" else self._port(uid, name, agents)
+        found = {u: MANAGER_PORT for u, (_, role) in agents.items() if role == "manager"}
+        named = {u: name for u, (name, _) in agents.items() if u not in found}
+        found |= {uid: self._known[uid] for uid in named if uid in self._known}
+        claims = Counter(found.get(uid) or hashed(name) for uid, name in named.items())
+        sharing = 0
+        for uid in sorted(named.keys() - found.keys(), key=lambda u: named[u]):
+            name = named[uid]
+            claims[hashed(name)] -= 1  # its own
+            port = choose(name, frozenset(+claims)) if len(claims) < COUNT else None
+            sharing += port is None
+            found[uid] = hashed(name) if port is None else port
+            claims[found[uid]] += 1
+            if port is not None:
+                self._store(uid, port)
+        if sharing:
+            log.warning("all ports from %d on are taken: %d agents share some", FIRST, sharing)
         return found
-
-    def _port(self, uid: str, name: str, agents: Mapping[str, tuple[str, Role]]) -> int:
-        if uid in self._known:
-            return self._known[uid]
-        others = frozenset(
-            self._known.get(other) or hashed(other_name)
-            for other, (other_name, role) in agents.items()
-            if other != uid and role != "manager"
-        )
-        port = choose(name, others)
-        if port is None:
-            log.warning("%s: all ports from %d on are taken; it shares one", name, FIRST)
-            return hashed(name)
-        self._store(uid, port)
-        return port
 
     def _store(self, uid: str, port: int) -> None:
         self._known[uid] = port

@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from hive_wire.names import is_name, is_uid
-from hive_wire.protocol import Registry, RegistryAgent
+from hive_wire.protocol import RegistryAgent
 from hive_wire.spec import AgentSpec
 
-from ..model.desired import Desired, Valid
-from ..model.memory import Memory
-from ..runtime.base import Observed, Phase
+from ..model.desired import Valid
+from ..runtime.base import Observed
+from .agents import Agents, Made
 
 
-def usable(desired: Desired, memory: Memory) -> dict[str, tuple[str, Valid]]:
-    """(name, spec) by uid of every agent with a uid: the applied spec, else the last good one."""
-    names = {m.name: uid for uid, m in memory.agents.items() if m.good is not None}
-    agents: dict[str, tuple[str, Valid]] = {}
-    for name, entry in desired.agents.items():
-        if isinstance(entry, Valid):
-            if entry.spec.uid is not None:
-                agents[entry.spec.uid] = (name, entry)
-        elif (uid := names.get(name)) is not None:
-            good = memory.agents[uid].good
-            if good is not None:
-                agents[uid] = (name, good)
-    return agents
-
-
-def leaving(
-    memory: Memory,
-    observed: Iterable[Observed],
-    agents: Mapping[str, tuple[str, Valid]],
-) -> dict[str, tuple[str, Valid]]:
-    """Agents whose containers still live though nothing usable stands for them, or under a name
-    that they had before: until those are gone, the broker can tell whether a turn of theirs runs."""
+def leaving(agents: Agents) -> dict[str, tuple[str, Valid]]:
+    """(name, spec) by uid of agents whose containers still live though nothing usable stands for
+    them, or under a name that they had before: until those are gone, the broker can tell whether
+    a turn of theirs runs."""
     found: dict[str, tuple[str, Valid]] = {}
-    for seen in observed:
-        if seen.phase is Phase.STOPPED or not is_uid(seen.uid):
+    for seen in agents.sources.sight.of(agents.strays):
+        if not seen.lives:
             continue
-        remembered = memory.agents.get(seen.uid)
-        if (usable := agents.get(seen.uid)) is not None:
-            if seen.name != f"h-{usable[0]}" and is_name(before := seen.name.removeprefix("h-")):
-                found[seen.uid] = (before, usable[1])
+        agent, remembered = agents.by_uid.get(seen.uid), agents.sources.memory.get(seen.uid)
+        before = seen.name.removeprefix("h-")
+        if agent is not None and agent.valid is not None:
+            if seen.name != agent.container and is_name(before):
+                found[seen.uid] = (before, agent.valid)
         elif remembered is not None and remembered.good is not None:
             found[seen.uid] = (remembered.name, remembered.good)
-        elif is_name(name := seen.name.removeprefix("h-")):
-            found[seen.uid] = (name, _stranger(seen))
+        elif is_uid(seen.uid) and is_name(before):
+            found[seen.uid] = (before, _stranger(seen))
     return found
 
 
@@ -56,17 +39,25 @@ def _stranger(seen: Observed) -> Valid:
     return Valid(spec, "", seen.revision or "", "")
 
 
-def registry(
-    agents: Mapping[str, tuple[str, Valid]], leaving: Mapping[str, tuple[str, Valid]]
-) -> Registry:
-    """Who had a name keeps it until its container is gone; who has it now waits that long."""
-    staying = (agent for uid, agent in agents.items() if uid not in leaving)
-    by_name = {name: (name, valid) for name, valid in (*staying, *leaving.values())}
-    named = sorted(by_name.values(), key=lambda agent: agent[0])
-    return Registry(agents=tuple(_agent(name, valid.spec) for name, valid in named))
+class Register:
+    """Who there is, by uid: the same objects while nothing in them changes."""
+
+    def __init__(self) -> None:
+        self._made = Made(lambda agent: _agent(agent.name, agent.valid))
+
+    def of(self, agents: Agents) -> Mapping[str, RegistryAgent]:
+        """Who had a name keeps it until its container is gone; who has it now waits that long."""
+        staying, gone = self._made.of(agents), leaving(agents)
+        if not gone:
+            return staying
+        taken = {name: _agent(name, valid) for name, valid in gone.values()}
+        found = {u: a for u, a in staying.items() if u not in gone and a.name not in taken}
+        return found | {one.uid: one for one in taken.values()}
 
 
-def _agent(name: str, spec: AgentSpec) -> RegistryAgent:
+def _agent(name: str, valid: Valid | None) -> RegistryAgent:
+    assert valid is not None
+    spec = valid.spec
     assert spec.uid is not None
     return RegistryAgent(
         uid=spec.uid,

@@ -7,8 +7,9 @@ from typing import Any
 
 from hive_wire.names import container_name
 
-from ..model.desired import Entry, Valid
+from ..model.desired import Valid
 from ..runtime.base import Observed, Phase
+from .agents import Agent
 from .health import is_live
 from .loop import Reconciler
 from .picture import Picture
@@ -52,15 +53,13 @@ def _stale(picture: Picture) -> str | None:
 
 def _agents(picture: Picture) -> list[dict[str, Any]]:
     assert picture.desired is not None
-    uids = {name: uid for uid, (name, _) in picture.usable().items()}
-    entries = sorted(picture.desired.agents.items())
-    return [_agent(picture, name, entry, uids.get(name)) for name, entry in entries]
+    return [_agent(picture, agent) for _, agent in sorted(picture.agents.by_name.items())]
 
 
-def _agent(picture: Picture, name: str, entry: Entry, uid: str | None) -> dict[str, Any]:
-    valid = entry if isinstance(entry, Valid) else None
-    if valid is None and uid is not None:
-        valid = picture.usable()[uid][1]
+def _agent(picture: Picture, agent: Agent) -> dict[str, Any]:
+    name, entry = agent.name, agent.entry
+    uid = agent.uid if agent.valid is not None else None
+    valid = entry if isinstance(entry, Valid) else agent.valid
     spec = valid.spec if valid is not None else None
     role = spec.role if spec is not None else "agent"
     seen = picture.seen(uid or "")
@@ -79,7 +78,7 @@ def _agent(picture: Picture, name: str, entry: Entry, uid: str | None) -> dict[s
         "state": _state(seen.phase if seen is not None else None, broker.state if broker else None),
         "revision": revision,
         "running_revision": running,
-        "outcomes": [asdict(o) for o in picture.memory[uid].past] if uid in picture.memory else [],
+        "outcomes": [asdict(o) for o in agent.memory.past],
         "in_sync": isinstance(entry, Valid) and running == wanted and not _half_way(seen),
         "conditions": [c.as_json() for c in picture.conditions.get(name, ())],
         "model": spec.model if spec is not None else None,

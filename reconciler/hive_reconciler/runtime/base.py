@@ -68,11 +68,21 @@ class Observed:
     age: float | None = None  # seconds since the start, by a clock that nobody sets
 
     @property
-    def standing(self) -> tuple[object, ...]:
-        """All of it but what it uses at the moment."""
-        return (
-            *(self.name, self.uid, self.phase, self.revision, self.restart_key, self.started),
-            *(self.exit_status, self.unenforced, self.oom_killed),
+    def lives(self) -> bool:
+        return self.phase is not Phase.STOPPED
+
+    def stands_as(self, other: Observed) -> bool:
+        """Whether it is the same but for what it uses at the moment."""
+        return self is other or (
+            self.phase is other.phase
+            and self.name == other.name
+            and self.uid == other.uid
+            and self.revision == other.revision
+            and self.restart_key == other.restart_key
+            and self.started == other.started
+            and self.exit_status == other.exit_status
+            and self.unenforced == other.unenforced
+            and self.oom_killed == other.oom_killed
         )
 
 

@@ -1,0 +1,239 @@
+"""Every agent of the applied commit with all that is known of it.
+
+An agent of which nothing changed stays the same object. Whatever is made of an agent (its step
+of the plan, its conditions, what others are told of it) is made anew for the other objects only.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
+from typing import Generic, NamedTuple, TypeVar
+
+from hive_wire.names import container_name
+
+from ..model.desired import Entry, Valid
+from ..model.memory import AgentMemory
+from ..runtime.base import Observed, Phase
+from . import recall
+from .sight import Sight
+
+FRESH = AgentMemory()  # of whom nothing is remembered
+TRAIL = 8  # steps that are known one by one
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Agent:
+    """One agent. `seen` is None when no container exists; `ready` is what the broker says."""
+
+    name: str
+    uid: str  # "" while nothing tells it
+    entry: Entry
+    valid: Valid | None  # what can be used: the entry, else the last good spec
+    memory: AgentMemory  # with what the entry makes of it
+    seen: Observed | None
+    container: str
+    there: Observed | None  # what lives under its container's name
+    ready: bool | None
+
+    @property
+    def is_timely(self) -> bool:
+        """Whether time alone may change what follows from it."""
+        memory, seen = self.memory, self.seen
+        if memory.crashes or memory.retry_at or memory.lost_since is not None:
+            return True
+        if seen is None or seen.phase is not Phase.RUNNING:
+            return False
+        return seen.restart_key is None or self.ready is False
+
+    @property
+    def is_manager(self) -> bool:
+        return self.valid is not None and self.valid.spec.role == "manager"
+
+    def is_same(self, other: Agent) -> bool:
+        """Whether both are made of the same objects."""
+        return (
+            self.entry is other.entry
+            and self.memory is other.memory
+            and self.seen is other.seen
+            and self.there is other.there
+            and self.ready is other.ready
+            and self.uid == other.uid
+        )
+
+
+class Sources(NamedTuple):
+    """What agents are joined from: by name, as seen, by uid, by uid. Never changed in place."""
+
+    entries: Mapping[str, Entry]
+    sight: Sight
+    memory: Mapping[str, AgentMemory]
+    ready: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class Agents:
+    """All of them. `by_uid` has those whose spec can be used, now or from before."""
+
+    sources: Sources = field(default_factory=lambda: Sources({}, Sight(), {}, {}))
+    by_name: Mapping[str, Agent] = field(default_factory=dict)
+    by_uid: Mapping[str, Agent] = field(default_factory=dict)
+    bad: frozenset[str] = frozenset()  # names whose entry cannot be used
+    managers: frozenset[str] = frozenset()  # uids
+    timely: frozenset[str] = frozenset()  # names
+    shared: frozenset[str] = frozenset()  # uids of several names: while files are bad or moved
+    strays: frozenset[str] = frozenset()  # uids with a container where no agent of theirs belongs
+    trail: tuple[tuple[Mapping[str, Agent], Set[str]], ...] = ()  # former ones; names since
+
+    def since(self, former: Mapping[str, Agent]) -> Set[str]:
+        """Names of all agents that came, went or became another object since `former`, which
+        was the `by_name` of other Agents."""
+        if former is self.by_name:
+            return frozenset()
+        names: Set[str] = frozenset()
+        for mapping, moved in self.trail:
+            names |= moved
+            if mapping is former:
+                return names
+        return other(former, self.by_name)
+
+
+NOBODY = Agents()
+
+
+def joined(before: Agents, sources: Sources, moved: Set[str] | None = None) -> Agents:
+    """The agents of `sources`. Those of `before` of which nothing changed stay. `moved`: the uids
+    of which something else is remembered, where that is known."""
+    was, agents = before.sources, before.by_name
+    if all(map(operator.is_, sources, was)):
+        return before
+    entries, sight, memory, ready = sources
+    moved = other(was.memory, memory) if moved is None else moved
+    uids = moved | other(was.ready, ready) | other(was.sight.by_uid, sight.by_uid)
+    names = other(was.entries, entries)
+    names |= {before.by_uid[uid].name for uid in uids if uid in before.by_uid}
+    if uids & before.shared:
+        names |= {name for name, agent in agents.items() if agent.uid in uids}
+    if before.bad:  # their uids are only remembered
+        remembered = [m for u in moved for m in (was.memory.get(u), memory.get(u)) if m]
+        names |= before.bad & {m.name for m in remembered}
+    for container in other(was.sight.live, sight.live):
+        names |= {container, container.removeprefix("h-")} & entries.keys()
+    named: dict[str, str] | None = None
+    fresh: dict[str, Agent] = {}
+    for name in names & entries.keys():
+        entry = entries[name]
+        if isinstance(entry, Valid):
+            uid = entry.spec.uid or ""
+        else:
+            named = named or {m.name: u for u, m in memory.items() if m.good is not None}
+            uid = named.get(name, "")
+        agent = _agent(name, uid, entry, memory.get(uid, FRESH), sight=sight, ready=ready.get(uid))
+        old = agents.get(name)
+        if old is None or not agent.is_same(old):
+            fresh[name] = agent
+    gone = [name for name in names if name in agents and name not in entries]
+    if fresh or gone:
+        return _replaced(before, sources, fresh, gone)
+    strays = _strays(before, sight, before.by_uid, ())
+    return replace(before, sources=sources, strays=strays)
+
+
+def _agent(
+    name: str, uid: str, entry: Entry, memory: AgentMemory, *, sight: Sight, ready: bool | None
+) -> Agent:
+    valid = memory.good
+    if isinstance(entry, Valid):
+        valid = entry if uid else None
+        memory = recall.wanted(memory, name, entry) if uid else memory
+    container = container_name(name, valid.spec.role if valid is not None else "agent")
+    seen, there = sight.by_uid.get(uid) if uid else None, sight.live.get(container)
+    return Agent(name, uid, entry, valid, memory, seen, container, there, ready)
+
+
+def _replaced(
+    before: Agents, sources: Sources, fresh: Mapping[str, Agent], gone: Iterable[str]
+) -> Agents:
+    by_name, by_uid = {**before.by_name, **fresh}, dict(before.by_uid)
+    for name in gone:
+        del by_name[name]
+    names = fresh.keys() | gone
+    former = [agent for name in names if (agent := before.by_name.get(name)) is not None]
+    for agent in former:
+        if by_uid.get(agent.uid) is agent:
+            del by_uid[agent.uid]
+    shared = set(before.shared)
+    for agent in fresh.values():
+        if agent.valid is not None:
+            if agent.uid in by_uid:
+                shared.add(agent.uid)
+            by_uid[agent.uid] = agent
+    uids = {agent.uid for agent in (*former, *fresh.values())}
+    for uid in shared & uids:
+        bearers = [a for a in by_name.values() if a.uid == uid and a.valid is not None]
+        if bearers:
+            by_uid[uid] = min(bearers, key=lambda a: (not isinstance(a.entry, Valid), a.name))
+        if len(bearers) < 2:
+            shared.discard(uid)
+    bad = {name for name, agent in fresh.items() if not isinstance(agent.entry, Valid)}
+    timely = {name for name, agent in fresh.items() if agent.is_timely}
+    managers = {uid for uid in uids if uid in by_uid and by_uid[uid].is_manager}
+    return Agents(
+        sources,
+        by_name,
+        by_uid,
+        before.bad - names | bad,
+        before.managers - uids | managers,
+        before.timely - names | timely,
+        frozenset(shared),
+        _strays(before, sources.sight, by_uid, uids),
+        ((before.by_name, names), *before.trail[: TRAIL - 1]),
+    )
+
+
+def _strays(
+    before: Agents, sight: Sight, by_uid: Mapping[str, Agent], uids: Iterable[str]
+) -> frozenset[str]:
+    """Looked at again: `uids`, or all if others are seen."""
+    is_same = sight is before.sources.sight
+    seen = sight.of(uids) if is_same else sight.all
+    found = {
+        one.uid
+        for one in seen
+        if (agent := by_uid.get(one.uid)) is None or agent.container != one.name
+    }
+    return before.strays.difference(uids) | found if is_same else frozenset(found)
+
+
+def other(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:
+    """The keys of either that have another object in the other, or none."""
+    if before is after:
+        return set()
+    found = {key for key, value in after.items() if before.get(key) is not value}
+    if len(before) != len(after) or any(key not in before for key in found):
+        found |= before.keys() - after.keys()
+    return found
+
+
+class Made(Generic[T]):
+    """What `make` makes of each agent, by uid; the same mapping while no value in it is another."""
+
+    def __init__(self, make: Callable[[Agent], T]) -> None:
+        self._make = make
+        self._of: Mapping[str, Agent] = {}
+        self._made: dict[str, T] = {}
+
+    def of(self, agents: Agents) -> Mapping[str, T]:
+        before, self._of = self._of, agents.by_name
+        names = agents.since(before)
+        uids = {a.uid for n in names for a in (before.get(n), self._of.get(n)) if a is not None}
+        news = {uid: self._make(agents.by_uid[uid]) for uid in uids if uid in agents.by_uid}
+        gone = [uid for uid in uids if uid in self._made and uid not in news]
+        news = {uid: new for uid, new in news.items() if self._made.get(uid) != new}
+        if news or gone:
+            self._made = {**self._made, **news}
+            for uid in gone:
+                del self._made[uid]
+        return self._made

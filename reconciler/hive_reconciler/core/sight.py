@@ -1,0 +1,46 @@
+"""The containers of one observation, by what one asks for."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+
+from ..runtime.base import Observed
+
+
+class Sight:
+    """Immutable. Who sees the same in another order sees the same."""
+
+    def __init__(self, observed: Iterable[Observed] = ()) -> None:
+        self.all = tuple(sorted(observed, key=lambda one: one.name))
+        self.live = {one.name: one for one in self.all if one.lives}
+        self.lost = [one for one in self.live.values() if not one.uid]  # nothing tells whose
+        self.stranger = self.lost[0].name if self.lost else ""
+        # The live one, where a rename left another behind.
+        self.by_uid: dict[str, Observed] = {}
+        self._behind: list[Observed] = []
+        for one in self.all:
+            other = self.by_uid.get(one.uid)
+            if other is None or one.lives or not other.lives:
+                self.by_uid[one.uid] = one
+            if other is not None:
+                self._behind.append(other if self.by_uid[one.uid] is one else one)
+
+    def of(self, uids: Iterable[str]) -> list[Observed]:
+        """All containers of these uids, by name."""
+        wanted = set(uids)
+        found = [self.by_uid[uid] for uid in wanted if uid in self.by_uid]
+        found += [one for one in self._behind if one.uid in wanted]
+        return sorted(found, key=lambda one: one.name)
+
+    def then(self, now: Sight) -> Sight:
+        """`now`, with the objects that are here where nothing but what they use is another;
+        this very object when that is all."""
+        known = {one.name: one for one in self.all}
+        same = [
+            old if (old := known.get(one.name)) is not None and old.stands_as(one) else one
+            for one in now.all
+        ]
+        if len(same) == len(self.all) and all(map(operator.is_, same, self.all)):
+            return self
+        return Sight(same)
