@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ..html import BASE, Child, Element, Verbatim, h, leet, render
+from ..html import BASE, Child, Element, Kept, Verbatim, h, leet, render
 from ..live.mirror import Snapshot
 from .shelf import Shelf
 
@@ -44,7 +44,7 @@ class View:
 def page(
     asset: AssetUrl,
     title: str,
-    body: list[Element],
+    body: Sequence[Element | Kept],
     *,
     script: str | None = None,
     body_class: str = "",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ..html import Element, Verbatim, h, leet
+from ..html import Element, Kept, Verbatim, h, leet
 from ..live.machine import Machine
 from .agents import agents
 from .approvals import approvals
@@ -172,29 +173,46 @@ LIVE: dict[str, Section] = {
 }
 
 
+def sections(view: View) -> dict[str, Element | Kept]:
+    """All of them; for views without something of their own drawn once a snapshot."""
+    if view.drafts or view.moved:
+        return {name: draw(view) for name, draw in LIVE.items()}
+    made_of = (view.snapshot.version,)
+    return {
+        name: view.shelf.get((name, view.user, view.view_only), made_of, partial(draw, view))
+        for name, draw in LIVE.items()
+    }
+
+
 def swarm_page(view: View, asset: AssetUrl, cursor: int | None) -> str:
-    left = [approvals(view), None if view.view_only else spawn(view), latest(view), kept(view)]
-    right = [questions(view), flow(view), inbox(view), dead(view)]
+    part = sections(view)
+    left = [
+        part["approvals"],
+        None if view.view_only else spawn(view),
+        part["latest"],
+        part["kept"],
+    ]
+    right = [part["questions"], part["flow"], part["inbox"], part["dead"]]
     n = count(view)
     return page(
         asset,
         f"({n}) hyperhive" if n else "hyperhive",
         [
             h("a.skip", "skip to content", href="#main"),
-            top(view),
+            part["top"],
             h(
                 "main.swarm",
                 h("h1.sr", "Swarm"),
                 notices(view),
-                away(view),
-                need(view),
-                boxes(view),
+                part["away"],
+                part["need"],
+                part["boxes"],
                 h("div.lcol", left),
                 h("div.rcol", right),
                 id="main",
             ),
-            foot(view),
-            tabs(view),
+            part["foot"],
+            part["tabs"],
         ],
         script="swarm.js",
         count=n,

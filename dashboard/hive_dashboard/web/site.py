@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from ..auth.service import Auth
 from ..auth.sessions import Session
-from ..html import BASE, Element, tree
+from ..html import BASE, Element, Kept, tree
 from ..live.backends import Backend
 from ..live.hub import Hub
 from ..live.mirror import Mirror
@@ -50,7 +50,9 @@ class Site:
     _packed: dict[tuple[object, ...], Packed] = field(default_factory=dict)
     _packed_version: int = -1
 
-    def packed(self, view: View, page: str, build: Callable[[], dict[str, Element]]) -> Packed:
+    def packed(
+        self, view: View, page: str, build: Callable[[], Mapping[str, Element | Kept]]
+    ) -> Packed:
         """The sections of a page, drawn once for everybody who sees the same."""
         version = view.snapshot.version
         if self._packed_version != version:
@@ -137,7 +139,7 @@ def json(data: Any, status: int = 200) -> web.Response:
 Packed = dict[str, tuple[str, orjson.Fragment]]
 
 
-def pack(built: dict[str, Element]) -> Packed:
+def pack(built: Mapping[str, Element | Kept]) -> Packed:
     """Sections as scripts get them: a digest and the tree as JSON."""
     packed: Packed = {}
     for name, element in built.items():

@@ -54,7 +54,7 @@ async def swarm_state(request: web.Request) -> web.Response:
     site = request.app[SITE]
     session = site.session()
     view = View(site.mirror.snapshot, session.user, session.view_only, shelf=site.shelf)
-    packed = site.packed(view, "/", lambda: {n: draw(view) for n, draw in swarm.LIVE.items()})
+    packed = site.packed(view, "/", lambda: swarm.sections(view))
     return json(_state(view, differing(packed, request.query.get("have", ""))))
 
 
