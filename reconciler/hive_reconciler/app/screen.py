@@ -95,6 +95,10 @@ class Top(App[None]):
     def action_up(self) -> None:
         self.query_one(DataTable).action_cursor_up()
 
+    def action_look(self) -> None:
+        """For who clicks on it in the footer: the table takes the key itself."""
+        self.query_one(DataTable).action_select_cursor()
+
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         self._feed.watch(str(event.row_key.value))
         self.push_screen(AgentLog(str(event.row_key.value)), lambda _: self._feed.watch(None))
@@ -160,17 +164,16 @@ class AgentLog(Screen[None]):
     ]
 
     def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name_ = name
+        super().__init__(name=name)
         self._last = 0
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(f" ⬢ {self._name_}", COLOURS["idle"]), id="bar")
+        yield Static(Text(f" ⬢ {self.name}", COLOURS["idle"]), id="bar")
         yield RichLog(id="log", wrap=True, auto_scroll=True, max_lines=2000)
         yield Footer()
 
     def draw(self, picture: Picture) -> None:
-        if picture.name != self._name_:
+        if picture.name != self.name:
             return
         log = self.query_one(RichLog)
         for event in picture.events:
