@@ -31,11 +31,15 @@ pkgs.testers.runNixOSTest {
     };
     users.users.alice.isNormalUser = true;
     environment.systemPackages = [ pkgs.git ];
+    # The store on the machine's own disk: what the driver mounts otherwise cannot be id-mapped.
     virtualisation = {
       memorySize = 4096;
-      diskSize = 8192;
-      writableStore = true;
+      diskSize = 16384;
+      useBootLoader = true;
+      useEFIBoot = true;
     };
+    boot.loader.systemd-boot.enable = true;
+    boot.loader.efi.canTouchEfiVariables = true;
     system.extraDependencies = [
       nixpkgs.outPath
       self.outPath
