@@ -38,11 +38,12 @@ LOG, HIVE = "append and fdatasync", "hive"
 
 @dataclass(frozen=True)
 class Slice:
-    """`latency` in seconds; `server` microseconds of CPU a message; `others` in cores."""
+    """`latency` in seconds; `server`, `client` microseconds of CPU a message; `others` in cores."""
 
     rate: float
     latency: tuple[float, ...]
     server: float
+    client: float
     others: float
 
 
@@ -88,10 +89,17 @@ async def sends(broker: Broker, senders: int, servers: Servers) -> Slice:
     machine, server, own, began = used(), servers.cpu(broker), time.process_time(), time.monotonic()
     await asyncio.gather(*(sender(number) for number in range(senders)))
     took = time.monotonic() - began
-    server = servers.cpu(broker) - server
-    others = used() - machine - server - (time.process_time() - own)
+    return _slice(latency, took, machine, servers.cpu(broker) - server, time.process_time() - own)
+
+
+def _slice(
+    latency: Sequence[float], took: float, machine: float, server: float, client: float
+) -> Slice:
+    """`machine`: what all had used before; the rest in seconds of this slice."""
     count = len(latency)
-    return Slice(count / took, tuple(latency), 1e6 * server / count, others / took)
+    each = 1e6 / count
+    others = (used() - machine - server - client) / took
+    return Slice(count / took, tuple(latency), server * each, client * each, others)
 
 
 async def idle(broker: Broker, servers: Servers) -> Slice:
@@ -108,9 +116,7 @@ async def idle(broker: Broker, servers: Servers) -> Slice:
         await sending
         await broker.settle()
     took = time.monotonic() - start
-    server = servers.cpu(broker) - server
-    others = used() - machine - server - (time.process_time() - own)
-    return Slice(len(latency) / took, tuple(latency), 1e6 * server / len(latency), others / took)
+    return _slice(latency, took, machine, servers.cpu(broker) - server, time.process_time() - own)
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class Result:
     p50: float  # ms
     p99: float
     server: float  # us of CPU a message
+    client: float
     slices: int
     others: float  # cores
 
@@ -134,6 +141,7 @@ class Result:
             p50=statistics.median(latency),
             p99=latency[len(latency) * 99 // 100],
             server=statistics.median(s.server for s in calm),
+            client=statistics.median(s.client for s in calm),
             slices=len(calm),
             others=statistics.median(s.others for s in calm),
         )
@@ -204,7 +212,8 @@ def main() -> None:
     rows = [
         (
             *(b.name, b.durable, round(many[b.name].rate), many[b.name].rate / many[HIVE].rate),
-            *(many[b.name].p50, many[b.name].p99, many[b.name].server, round(one[b.name].rate)),
+            *(many[b.name].p50, many[b.name].p99, many[b.name].server, many[b.name].client),
+            round(one[b.name].rate),
             *(one[b.name].p50, waits[b.name].p50, many[b.name].slices, many[b.name].others),
         )
         for b in brokers
@@ -218,6 +227,7 @@ def main() -> None:
             "p50 ms",
             "p99 ms",
             "server us",
+            "client us",
         ),
         *("1: send/s", "p50 ms", "idle to receiver ms", "slices", "others"),
     )

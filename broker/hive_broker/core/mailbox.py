@@ -22,12 +22,16 @@ class Mailbox:
     """Order is that of message ids; a returned message is in front again."""
 
     def __init__(self, deliveries: Iterable[Delivery] = (), running: Turn | None = None) -> None:
-        self._open: dict[int, Delivery] = {}
+        found = list(deliveries)
+        self._open = {d.message: d for d in found}
+        self._held_back = {d.message for d in found if d.not_before and d.attempt == 1}
         self._attached: dict[int, list[int]] = {}
-        self._held_back: set[int] = set()
-        self._queue: list[int] = []  # a heap; what is no longer queued is skipped
-        for delivery in deliveries:
-            self._keep(delivery)
+        # A heap; what is no longer queued is skipped.
+        self._queue = [d.message for d in found if d.attached_to is None]
+        heapq.heapify(self._queue)
+        for d in found:
+            if d.attached_to is not None:
+                self._attached.setdefault(d.attached_to, []).append(d.message)
         self.running = running if running is not None and self.stands(running) else None
 
     # -- looking ---------------------------------------------------------------
@@ -72,10 +76,10 @@ class Mailbox:
     def arrive(self, message: int, hops: int = 0, not_before: float = 0.0) -> None:
         """`not_before` (steady) holds it back, until one comes that nothing holds back:
         nobody waits for others' endless talk."""
-        if not not_before:
+        if self._held_back and not not_before:
             self._let_go()
         if message not in self._open:
-            self._keep(Delivery(message, hops=hops, not_before=not_before))
+            self._keep(Delivery(message, 1, 0, not_before, None, None, hops))
 
     def grant(self, now: float) -> Turn | None:
         """Lease the first message to a turn, if none runs and its time has come."""

@@ -107,7 +107,9 @@ class HostApi:
     ) -> Callable[[Peer, Params], Any]:
         def handle(peer: Peer, params: Params) -> asyncio.Future[Any] | Answer:
             work = call(peer, p.parse(model, params))
-            return self._app.broker.start(work) if asyncio.iscoroutine(work) else work
+            if isinstance(work, (Answer, asyncio.Future)):
+                return work
+            return self._app.broker.start(work)
 
         return handle
 

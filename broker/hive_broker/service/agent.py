@@ -38,7 +38,7 @@ class Agent:
     def __init__(self, stored: AgentState, clock: Clock) -> None:
         self.record: RegistryAgent = stored.record
         self.mailbox = Mailbox(
-            (_steady(delivery, clock) for delivery in stored.deliveries),
+            [d if not d.not_before else _steady(d, clock) for d in stored.deliveries],
             stored.running,
         )
         self.gate = Gate(fenced=stored.fenced)
@@ -83,9 +83,7 @@ class Agent:
 
 
 def _steady(delivery: Delivery, clock: Clock) -> Delivery:
-    """With its time as unix seconds turned into a steady one; 0 stays 0."""
-    if not delivery.not_before:
-        return delivery
+    """With its time as unix seconds turned into a steady one."""
     return delivery._replace(not_before=clock.steady_at(delivery.not_before))
 
 

@@ -29,11 +29,14 @@ class Deliveries:
         """`message` is on disk: queue it for each live recipient, and deliver."""
         self._bodies.remember(message)
         agents = self._broker.agents
-        found = [agents[uid] for uid in message.recipients if uid in agents]
         not_before = self._broker.clock.steady_at(message.not_before) if message.not_before else 0.0
+        found = [agents[uid] for uid in message.recipients if uid in agents]
         for agent in found:
             agent.mailbox.arrive(message.id, message.hops, not_before)
-        self.pump_all(found)
+        if len(found) == 1:
+            self.pump(found[0])
+        else:
+            self.pump_all(found)
 
     def pump_all(self, agents: list[Agent]) -> None:
         """Pump many, a hundred at a time, so that a broadcast holds up nobody."""

@@ -33,7 +33,7 @@ class Limits:
         agents = self._broker.agents
         try:
             for uid in uids:
-                if (agent := agents.get(uid)) is not None:
+                if (agent := agents.get(uid)) is not None and agent.mailbox.size >= most:
                     check_room(agent.name, agent.mailbox.size, most)
         except TooMuch as error:
             raise RpcError(BUSY, str(error)) from None

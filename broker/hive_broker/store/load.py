@@ -63,8 +63,8 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
     )
     uids = [row[0] for row in db.execute("select uid from agent")]
     waiting: dict[str, list[Delivery]] = {}
-    for uid, *row in db.execute(_OPEN, {"uid": None, "back": _turned_back(db, now)}):
-        waiting.setdefault(uid, []).append(Delivery._make(row))
+    for row in db.execute(_OPEN, {"uid": None, "back": _turned_back(db, now)}):
+        waiting.setdefault(row[0], []).append(Delivery._make(row[1:]))
     last = {t: _one(db, f"select coalesce(max(id), 0) from {t}") for t in _COUNTED}  # noqa: S608
     return Snapshot(
         epoch=_one(db, "select v from meta where k = 'epoch'"),

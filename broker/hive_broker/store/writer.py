@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
 
@@ -37,18 +37,19 @@ Then = Callable[[Holder | None], Any]
 Failed = Callable[[RpcError], Any]
 
 
-class _Job:
-    """A unit on its way; `failed` once the disk refused it."""
+class _Job(NamedTuple):
+    unit: Unit
+    size: int
+    then: Then
+    failed: Failed
 
-    __slots__ = ("error", "failed", "held", "size", "then", "unit")
 
-    def __init__(self, unit: Unit, size: int, then: Then, failed: Failed) -> None:
-        self.unit = unit
-        self.size = size
-        self.then = then
-        self.failed = failed
-        self.held: Holder | None = None
-        self.error: Exception | None = None
+class _Outcome(NamedTuple):
+    """Of a batch: its events, who held the keys of messages, and what failed by place."""
+
+    events: list[StoredEvent]
+    held: dict[int, Holder]
+    errors: dict[int, Exception]
 
 
 @dataclass(slots=True)
@@ -187,9 +188,7 @@ class Writer:
         self._next = self._next[len(batch) :]
         self._queue.put(batch)
 
-    def _done(
-        self, batch: list[_Job], events: list[StoredEvent], full: bool, corrupt: str | None
-    ) -> None:
+    def _done(self, batch: list[_Job], outcome: _Outcome, full: bool, corrupt: str | None) -> None:
         if self._next:
             self._kick()
         else:
@@ -198,21 +197,23 @@ class Writer:
         if (full, corrupt) != (self.full, self.corrupt):
             self.full, self.corrupt = full, corrupt
             self._on_health()
-        for job in batch:
-            self._pending -= 1
+        self._pending -= len(batch)
+        for place, job in enumerate(batch):
             self._pending_bytes -= job.size
-            if job.error is None:
-                self._stored(job)
+            if outcome.errors and place in outcome.errors:
+                self._refused(job, outcome.errors[place])
             else:
-                self._refused(job, job.error)
-        if events:
-            self._on_events(events)
+                self._stored(job, outcome.held)
+        if outcome.events:
+            self._on_events(outcome.events)
 
-    def _stored(self, job: _Job) -> None:
-        if job.held is None:
-            self.counts.messages += len(job.unit.messages)
+    def _stored(self, job: _Job, held: dict[int, Holder]) -> None:
+        messages = job.unit.messages
+        holder = held.get(messages[0].id) if held and messages else None
+        if holder is None:
+            self.counts.messages += len(messages)
         try:
-            job.then(job.held)
+            job.then(holder)
         except Exception:
             log.exception("what follows a commit failed")
 
@@ -227,49 +228,44 @@ class Writer:
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
-            events = self._write(batch)
+            outcome = self._write(batch)
             self._loop.call_soon_threadsafe(
-                self._done, batch, events, self._ballast.full, self._saw_corrupt
+                self._done, batch, outcome, self._ballast.full, self._saw_corrupt
             )
         self._tables.close()
         self._high.close()
 
-    def _write(self, batch: list[_Job]) -> list[StoredEvent]:
-        """Commit the batch, or what of it can be; the events that are on disk now."""
+    def _write(self, batch: list[_Job]) -> _Outcome:
+        """Commit the batch, or what of it can be."""
         self._ballast.look()
         was_full = self._ballast.full
-        events = self._commit(batch)
-        if events is None and (len(batch) > 1 or self._ballast.full != was_full):
-            alone = [self._commit([job]) for job in batch]  # a bad unit must not fail the others
-            events = [event for found in alone for event in found or ()]
-        return events or []
+        outcome = self._commit(dict(enumerate(batch)))
+        failed = any(not isinstance(error, DiskFull) for error in outcome.errors.values())
+        if failed and (len(batch) > 1 or self._ballast.full != was_full):
+            outcome = _Outcome([], {}, {})
+            for place, job in enumerate(batch):  # one bad unit must not fail the others
+                alone = self._commit({place: job})
+                outcome.events.extend(alone.events)
+                outcome.held.update(alone.held)
+                outcome.errors.update(alone.errors)
+        return outcome
 
-    def _commit(self, batch: list[_Job]) -> list[StoredEvent] | None:
-        """None when nothing was written because something failed."""
+    def _commit(self, jobs: dict[int, _Job]) -> _Outcome:
+        """All of the jobs, by their places, or none; while the disk is full, the vital ones."""
+        errors: dict[int, Exception] = {}
         if self._ballast.full:
-            batch = self._vital(batch)
+            errors = {place: DiskFull() for place, job in jobs.items() if not job.unit.vital}
+            jobs = {place: job for place, job in jobs.items() if job.unit.vital}
         began = time.perf_counter()
         try:
-            written = self._tables.commit([job.unit for job in batch])
+            events, held = self._tables.commit([job.unit for job in jobs.values()])
         except Exception as error:  # noqa: BLE001 - the writer outlives whatever one unit holds
             self._note(error)
-            for job in batch:
-                job.error = error
-            return None
-        for job in batch:
-            job.error = None
-            if written.held and job.unit.messages:
-                job.held = written.held.get(job.unit.messages[0].id)
+            return _Outcome([], {}, errors | dict.fromkeys(jobs, error))
         self.counts.commits += 1
         self.counts.seconds += time.perf_counter() - began
         self._high.raise_to(self._tables.last)
-        return written.events
-
-    @staticmethod
-    def _vital(batch: list[_Job]) -> list[_Job]:
-        for job in batch:
-            job.error = DiskFull()
-        return [job for job in batch if job.unit.vital]
+        return _Outcome(events, held, errors)
 
     def _note(self, error: Exception) -> None:
         code = getattr(error, "sqlite_errorcode", None)
