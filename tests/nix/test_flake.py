@@ -109,6 +109,20 @@ def test_version_skew_is_bounded(
     assert skew["table"].startswith("watchdog\t5\t")
 
 
+def test_no_version_is_out_of_bounds(nix: Nix, source: Path) -> None:
+    """With the newest that nixos-26.05 can have, beside requirements.lock."""
+    shown = f"path:/src#checks.{SYSTEMS[0]}.versions"
+    apply = "v: { inherit (v) problems table; }"
+    binds = {source: "/src", STUB: "/stub"}
+    done = nix.run("nix", "eval", "--json", *OVERRIDES, shown, "--apply", apply, binds=binds)
+    assert done.returncode == 0, done.stderr
+    versions = json.loads(done.stdout)
+    assert versions["problems"] == ""
+    assert {"aiohttp", "mcp", "pygit2", "textual"} <= {
+        row.split("\t")[0] for row in versions["table"].splitlines()
+    }
+
+
 NEW_SWARM = (
     *("--no-write-lock-file", "--override-input", "hyperhive", "path:/src"),
     *("--override-input", "hyperhive/nixpkgs", "path:/stub/nixpkgs"),
