@@ -38,7 +38,8 @@ STAGES = ("submit → card", "approve → merge", "git merge-tree + commit-tree"
 
 
 class Author:
-    """Commits beside hive.git, without a work tree."""
+    """Commits beside hive.git, without a work tree. In memory: what an agent writes to its own
+    clone is not to be waited for when a proposal is put on disk."""
 
     def __init__(self, hive_git: Path, path: Path) -> None:
         git(path.parent, "clone", "-q", "--bare", "--shared", str(hive_git), str(path))
@@ -72,6 +73,7 @@ class Stages:
         hive = self._hive
         tip = await hive.tip()
         oid, pack = await asyncio.to_thread(self._author.commit, tip)
+        await asyncio.sleep(SETTLED)
 
         async def fetch(_have: object, write: Callable[[bytes], Awaitable[None]]) -> str:
             await write(pack)
@@ -131,12 +133,15 @@ def populate(hive: Hive, agents: int) -> str:
 
 
 async def at_size(agents: int, repetitions: int) -> dict[str, Spread]:
-    with tempfile.TemporaryDirectory(prefix="hive-bench-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="hive-bench-") as folder,
+        tempfile.TemporaryDirectory(dir="/dev/shm") as memory,
+    ):
         layout = Layout.of(Path(folder) / "root")
         hive = await Hive.open(layout, runtime_reads_nix=False)
         await hive.accept(await hive._thread.run(populate, hive, agents), "bench", "the bench's")
         await hive.read()
-        stages = Stages(hive, layout, Author(layout.hive_git, Path(folder) / "author"))
+        stages = Stages(hive, layout, Author(layout.hive_git, Path(memory) / "author"))
         for _ in range(repetitions + 1):
             await stages()
         await hive.close()

@@ -8,6 +8,7 @@ Errors are those of `git.errors`: Refused, NotFound, Conflict, Busy for requests
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -182,11 +183,9 @@ class Hive:
         tip = await self._thread.run(self._submissions.may_submit, requester, agent, key)
         if isinstance(tip, Submitted):
             return tip
-        imported = await self._import(commit, tip, fetch)
+        ask = functools.partial(self._submissions.commit, requester, agent, description, key)
         try:
-            return await self._thread.run(
-                self._submissions.commit, requester, agent, imported, description, key
-            )
+            return await self._import(commit, tip, fetch, ask)
         finally:
             await self._jail.make_ready()
 
@@ -296,14 +295,19 @@ class Hive:
 
     # -- inside --------------------------------------------------------------------
 
-    async def _import(self, commit: str, tip: str, fetch: Fetch) -> Imported:
+    async def _import(
+        self, commit: str, tip: str, fetch: Fetch, ask: Callable[[Imported], Submitted]
+    ) -> Submitted:
+        """What becomes of a commit that `fetch` brings; `ask` proposes it, in the git thread."""
         async with self._imports:
             oid, objects = await receive(
                 self._jail, self._all.layout.reconciler, commit, (tip,), fetch
             )
-            return await self._thread.run(
-                collect, self._all.trees, self._all.store.repo, objects, oid, tip
-            )
+
+            def taken() -> Submitted:
+                return ask(collect(self._all.trees, self._all.store.repo, objects, oid, tip))
+
+            return await self._thread.run(taken)
 
     async def _import_head(self, head: Head) -> Submitted:
         tip = await self._thread.run(self._all.history.verified_tip)
@@ -311,8 +315,8 @@ class Hive:
         fetch = fetch_from(
             self._jail, layout.inbox_git, head.gid, layout.hive_git / "objects", head.commit
         )
+        ask = functools.partial(self._submissions.head, head)
         try:
-            imported = await self._import(head.commit, tip, fetch)
+            return await self._import(head.commit, tip, fetch, ask)
         except Refused as error:
             return await self._thread.run(self._submissions.refuse_head, head, error.message)
-        return await self._thread.run(self._submissions.head, head, imported)

@@ -114,7 +114,7 @@ class Submissions:
             return self._intake.asked_before(requester, key) or tip
 
     def commit(
-        self, requester: Requester, agent: str, imported: Imported, description: str, key: str
+        self, requester: Requester, agent: str, description: str, key: str, imported: Imported
     ) -> Submitted:
         with self._all.store.locked(), self._all.trees.scratch(imported.objects):
             self._start(requester)
