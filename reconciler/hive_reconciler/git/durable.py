@@ -19,6 +19,7 @@ T = TypeVar("T")
 _AT_ONCE = 4  # the disk takes them together
 _threads = ThreadPoolExecutor(_AT_ONCE, "durable")  # they start at the first need, and stay
 _LARGE = 32 << 10  # bytes; large trees are mostly hashes, which compress to little less
+_TRIES = 50
 _PATIENCE = 1.0  # seconds for another program, such as `git pack-refs`, to unlock a ref
 ANY = "any"
 
@@ -133,14 +134,27 @@ def _place(files: Sequence[_Fresh]) -> None:
     """Move each to its place, and wait until that is on disk."""
     folders: set[str] = set()
     for file in files:
-        if file.folder not in folders:
+        if _rename(file):
+            folders.add(os.path.dirname(file.folder))
+        folders.add(file.folder)
+    _each(_sync, list(folders))
+
+
+def _rename(file: _Fresh) -> bool:
+    """Whether its folder had to be made: git removes one that is empty at any moment."""
+    made = False
+    for more in reversed(range(_TRIES)):
+        try:
+            os.rename(file.path, file.place)
+            file.placed = True
+            break
+        except FileNotFoundError:
+            if not more:
+                raise
             with suppress(FileExistsError):
                 os.mkdir(file.folder)
-                folders.add(os.path.dirname(file.folder))
-            folders.add(file.folder)
-        os.rename(file.path, file.place)
-        file.placed = True
-    _each(_sync, list(folders))
+                made = True
+    return made
 
 
 def _each(action: Callable[[T], None], items: Sequence[T]) -> None:
@@ -161,7 +175,10 @@ def _all(action: Callable[[T], None], items: Iterable[T]) -> None:
 
 
 def _sync(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return  # git has packed what was in it, and waited for the disk
     try:
         os.fsync(descriptor)
     finally:

@@ -31,7 +31,12 @@ async def collect(path: Path) -> None:
     git = shutil.which("git")
     if git is None:
         return  # nothing was ever brought in either
-    settings = (f"gc.auto={LOOSE}", "gc.autoDetach=false", f"gc.pruneExpire={KEEP}")
+    settings = (
+        f"gc.auto={LOOSE}",
+        "gc.autoDetach=false",
+        f"gc.pruneExpire={KEEP}",
+        "core.fsync=all",  # what is packed is removed where it was on disk
+    )
     try:
         child = await asyncio.create_subprocess_exec(
             *(git, f"--git-dir={path}"),
