@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from support.fake_runtime import FakeRuntime
 from support.pushing import pushed
+
+from hive_reconciler.runtime.base import Phase
 
 SCOUT = "h-scout"
 
@@ -121,3 +124,24 @@ async def test_a_newer_revision_waits_for_a_switch(held, tmp_path):
     runtime.go.set()
     await swarm.until(lambda: runs_the_newest(swarm))
     assert not runtime.cancelled
+
+
+async def test_a_name_is_not_given_away_while_its_container_stops(held, tmp_path):
+    """A rename frees the name: whoever has it next must not start into the stop of the former."""
+    swarm, runtime = held, held.runtime
+    runtime.hold = "stop"
+
+    def rename(clone):
+        (clone.path / "agents/scout").rename(clone.path / "agents/guide")
+
+    await swarm.approve(await pushed(swarm.layout, swarm.host, tmp_path, "guide", rename))
+    await swarm.until(lambda: len(runtime.began) == 1)
+    answer = await swarm.host.request("spawn", {"name": "scout", "description": "x"})
+    await swarm.approve(answer["proposal"])
+    seen = runtime.containers[SCOUT]  # it has ended; the stop cleans up after it
+    runtime.containers[SCOUT] = replace(seen, phase=Phase.STOPPED, tasks=0)
+    for _ in range(3):
+        await swarm.host.request("reconcile", {"wait": True})
+    assert runtime.containers[SCOUT].uid == seen.uid, "the next one waits"
+    runtime.go.set()
+    await swarm.until(lambda: swarm.is_ready("guide") and swarm.is_ready("scout"))

@@ -45,7 +45,7 @@ class Operation:
     reason: str = "Waiting"
     message: str = "waits for its turn"
     waits: bool = True
-    clears: str = ""  # a container that it removes under another name
+    clears: frozenset[str] = frozenset()  # containers that it ends under other names
     builds: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -105,8 +105,9 @@ class Operations:
         """Begin, unless something is under way for this agent or its container's name."""
         if action.uid in self.under_way:
             return False
-        if any(action.container in (o.action.container, o.clears) for o in self.under_way.values()):
-            return False
+        for other in self.under_way.values():
+            if action.container in {other.action.container, *other.clears}:
+                return False
         operation = Operation(action, priority, now_by)
         self.under_way[action.uid] = operation
         operation.task = asyncio.create_task(self._run(operation), name=action.container)
@@ -179,7 +180,8 @@ class Operations:
             if not await self._take_down(operation):
                 return
             if kind is Kind.DESTROY:
-                await self._runtime.destroy(operation.action.container)
+                async with asyncio.timeout(STOP_DEADLINE):
+                    await self._runtime.destroy(operation.action.container)
             elif kind is Kind.RESTART:
                 await self._bring_up(operation)
         finally:
@@ -197,6 +199,8 @@ class Operations:
             before = self._world.seen(action.uid)
             if not mine and before is not None and before.phase is not Phase.STOPPED:
                 raise RuntimeFailure("RecordLost", f"{before.name} cannot be told from others now")
+            # Who has such a name next must not start while its last container is being ended.
+            operation.clears = frozenset(o.name for o in mine) - {action.container}
             await self._begin(operation, "Stopping", "its container is being stopped")
             self._world.stopping(action.uid)
             grace = STOP_GRACE if operation.now_by is None else NOW_GRACE
@@ -206,18 +210,18 @@ class Operations:
                         await self._runtime.stop(seen.name, grace)
                 if seen.name != action.container:
                     await self._clear(operation, seen.name)
+            operation.clears = frozenset()
         return True
 
     async def _clear(self, operation: Operation, name: str) -> None:
         """Remove what is left under a former name, unless another agent is about to have it."""
         if any(o.action.container == name for o in self.under_way.values()):
             return
-        operation.clears = name
         async with asyncio.timeout(OBSERVE_DEADLINE):
             observed = await self._runtime.observe()
         if any(o.name == name and o.uid == operation.action.uid for o in observed):
-            await self._runtime.destroy(name)
-        operation.clears = ""
+            async with asyncio.timeout(STOP_DEADLINE):
+                await self._runtime.destroy(name)
 
     def _is_fine(self, uid: str, observed: list[Observed]) -> bool:
         wanted = self._world.wanted(uid)
