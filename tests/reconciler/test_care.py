@@ -55,6 +55,7 @@ async def test_outcomes_events_and_figures_tell_what_was_done(swarm):
     text = (await swarm.host.request("metrics"))["text"]
     assert 'hive_reconcile_actions_total{kind="create",result="Done"} 2' in text
     assert 'workqueue_depth{name="agents"} 0' in text
+    assert "hive_reconcile_terminal_errors_total 0" in text
     assert 'condition="Ready",status="True",reason="Hello"' in text
 
 

@@ -49,6 +49,7 @@ class Metrics:
         self.operations: Counter[tuple[str, str]] = Counter()  # by kind and result
         self.adds = 0
         self.retries = 0
+        self.terminal = 0
         self.timeouts = 0
         self.queued = Histogram()  # from planned to begun
         self.worked = Histogram()  # from begun to done
@@ -66,6 +67,8 @@ class Metrics:
             f"hive_reconcile_errors_total {self.rounds['error']}",
             *_family("hive_reconcile_panics_total", "counter", "rounds that broke off"),
             f"hive_reconcile_panics_total {self.panics}",
+            *_family("hive_reconcile_terminal_errors_total", "counter", "failures for good"),
+            f"hive_reconcile_terminal_errors_total {self.terminal}",
             *_family("hive_reconcile_timeouts_total", "counter", "deadlines that were hit"),
             f"hive_reconcile_timeouts_total {self.timeouts}",
             *_family("hive_reconcile_time_seconds", "histogram", "length of a round"),

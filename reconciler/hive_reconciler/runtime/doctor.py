@@ -67,7 +67,12 @@ def _program(path: str, package: str, oldest: tuple[int, ...]) -> Finding:
     install = f"Debian: apt install {package}"
     if not os.path.exists(path):
         return Finding(False, name, f"{path} is missing", install)
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, check=False, timeout=TRIAL_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(False, name, str(error), install)
     found = re.search(r"[0-9]+(\.[0-9]+)*", done.stdout)
     version = tuple(int(part) for part in found[0].split(".")) if found else ()
     wanted = ".".join(str(part) for part in oldest)
