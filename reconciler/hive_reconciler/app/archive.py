@@ -86,20 +86,23 @@ def git(repo: Path, *arguments: str) -> str:
 # -- directories -------------------------------------------------------------------
 
 
-def pack(folder: Path, parts: Sequence[str], file: Path, excluded: Sequence[str] = ()) -> None:
+def pack(folder: Path, parts: Sequence[str], file: Path, excluded: Sequence[str] = ()) -> list[str]:
     """The `parts` of `folder` that exist, with modes and owners: by name where the other
-    machine has that name. Raises CallFailed."""
+    machine has that name. Gives tar's words for each file that could not be read: an agent may
+    have closed some to everybody. Raises CallFailed."""
     there = [part for part in parts if os.path.lexists(folder / part)]
     done = _run(
         (
             *("tar", "--create", "--file", str(file), "--directory", str(folder)),
-            *("--xattrs", "--sparse", "--warning=no-file-ignored"),
+            *("--xattrs", "--sparse", "--warning=no-file-ignored", "--ignore-failed-read"),
             *(f"--exclude={pattern}" for pattern in excluded),
             *(("--", *there) if there else ("--files-from", "/dev/null")),
         )
     )
     if done.returncode not in (0, _CHANGED):
         raise CallFailed(f"tar of {folder} failed: {done.stderr.strip()[-500:]}")
+    lines = done.stderr.splitlines()
+    return [line.removeprefix("tar: ") for line in lines if ": Warning: Cannot " in line]
 
 
 def unpack(file: Path, folder: Path, *, numbers: bool) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,8 @@ from ..client import UNAVAILABLE, CallFailed, Client
 from ..held import Held
 from ..lock import Lock, Taken
 from .common import host
+
+LISTED = 10  # files of an agent that could not be read
 
 
 def backup(layout: Layout, options: argparse.Namespace) -> int:
@@ -36,7 +39,9 @@ def backup(layout: Layout, options: argparse.Namespace) -> int:
             manifest = _collect(layout, target, broker)
     except OSError as error:
         raise CallFailed(f"the backup is not whole: {error}") from None
+    os.sync()
     manifest.write(target)
+    os.sync()
     names = ", ".join(sorted(manifest.agents.values()))
     print(f"{target}: applied {manifest.applied[:12]}, {names}")
     print("Put it back with: hive restore DIR --root NEW")
@@ -85,16 +90,28 @@ def _collect(layout: Layout, target: Path, broker: Client | None) -> archive.Man
     archive.bundle(layout.hive_git, target / archive.HIVE)
     if layout.inbox_git.exists():
         archive.bundle(layout.inbox_git, target / archive.INBOX)
-    archive.pack(layout.root, archive.HOST_PARTS, target / "host.tar", archive.EXCLUDED)
+    missing = archive.pack(layout.root, archive.HOST_PARTS, target / "host.tar", archive.EXCLUDED)
+    if missing:
+        raise CallFailed(f"the host's own files cannot be read: {missing[0]}")
     (target / "agents").mkdir()
     names = _names(target / archive.DATABASE)
     homes = sorted((layout.root / "agents").glob("*/"))
     for home in homes:
-        archive.pack(home, archive.AGENT_PARTS, target / "agents" / f"{home.name}.tar")
+        closed = archive.pack(home, archive.AGENT_PARTS, target / "agents" / f"{home.name}.tar")
+        _say_left_out(names.get(home.name, home.name), closed)
     applied = archive.git(layout.hive_git, "rev-parse", "refs/heads/applied")
     agents = {home.name: names.get(home.name, "?") for home in homes}
     root = str(layout.root)
     return archive.Manifest(archive.FORMAT, VERSION, root, time.time(), applied, agents)
+
+
+def _say_left_out(name: str, files: list[str]) -> None:
+    """Of an agent's files that nobody may read; they come from the agent, so: printable."""
+    for file in files[:LISTED]:
+        shown = "".join(c if c.isprintable() else "?" for c in file)
+        print(f"left out of {name}'s state: {shown}", file=sys.stderr)
+    if len(files) > LISTED:
+        print(f"left out of {name}'s state: {len(files) - LISTED} more", file=sys.stderr)
 
 
 def _snapshot(layout: Layout, file: Path, broker: Client | None) -> None:

@@ -38,6 +38,7 @@ def restore(layout: Layout, options: argparse.Namespace) -> int:
         ) from None
     finally:
         lock.release()
+    os.sync()
     proof = prove(layout)
     print(f"{layout.root}: applied {proof.tip[:12]}, {proof.merges} merges proven")
     if proof.tip != manifest.applied or not proof.ok:
