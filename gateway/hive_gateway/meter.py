@@ -12,6 +12,8 @@ from .rules import MESSAGES
 MAX_LINE = 1 << 20  # bytes; the events with usage are short
 MAX_JSON = 8 << 20  # bytes of an answer that is not streamed
 MAX_COUNT = 1 << 53
+ENVELOPE = 100  # bytes of a delta's event around its text
+TOKEN = 4  # bytes of text, about
 
 FIELDS = {
     "input_tokens": "input_tokens",
@@ -35,10 +37,12 @@ class Meter(Protocol):
 
 class StreamMeter:
     """Usage of a server-sent event stream: `message_start` has the input,
-    each `message_delta` the totals so far. A cut stream counts as far as it came."""
+    each `message_delta` the totals so far. A cut stream counts as far as it came: who leaves
+    before the totals has got its text all the same, and pays for about as much of it."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._untold = 0  # tokens, about, since the last totals
         self.model = ""
         self._line: list[bytes] = []
         self._held = 0
@@ -51,7 +55,10 @@ class StreamMeter:
         self._hold(rest)
 
     def usage(self) -> Usage | None:
-        return Usage(**self._counts) if self._counts else None
+        if not self._counts:
+            return None
+        told = self._counts.get("output_tokens", 0)
+        return Usage(**{**self._counts, "output_tokens": told + self._untold})
 
     def _hold(self, part: bytes) -> None:
         self._held += len(part)
@@ -64,7 +71,11 @@ class StreamMeter:
         line = b"".join(self._line)
         self._line.clear()
         self._held = 0
-        if line.startswith(b"data:") and b'"usage"' in line:
+        if not line.startswith(b"data:"):
+            return
+        if b'"content_block_delta"' in line[:ENVELOPE]:
+            self._untold += max(1, (len(line) - ENVELOPE) // TOKEN)
+        elif b'"usage"' in line:
             self._event(line[5:])
 
     def _event(self, data: bytes) -> None:
@@ -76,7 +87,10 @@ class StreamMeter:
             self.model = _model(event)
         elif kind != "message_delta":
             return
-        self._counts.update(_counts(event))
+        counts = _counts(event)
+        if "output_tokens" in counts:
+            self._untold = 0
+        self._counts.update(counts)
 
 
 class JsonMeter:

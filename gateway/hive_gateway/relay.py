@@ -16,6 +16,7 @@ from . import answers, rules
 from .config import Config, Upstream
 from .meter import Meter, meter_for
 from .prices import usd
+from .seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Relay:
         self._config = config
         self._used = used
         self._limited = limited
+        self._say = Seldom(log)
         self._session = aiohttp.ClientSession(
             # sockets already bound how many connections each agent has
             connector=aiohttp.TCPConnector(limit=0),
@@ -96,7 +98,7 @@ class Relay:
             if body.too_large:
                 return answers.too_large(rules.MAX_BODY)
             cause = str(error) or "no answer in time"
-            log.warning("%s: the model API at %s is unreachable: %s", uid, upstream.url, cause)
+            self._say.warning(uid, "the model API at %s is unreachable: %s", upstream.url, cause)
             return answers.unreachable(upstream.url, cause)
 
     def _ask(
@@ -131,7 +133,7 @@ class Relay:
             await response.write_eof()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             # the head is out: only a cut connection tells the client that the rest is missing
-            log.warning("%s: the answer was cut: %s", uid, error or "silence")
+            self._say.warning(uid, "the answer was cut: %s", error or "silence")
             if request.transport is not None:
                 request.transport.abort()
         finally:
@@ -145,6 +147,6 @@ class Relay:
     ) -> Meter | None:
         meter = meter_for(request.raw_path, answer.status, answer.content_type)
         if meter is not None and answer.headers.get("content-encoding", "identity") != "identity":
-            log.warning("%s: the model API packed its answer unasked; usage is not counted", uid)
+            self._say.warning(uid, "the model API packed its answer unasked; usage is not counted")
             return None
         return meter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from hive_gateway.ledger import Ledger
 from hive_gateway.meter import MAX_LINE, JsonMeter, StreamMeter, meter_for
 from hive_gateway.prices import usd
 from hive_gateway.rules import allowed, request_headers, response_headers, retry_at
+from hive_gateway.seldom import EVERY, Seldom
 from hive_wire.protocol import Usage
 
 TOKENS = st.integers(0, 1 << 40)
@@ -36,6 +38,35 @@ def test_a_stream_reads_the_same_however_it_is_cut(cuts: list[int]) -> None:
     for start, end in itertools.pairwise(edges):
         meter.feed(STREAM[start:end])
     assert meter.usage() == Usage(input_tokens=4, output_tokens=33)
+
+
+def test_who_leaves_before_the_totals_pays_for_what_came() -> None:
+    meter = StreamMeter()
+    meter.feed(sse("message_start", message={"usage": {"input_tokens": 4, "output_tokens": 1}}))
+    for _ in range(10):
+        meter.feed(sse("content_block_delta", index=0, delta={"text": "x" * 400}))
+    usage = meter.usage()
+    assert usage is not None
+    assert 900 < usage.output_tokens < 1100
+    meter.feed(sse("message_delta", usage={"output_tokens": 777}))
+    assert meter.usage() == Usage(input_tokens=4, output_tokens=777)
+    meter.feed(sse("content_block_delta", index=0, delta={"text": ""}))
+    assert meter.usage() == Usage(input_tokens=4, output_tokens=778)
+
+
+def test_what_an_agent_provokes_is_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    say = Seldom(logging.getLogger("test"), lambda: now)
+    for _ in range(1000):
+        say.warning("a", "%s is unreachable", "it")
+        say.warning("b", "%s is unreachable", "it")
+    now = EVERY
+    say.warning("a", "%s is unreachable", "it")
+    assert [record.getMessage() for record in caplog.records] == [
+        "a: it is unreachable",
+        "b: it is unreachable",
+        "a: it is unreachable (and 999 times before)",
+    ]
 
 
 @given(st.binary(max_size=2000))
