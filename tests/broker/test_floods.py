@@ -76,13 +76,14 @@ async def test_who_does_not_read_on_harness_sock_holds_no_more_than_its_connecti
             await hive.harness(B)
 
 
+@pytest.mark.timeout(120)
 async def test_who_does_not_read_on_mcp_sock_holds_no_connection_for_long(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"))
         path = hive.layout.agent_run(A) / "mcp.sock"
         await hive.tools(A)
         before = open_files(hive)
-        lines = [json.dumps(INITIALIZE), *[json.dumps(LIST)] * 300]
+        lines = [json.dumps(INITIALIZE), *[json.dumps(LIST)] * 120]
         with contextlib.ExitStack() as sockets:
             for _ in range(10):
                 said = "\n".join([*lines, ""]).encode()
@@ -98,7 +99,7 @@ async def test_a_client_that_leaves_while_it_is_answered_leaves_no_trace(tmp_pat
         await hive.registry(agent(A, "scout"))
         path = hive.layout.agent_run(A) / "mcp.sock"
         await hive.tools(A)
-        lines = [json.dumps(INITIALIZE), *[json.dumps(LIST)] * 300]
+        lines = [json.dumps(INITIALIZE), *[json.dumps(LIST)] * 120]
         before = open_files(hive)
         with contextlib.ExitStack() as sockets:
             for _ in range(5):
