@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, settings
 # Slowness is the machine's: each test has its time limit.
 slow_machine = [HealthCheck.too_slow]
 settings.register_profile("hive", database=None, deadline=None, suppress_health_check=slow_machine)
-settings.load_profile("hive")
+settings.register_profile("quick", parent=settings.get_profile("hive"), max_examples=20)
+settings.load_profile("quick" if "HIVE_QUICK" in os.environ else "hive")
 
 OURS = [
     "hive_wire",
