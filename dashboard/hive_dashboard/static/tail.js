@@ -1,7 +1,7 @@
 // The log of an agent: one writer per animation frame, a budget of rows, a hard cap. Follows
 // the end until the reader means to go elsewhere; then nothing moves under their eyes.
 // Finished chunks get their exact height, so content-visibility cannot shift the page.
-const CAP = 1500, CHUNK = 50, BUDGET_MS = 6, PER_FRAME = 200;
+const CAP = 1500, CHUNK = 50, BUDGET_MS = 6, PER_FRAME = 200, ALONE_MS = 50;
 
 export class Tail {
   // `make(row)` gives an element; `history(before)` older rows; `onUnseen(n)`, `onSkip(n)`.
@@ -15,6 +15,7 @@ export class Tail {
     this.skipped = 0;
     this.lastTop = 0;
     this.meantAt = -1e9;
+    this.drawnAt = -1e9;
     this.width = el.clientWidth;
     this.listen();
     this.adopt();
@@ -76,9 +77,12 @@ export class Tail {
     const run = () => {
       this.frame = false;
       this.flush();
+      this.drawnAt = performance.now();
       if (this.queue.length && (this.follow || this.rows < CAP)) this.kick();
     };
-    if (document.hidden) setTimeout(run, 500); else requestAnimationFrame(run);
+    if (document.hidden) setTimeout(run, 500);
+    else if (performance.now() - this.drawnAt > ALONE_MS) run(); // what comes alone waits for no frame
+    else requestAnimationFrame(run);
   }
 
   get firstId() { return this.chunks[0]?.first; }
