@@ -37,8 +37,9 @@ class Hive:
         self._turn = ""
 
     async def send(self, sender: int) -> None:
-        to = "receiver" if sender < 0 else f"a{sender % AGENTS}"
-        message = {"to": to, "body": BODY, "by": "bench", "key": str(next(self.keys))}
+        number = next(self.keys)
+        to = "receiver" if sender < 0 else f"a{number % AGENTS}"  # too many may not wait for one
+        message = {"to": to, "body": BODY, "by": "bench", "key": str(number)}
         await self._senders[sender % len(self._senders)].request("send", message)
 
     async def receive(self) -> None:
