@@ -4,12 +4,15 @@ condition with its cure; and no container is touched for it."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
 from support.git_work import git
 from support.small_disk import fill, tmpfs
+from watchdog.observers.inotify import InotifyEmitter
 
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.store import host_name
@@ -101,6 +104,36 @@ def _replace_refs(layout: Layout) -> None:
     os.rename(layout.hive_git / "refs", layout.hive_git / "refs.old")
     for folder in ("refs/heads", "refs/tags"):
         (layout.hive_git / folder).mkdir(parents=True)
+
+
+async def test_refs_that_are_away_are_said_and_come_back(settled):
+    refs = settled.layout.hive_git / "refs"
+    refs.rename(refs.with_name("refs.away"))
+    async with asyncio.timeout(30):
+        answer = await settled.host.request("reconcile", {"wait": True})
+    assert answer["plan"] is None
+    assert "hive.git" in await stalled(settled, "ReadFailed")
+    refs.with_name("refs.away").rename(refs)
+    await settled.host.request("reconcile", {"wait": True})
+    await settled.until(lambda: settled.core.picture.stalled is None)
+    assert touched(settled) == []
+
+
+async def test_without_inotify_a_change_is_seen_at_the_next_look(settled, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, "inotify watch limit reached")
+
+    monkeypatch.setattr(InotifyEmitter, "on_thread_start", full)
+    await settled.close()
+    threads = threading.active_count()
+    await settled.open()
+    async with another_writer(settled) as other:
+        await merge(other, "late")
+    for _ in range(3):
+        await settled.host.request("reconcile", {"wait": True})
+    await noticed(settled, "late")
+    assert touched(settled) == ["h-late"]
+    assert not [t for t in threading.enumerate() if isinstance(t, InotifyEmitter)], threads
 
 
 async def test_gc_meanwhile(settled):

@@ -41,7 +41,7 @@ def _values(node, path):
             yield from node.args[at : at + 1]
         elif at is not None:
             yield from (a for a in node.args if not isinstance(a, ast.Call))
-    elif isinstance(node, ast.Return) and path.name in ("looking.py", "picture.py"):
+    elif isinstance(node, ast.Return) and path.name in ("files.py", "looking.py", "picture.py"):
         if isinstance(node.value, ast.Tuple):
             yield node.value.elts[0]
     elif isinstance(node, ast.Assign) and path.name in ("health.py", "rollout.py"):

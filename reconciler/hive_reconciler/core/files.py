@@ -16,6 +16,7 @@ from hive_wire.protocol import AgentFile
 BROKER_USER, GATEWAY_USER, DASHBOARD_USER = "hive-broker", "hive-gateway", "hive-dashboard"
 HIVE_GROUP, SOCKETS_GROUP, BROKER_GROUP = "hive", "hive-sockets", "hive-broker"
 RUN_GROUP = "hive-run"
+NO_SPACE = "No space left on device"
 
 
 @dataclass(frozen=True)
@@ -130,3 +131,10 @@ def _own(path: Path, owner: Owner) -> None:
         os.fchmod(handle, owner.mode)
     finally:
         os.close(handle)
+
+
+def full_disk(message: str) -> tuple[str, str] | None:
+    """Reason and message with the cure, where `message` tells of a full disk."""
+    if NO_SPACE not in message:
+        return None
+    return "DiskFull", f"the disk is full: {message}. Free some space; it goes on by itself"

@@ -11,12 +11,12 @@ from ..git.hive import Hive
 from ..runtime.base import Runtime, RuntimeFailure
 from ..runtime.toolchain import NoTool
 from .containers import Toolchain
+from .files import NO_SPACE, full_disk
 from .picture import Picture
 
 READ_DEADLINE = 60.0  # seconds
 OBSERVE_DEADLINE = 30.0
 TOOLS_DEADLINE = 60.0
-NO_SPACE = "No space left on device"
 
 
 async def look(
@@ -30,18 +30,18 @@ async def look(
         async with asyncio.timeout(READ_DEADLINE):
             picture.desired = await hive.read()
     except RuntimeFailure as error:
-        return _disk(error.message) or (error.reason, error.message)
+        return full_disk(error.message) or (error.reason, error.message)
     except NoTool as error:
         return "NoToolchain", str(error)
     except (HistoryRewritten, UnrecordedCommit) as error:
         return type(error).__name__, error.message
     except HiveError as error:
-        return _disk(error.message) or ("ReadFailed", error.message)
+        return full_disk(error.message) or ("ReadFailed", error.message)
     except TimeoutError:
         return "Deadline", "git or the runtime did not answer in time; it is asked again"
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return _disk(NO_SPACE)
+            return full_disk(NO_SPACE)
         return "ReadFailed", str(error)
     return None
 
@@ -50,9 +50,3 @@ async def observe(picture: Picture, runtime: Runtime) -> None:
     """Look at the containers now. Raises RuntimeFailure, TimeoutError."""
     async with asyncio.timeout(OBSERVE_DEADLINE):
         picture.see(await runtime.observe())
-
-
-def _disk(message: str) -> tuple[str, str] | None:
-    if NO_SPACE not in message:
-        return None
-    return "DiskFull", f"the disk is full: {message}. Free some space; it goes on by itself"

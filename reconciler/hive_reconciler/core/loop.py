@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from hive_wire.jsonrpc import RpcError
 from hive_wire.paths import Layout
 
+from ..git.errors import HiveError
 from ..git.hive import Hive
 from ..model.memory import AgentMemory
 from ..model.past import Outcome
@@ -175,12 +176,15 @@ class Reconciler:
 
     async def _tidy(self) -> None:
         """Watch the refs, anew after a watch broke; end proposals that are too old."""
-        async with asyncio.timeout(READ_DEADLINE):
-            await self.hive.watch(self.refs_moved)
-            if time.monotonic() - self._swept > SWEEP:
-                self._swept = time.monotonic()
-                if await self.hive.sweep():
-                    self.outcomes.look()
+        try:
+            async with asyncio.timeout(READ_DEADLINE):
+                await self.hive.watch(self.refs_moved)
+                if time.monotonic() - self._swept > SWEEP:
+                    self._swept = time.monotonic()
+                    if await self.hive.sweep():
+                        self.outcomes.look()
+        except (HiveError, OSError) as error:  # a round needs no hints, and says what it lacks
+            log.warning("refs are not watched, or old proposals not ended: %r", error)
 
     async def observe(self) -> None:
         """Look at the containers now. Raises RuntimeFailure, TimeoutError."""
@@ -286,16 +290,15 @@ class Reconciler:
         picture = self.picture
         assert picture.desired is not None
         known = picture.registry()
-        # Broker and gateway bind when they are told, so the directories come first.
-        if known is not self._roomed and (rooms := known.keys() - self._roomed.keys()):
-            await asyncio.to_thread(self._operations.make_rooms, sorted(rooms))
-        self._roomed = known
-        try:
+        try:  # broker and gateway bind when they are told, so the directories come first
+            if known is not self._roomed and (rooms := known.keys() - self._roomed.keys()):
+                await asyncio.to_thread(self._operations.make_rooms, sorted(rooms))
+            self._roomed = known
             await self.broker.publish(known)
             await self.gateway.publish(known)
             await self._lift_fences()
-        except (RpcError, TimeoutError) as error:
-            log.warning("broker or gateway: %s", error)
+        except (RpcError, OSError) as error:
+            log.warning("broker or gateway are not told: %s", error)
         standing = picture.standing(self._unsettled())
         if standing is not None:
             await self.outcomes.tell(standing)

@@ -17,7 +17,7 @@ from ..runtime.base import Container, Observed, Phase, Runtime, RuntimeFailure
 from .broker import Broker
 from .containers import agent_file
 from .drain import Drain
-from .files import Owners, make_agent, write_agent_file
+from .files import Owners, full_disk, make_agent, write_agent_file
 from .gate import Gate, Priority
 from .journal import Journal, Open
 
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 START_DEADLINE = 300.0  # seconds
 BUILD_DEADLINE = 2100.0  # of a start that builds a system first
 STOP_DEADLINE = 120.0
+DESTROY_DEADLINE = 900.0  # an agent may leave millions of files
 OBSERVE_DEADLINE = 30.0
 STOP_GRACE = 10.0
 NOW_GRACE = 3.0
@@ -139,6 +140,8 @@ class Operations:
         except TimeoutError:
             what = operation.action.kind.value
             failure = RuntimeFailure("Deadline", f"{what} did not end in time")
+        except OSError as error:
+            failure = RuntimeFailure(*(full_disk(str(error)) or ("Failed", str(error))))
         except Exception as error:
             log.exception("%s of %s failed", operation.action.kind.value, operation.action.agent)
             failure = RuntimeFailure("Failed", f"{type(error).__name__}: {error}")
@@ -180,7 +183,7 @@ class Operations:
             if not await self._take_down(operation):
                 return
             if kind is Kind.DESTROY:
-                async with asyncio.timeout(STOP_DEADLINE):
+                async with asyncio.timeout(DESTROY_DEADLINE):
                     await self._runtime.destroy(operation.action.container)
             elif kind is Kind.RESTART:
                 await self._bring_up(operation)
@@ -220,7 +223,7 @@ class Operations:
         async with asyncio.timeout(OBSERVE_DEADLINE):
             observed = await self._runtime.observe()
         if any(o.name == name and o.uid == operation.action.uid for o in observed):
-            async with asyncio.timeout(STOP_DEADLINE):
+            async with asyncio.timeout(DESTROY_DEADLINE):
                 await self._runtime.destroy(name)
 
     def _is_fine(self, uid: str, observed: list[Observed]) -> bool:

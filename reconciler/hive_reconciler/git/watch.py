@@ -28,7 +28,10 @@ class Watch(FileSystemEventHandler):
         self._seen: tuple[tuple[int, int], ...] = ()
 
     def start(self) -> None:
-        """Watch, anew if a directory is another by now. Blocks: call it in a thread."""
+        """Watch, anew if a directory is another by now. Blocks: call it in a thread.
+
+        Raises OSError where a directory is missing or the kernel has no watches left.
+        """
         with self._lock:
             if not self._closed:
                 self._start()
@@ -52,7 +55,11 @@ class Watch(FileSystemEventHandler):
         for path in self._repositories:
             observer.schedule(self, str(path))
             observer.schedule(self, str(path / "refs"), recursive=True)
-        observer.start()
+        try:
+            observer.start()
+        except OSError:
+            observer.unschedule_all()  # some of it may watch already
+            raise
         self._observer, self._seen = observer, now
 
     def _end(self) -> None:
