@@ -45,6 +45,8 @@ async def test_a_restored_swarm_goes_on(tmp_path, runtime):
         scout = await hive.ready("scout")
         await hive.open_proposal("apply")
         (hive.layout.agent(scout["uid"]) / "state" / "kept").write_text("kept")
+        (hive.layout.rehearsal / "mole.toml").write_text("[[rule]]")
+        (hive.layout.root / "gateway.toml").write_text('url = "http://127.0.0.1:9"')
         await hive.cli("pause", "scout", "--reason", "a backup is made")
         await hive.cli("send", "scout", "pending before")
         said = await hive.cli("backup", str(saved))
@@ -75,6 +77,8 @@ async def test_a_restored_swarm_goes_on(tmp_path, runtime):
         old = {p["n"]: p for p in before[0]}
         assert {p["n"]: p for p in await proposals(hive)} == old
         assert (hive.layout.agent(scout["uid"]) / "state" / "kept").read_text() == "kept"
+        assert (hive.layout.rehearsal / "mole.toml").read_text() == "[[rule]]"
+        assert "127.0.0.1" in (hive.layout.root / "gateway.toml").read_text()
 
         async def waiting() -> bool:
             found = (await hive.broker("agents"))["agents"]

@@ -18,7 +18,7 @@ DATABASE = "broker.db"
 HIVE, INBOX = "hive.bundle", "inbox.bundle"
 AGENT_PARTS = ("state", "claude", "port")
 # What is kept beside hive.git, the broker and the agents; locks and half-done work are not.
-HOST_PARTS = ("keys", "reconciler", "dashboard")
+HOST_PARTS = ("keys", "reconciler", "dashboard", "rehearsal", "gateway.toml")
 EXCLUDED = ("lock", "*.lock", "pack-*", "quarantine*", "sessions.sqlite*")
 _CHANGED = 1  # tar's status when a file changed while it was read
 
