@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.mutations import MUTATIONS
+from support.sim_world import Violation
 from support.simulation import simulate
 
+LIVES_TO_FIND = 2000  # most need fewer than 40
 TESTS = Path(__file__).parents[1]
 
 
@@ -16,19 +19,29 @@ def nothing_blocks_the_loop():
     """Here threads run inside the loop on purpose."""
 
 
+def live(seeds):
+    for seed in seeds:
+        assert simulate(seed)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("first", range(0, 300, 100))
 def test_no_life_breaks_an_invariant(first):
-    for seed in range(first, first + 100):
-        assert simulate(seed)
+    live(range(first, first + 100))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # a hundred lives, also on a machine that does much else
 @pytest.mark.parametrize("first", range(1000, 3000, 100))
 def test_no_longer_series_does(first):
-    for seed in range(first, first + 100):
-        assert simulate(seed)
+    live(range(first, first + 100))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.__name__)
+def test_a_core_that_is_broken_is_found_out(mutation):
+    with mutation(), pytest.raises(Violation):
+        live(range(LIVES_TO_FIND))
 
 
 def test_a_seed_replays_exactly():

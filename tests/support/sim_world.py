@@ -1,20 +1,22 @@
 """The world of a simulated reconciler: git, containers and broker, with faults. It outlives it."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
+
+from support.sim_broker import SimBroker
 
 from hive_reconciler.core.containers import Toolchain, restart_key
 from hive_reconciler.git.errors import HistoryRewritten, ReadFailed
 from hive_reconciler.model.desired import Desired, Valid
 from hive_reconciler.runtime.base import Observed, Phase, RuntimeFailure
 from hive_wire.hivetoml import HiveToml
-from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
 
 TOOLS = Toolchain("t1", ("python3",), (), ())
 HIVE = HiveToml(schema=1)
-FAULTS = ("read", "history", "observe", "wrong", "disk", "start", "stop", "slow")
+FAULTS = ("read", "history", "observe", "late", "wrong", "disk", "start", "stop", "slow", "hang")
 LIVE = (Phase.STARTING, Phase.RUNNING, Phase.STOPPING, Phase.BROKEN)
-AWAY_IS_IDLE = 60.0
+ROUND = {"": 1.0, "slow": 10.0, "hang": 15.0}  # seconds from what is read to what it calls off
 
 
 class Violation(AssertionError):
@@ -27,10 +29,11 @@ class World:
         self.clock = clock
         self.commits = 0
         self.tip = Desired("c0", HIVE, {}, 0)
-        self.approved = set()  # (uid, revision) that some commit had
+        self.approved = {}  # what some commit had, by uid and revision
         self.wiped = frozenset()  # uids that the tip removed all at once, without a word
         self.containers = {}
         self.began = {}  # by name, on a clock that nobody sets
+        self.deaths = Counter()  # by uid, of its own
         self.turns = {}  # uid → turn that physically runs
         self.ready = set()  # uids whose harness is connected
         self.away_since = {}
@@ -42,6 +45,23 @@ class World:
         self.broker = SimBroker(self)
         self.trace = []
         self.tasks = set()
+        self.broken = []  # invariants; whoever catches everything does not hide them
+        self.accident = None  # (at which step, after how many more, what happens)
+
+    def violated(self, words):
+        """To be raised."""
+        self.broken.append(Violation(words))
+        return self.broken[-1]
+
+    def step(self, what):
+        """The reconciler is about to do something outside itself, or has just done it."""
+        if self.accident is None:
+            return
+        at, left, happen = self.accident
+        if at in (None, what):
+            self.accident = (None, left - 1, happen) if left else None
+            if not left:
+                happen()
 
     def say(self, *words):
         self.trace.append((round(self.clock.monotonic(), 3), *words))
@@ -56,7 +76,7 @@ class World:
 
     async def pause(self, longest):
         if self.faults["slow"] and self.rng.random() < 0.3:
-            longest *= 10
+            longest *= self.rng.choice((10, 40))
         await asyncio.sleep(self.rng.uniform(0, longest))
 
     def commit(self, agents, allow_prune=0):
@@ -64,16 +84,14 @@ class World:
         self.tip = Desired(f"c{self.commits}", HIVE, dict(agents), allow_prune)
         for entry in agents.values():
             if isinstance(entry, Valid):
-                self.approved.add((entry.spec.uid, entry.revision))
+                self.approved[entry.spec.uid, entry.revision] = entry
         self.say("commit", self.tip.commit, *sorted(agents))
 
     # -- containers ------------------------------------------------------------------
 
     def seen(self):
         now = self.clock.monotonic()
-        since = (self.began.get(name, now) for name in self.containers)
-        pairs = zip(self.containers.values(), since, strict=True)
-        return tuple(replace(o, age=now - at) for o, at in pairs)
+        return tuple(_aged(o, now - self.began.get(n, now)) for n, o in self.containers.items())
 
     def end_turn(self, uid):
         turn = self.turns.pop(uid, None)
@@ -84,6 +102,7 @@ class World:
     def dies(self, name, phase, status=1):
         seen = self.containers[name]
         self.say("dies", name, phase.value)
+        self.deaths[seen.uid] += status is not None
         self.turns.pop(seen.uid, None)
         self.lose(seen.uid)
         left = 1 if phase is Phase.BROKEN else 0
@@ -100,10 +119,14 @@ class World:
         await self.pause(6)
         uid = boot.uid
         while self.containers.get(name) is boot or self._updated(name, boot):
+            if not self.broker.up:
+                await self.broker.there.wait()
+                await self.pause(1)
+                continue
             known = self.broker.up and uid in self.broker.registered
             if known and uid not in self.ready:
                 self.ready.add(uid)
-                self.broker.hello(uid, self.turns.get(uid))
+                self.broker.hello(uid, self.turns.get(uid), boot.started)
             free = known and uid not in self.turns and self.broker.may_deliver(uid)
             if free and self.rng.random() < 0.5:
                 self.turns[uid] = self.broker.leases[uid] = f"{self.rng.randrange(10**6)}.1"
@@ -117,6 +140,13 @@ class World:
         return seen is not None and (seen.started, seen.phase) == (boot.started, Phase.RUNNING)
 
 
+def _aged(seen, age):
+    """As dataclasses.replace does, in a fifth of the time."""
+    made = object.__new__(Observed)
+    made.__dict__.update(seen.__dict__, age=age)
+    return made
+
+
 class SimRuntime:
     """The runtime of one life of the reconciler; dead with it."""
 
@@ -128,14 +158,15 @@ class SimRuntime:
         self.reads = []  # (when, Desired) that this life was given
         self._changed = lambda _name: None
 
-    def _check(self):
+    def _check(self, what):
+        self.world.step(what)
         if not self.alive:
             raise RuntimeFailure("Dead", "this process was killed")
 
     async def observe(self):
-        self._check()
+        self._check("observe")
         seen = self.world.seen()  # late: the world goes on meanwhile
-        await self.world.pause(0.2)
+        await self.world.pause(40.0 if self.world.fails("late") else 0.2)
         if self.world.fails("observe"):
             raise RuntimeFailure("ObserveFailed", "cgroups are not readable")
         return tuple(self._misread(one) for one in seen)
@@ -153,15 +184,17 @@ class SimRuntime:
         return replace(seen, uid=uid, revision=None, restart_key=None, age=None)
 
     async def start(self, container):
-        self._check()
         world = self.world
+        self._check("start")
         if (container.uid, container.revision) not in world.approved:
-            raise Violation(f"3: {container.name} runs what no commit had")
+            raise world.violated(f"3: {container.name} runs what no commit had")
+        if not self._is_applied(container):
+            raise world.violated(f"3: {container.name} runs what is applied no longer")
         await world.pause(0.5)
-        self._check()
+        self._check("start")
         for other in world.containers.values():
             if other.uid == container.uid and other.phase in LIVE and other.name != container.name:
-                raise Violation(f"1: {container.uid} would run twice")
+                raise world.violated(f"1: {container.uid} would run twice")
         old = world.containers.get(container.name)
         if old is not None and old.phase in LIVE:
             if old.phase is Phase.RUNNING and old.revision == container.revision:
@@ -185,7 +218,7 @@ class SimRuntime:
         world.containers[container.name] = made
         world.spawn(self._come_up(container.name, made))
         await world.pause(3)
-        self._check()
+        self._check("start")
         if world.containers[container.name].phase is not Phase.RUNNING:
             raise RuntimeFailure("Failed", "its PID 1 did not come up")
 
@@ -199,26 +232,27 @@ class SimRuntime:
         self._changed(name)
 
     async def update(self, container):
-        self._check()
+        self._check("update")
         await self.world.pause(0.2)
-        self._check()
+        self._check("update")
         old = self.world.containers.get(container.name)
         if old is None or old.phase is not Phase.RUNNING:
             raise RuntimeFailure("Failed", "it does not run")
         if (container.uid, container.revision) not in self.world.approved:
-            raise Violation(f"3: {container.name} takes over what no commit had")
+            raise self.world.violated(f"3: {container.name} takes over what no commit had")
         self.world.say("update", container.name, container.revision)
         after = replace(old, revision=container.revision, restart_key=container.restart_key)
         self.world.containers[container.name] = after
+        self.world.step("update")
 
     async def stop(self, name, grace):
-        self._check()
+        self._check("stop")
         world, seen = self.world, self.world.containers[name]
         if seen.phase is Phase.RUNNING:
             if seen.uid in world.turns and seen.uid not in world.hurried:
-                raise Violation(f"5: {name} is stopped in its turn {world.turns[seen.uid]}")
+                raise world.violated(f"5: {name} is stopped in its turn {world.turns[seen.uid]}")
             if not any(self._wants_down(desired, seen) for desired in self._recent()):
-                raise Violation(f"4: {name} runs as it should and is stopped")
+                raise world.violated(f"4: {name} runs as it should and is stopped")
         world.say("stop", name)
         if world.fails("stop"):
             raise RuntimeFailure("Failed", "it does not end")
@@ -226,26 +260,32 @@ class SimRuntime:
             world.dies(name, Phase.STOPPING, None)
         if world.rng.random() < 0.5:  # it obeys; else it needs a KILL, and who is killed sends none
             world.spawn(self._end(name, world.containers[name]))
+        stopping = world.containers[name]
         await world.pause(2)
-        self._check()
-        await self._end(name, world.containers[name])
+        self._check("stop")
+        now = world.containers.get(name)
+        if now is not None and now.phase in LIVE and now.uid != stopping.uid:
+            raise world.violated(f"1: the stop of {name} meets the next one of that name")
+        await self._end(name, now)
 
     async def _end(self, name, stopping):
-        if self.world.containers.get(name) is stopping:
+        if stopping is not None and self.world.containers.get(name) is stopping:
+            self.world.hurried.discard(stopping.uid)
             self.world.dies(name, Phase.STOPPED, None)
             self._changed(name)
 
     async def destroy(self, name):
-        self._check()
+        self._check("destroy")
         world, seen = self.world, self.world.containers[name]
         if seen.phase in LIVE:
-            raise Violation(f"1: {name} is removed while it lives")
+            raise world.violated(f"1: {name} is removed while it lives")
         if not any(self._gone(desired, seen) for desired in self._recent()):
-            raise Violation(f"4: {name} is wanted and removed")
+            raise world.violated(f"4: {name} is wanted and removed")
         if seen.uid in world.wiped - world.renamed:
-            raise Violation(f"4: {name} is removed with all others, and nobody allowed it")
+            raise world.violated(f"4: {name} is removed with all others, and nobody allowed it")
         world.say("destroy", name)
         del world.containers[name]
+        world.step("destroy")
 
     def adopt(self, on_change):
         self._changed = on_change
@@ -259,8 +299,16 @@ class SimRuntime:
         self.world.good.update({e.spec.uid: e for e in valid})
 
     def _recent(self):
-        now = self.world.clock.monotonic()
-        return [self.reads[-1][1], *(d for at, d in self.reads if now - at < 200)]
+        """What may be acted on: the last that was read, and what a round has still to follow."""
+        since = self.world.clock.monotonic() - max(
+            seconds for fault, seconds in ROUND.items() if self.world.faults.get(fault, 1.0)
+        )
+        return [self.reads[-1][1], *(desired for at, desired in self.reads if at > since)]
+
+    def _is_applied(self, container):
+        entries = [self._entry(desired, container.uid) for desired in self._recent()]
+        entries.append(self.world.good.get(container.uid))
+        return container.revision in {entry.revision for entry in entries if entry is not None}
 
     def _entry(self, desired, uid):
         entries = (e for e in desired.agents.values() if isinstance(e, Valid))
@@ -296,6 +344,7 @@ class SimHive:
 
     async def read(self):
         await self._world.pause(0.1)
+        self._world.step("read")
         if self._world.fails("read"):
             raise ReadFailed("an object cannot be read")
         if self._world.faults["history"]:
@@ -311,169 +360,3 @@ class SimHive:
 
     async def proposals(self, _state, _limit):
         return ()
-
-
-class SimBroker:
-    """What the broker knows and keeps. Holds are lost with its process, fences are not."""
-
-    def __init__(self, world):
-        self._world = world
-        self.up = True
-        self.moved = asyncio.Event()  # it came up or went down
-        self.registered = {}
-        self.holds = {}  # uid → (token, when it expires)
-        self.fenced = set()
-        self.leases = {}
-        self.heard = set()  # uids that said hello since it started
-        self.link = None
-
-    def rise(self):
-        self.up = True
-        self.moved.set()
-
-    def fall(self):
-        self.up = False
-        self.moved.set()
-        self.holds.clear()
-        self.heard.clear()
-        for uid in tuple(self._world.ready):
-            self._world.lose(uid)
-
-    def event(self, uid, kind):
-        if self.up and self.link is not None:
-            self.link.tell({"events": [{"kind": kind, "agent": uid}]})
-
-    def hello(self, uid, turn):
-        self.heard.add(uid)
-        self.fenced.discard(uid)
-        self.leases.pop(uid, None)
-        if turn is not None:
-            self.leases[uid] = turn
-        self.event(uid, "ready")
-
-    def may_deliver(self, uid):
-        _, until = self.holds.get(uid, ("", 0.0))
-        held = until > self._world.clock.monotonic()
-        return uid in self._world.ready and uid not in self.fenced and not held
-
-    def answer(self, method, params):
-        uid, now = params.get("uid"), self._world.clock.monotonic()
-        if method == "registry.set":
-            self._register({a["uid"]: a for a in params["agents"]})
-        elif method == "registry.change":
-            told = {a["uid"]: a for a in params["agents"]}
-            kept = {u: a for u, a in self.registered.items() if u not in params["gone"]}
-            self._register(kept | told)
-        elif method == "hold":
-            return self._hold(uid, params, now)
-        elif method == "release" and self.holds.get(uid, ("",))[0] == params["token"]:
-            del self.holds[uid]
-        elif method == "fence":
-            token, until = self.holds.get(uid, ("", 0.0))
-            if token != params["token"] or until <= now or self._busy(uid, now):
-                raise RpcError(BUSY, "no live hold, or a turn runs")
-            self.fenced.add(uid)
-        elif method == "unfence":
-            self.fenced.discard(uid)
-        elif method == "fences":
-            return {"uids": sorted(self.fenced)}
-        elif method == "interrupt":
-            self._world.spawn(self._interrupted(uid))
-        elif method == "agents":
-            uids = params.get("uids", self.registered)
-            known = (self.registered[uid] for uid in uids if uid in self.registered)
-            return {"agents": [self._status(a) for a in known]}
-        return {}
-
-    def _register(self, agents):
-        self.registered = agents
-        for gone in self._world.ready - agents.keys():
-            self._world.lose(gone)
-
-    def _hold(self, uid, params, now):
-        if uid not in self.registered:
-            return {"running": None, "known": False}
-        token, until = self.holds.get(uid, ("", 0.0))
-        if until > now and token != params["token"]:
-            raise RpcError(BUSY, "held by another")
-        self.holds[uid] = (params["token"], now + params["ttl"])
-        return {"running": self.leases.get(uid), "known": uid in self.heard}
-
-    def _busy(self, uid, now):
-        since = self._world.away_since.get(uid, 0.0)
-        if uid not in self._world.ready and now - since >= AWAY_IS_IDLE:
-            return False
-        return uid in self.leases or uid not in self.heard
-
-    async def _interrupted(self, uid):
-        await self._world.pause(3)
-        self._world.end_turn(uid)
-
-    def _status(self, agent):
-        uid, wall = agent["uid"], self._world.clock.time()
-        ready = uid in self._world.ready
-        away = self._world.clock.monotonic() - self._world.away_since.get(uid, 0.0)
-        said = uid in self.heard or uid in self._world.away_since
-        return {
-            "uid": uid,
-            "name": agent["name"],
-            "ready": ready,
-            "boot": "b" if ready else None,
-            "state": "idle" if ready else "offline",
-            "since": wall,
-            "detail": "",
-            "until": None,
-            "turn": self.leases.get(uid),
-            "queued": 0,
-            "dead": 0,
-            "held": uid in self.holds,
-            "fenced": uid in self.fenced,
-            "paused": False,
-            "last_event": 0,
-            "last_seen": wall if ready else wall - away if said else None,
-        }
-
-
-class SimLink:
-    """The connection of one life of the reconciler to the broker."""
-
-    def __init__(self, world, client, events):
-        self._world = world
-        self._client = client
-        self._events = events
-        self.is_up = False
-        self.alive = True
-
-    async def run(self):
-        broker = self._world.broker
-        while self.alive:
-            if broker.up and not self.is_up:
-                self.is_up = True
-                try:
-                    await self._client._greet(self)
-                except (RpcError, TimeoutError):
-                    self.is_up = False
-                    await asyncio.sleep(0.4)
-                    continue
-            if not broker.up and self.is_up:
-                self.is_up = False
-                self._client._down()
-            await broker.moved.wait()
-            await asyncio.sleep(self._world.rng.uniform(0, 0.4))
-            broker.moved.clear()
-
-    def tell(self, params):
-        if self.is_up and self.alive and self._events is not None:
-            self._events(self, params)
-
-    async def request(self, method, params=None, *, timeout=30.0):
-        await self._world.pause(0.05)
-        if not (self.alive and self.is_up and self._world.broker.up):
-            raise RpcError(UNAVAILABLE, "the broker is away")
-        lost = self._world.faults["slow"] and self._world.rng.random() < 0.03
-        if lost and self._world.rng.random() < 0.5:
-            raise TimeoutError
-        answer = self._world.broker.answer(method, params or {})
-        if lost:  # done, and nobody hears of it
-            raise TimeoutError
-        return answer

@@ -10,12 +10,14 @@ import functools
 import random
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+from support.sim_broker import SimLink
 from support.sim_clock import Clock, VirtualLoop
-from support.sim_world import LIVE, TOOLS, SimHive, SimLink, SimRuntime, Violation, World
+from support.sim_world import LIVE, TOOLS, SimHive, SimRuntime, Violation, World
 
 from hive_reconciler.core import (
     acting,
@@ -28,12 +30,14 @@ from hive_reconciler.core import (
     operations,
     picture,
     planner,
+    recall,
 )
 from hive_reconciler.core import suspensions as suspending
 from hive_reconciler.core.files import Owner, Owners
 from hive_reconciler.core.planner import Swarm
 from hive_reconciler.model.desired import Invalid, Unreadable, Valid
 from hive_reconciler.model.memory import Memory
+from hive_reconciler.model.plan import Kind
 from hive_reconciler.runtime.base import Phase
 from hive_wire.parse import SpecProblem
 from hive_wire.paths import Layout
@@ -41,6 +45,8 @@ from hive_wire.spec import AgentSpec
 
 CLOCKED = (acting, broker, drain, health, keeping, loop, operations, picture, suspending)
 STEPS = 12
+ACTS = ("hold", "fence", "observe", "stop", "start", "update", "destroy", "write")
+CALM, ROUNDS = 30.0, 8  # so many a second, over so long, are no calm loop
 SETTLE = 3000.0  # virtual seconds until everything must be as it should
 NAMES = tuple("abcdefgh")
 _MKSTEMP = tempfile.mkstemp
@@ -57,32 +63,14 @@ def simulate(seed):
             stack.enter_context(mock.patch.object(module, "time", clock))
         stack.enter_context(mock.patch.object(loop, "random", rng))
         stack.enter_context(mock.patch.object(acting, "random", rng))
-        stack.enter_context(mock.patch.object(planner.Planner, "plan", _twice(rng)))
         stack.enter_context(mock.patch.object(files.os, "fsync", return_value=None))
         home = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
         root = stack.enter_context(home)
         story = _Story(Layout(Path(root) / "root", Path(root) / "run", "-sim"), rng, clock)
+        stack.enter_context(mock.patch.object(planner.Planner, "plan", story.checked()))
         stack.enter_context(mock.patch.object(files.tempfile, "mkstemp", story.mkstemp))
         with asyncio.Runner(loop_factory=lambda: virtual) as runner:
             return runner.run(story.play())
-
-
-def _twice(rng):
-    """Invariant 7: the same inputs in another order, and planned from scratch, give the same."""
-    plan = planner.Planner.plan
-
-    @functools.wraps(plan)
-    def checked(self, swarm, now):
-        made, desired, memory = plan(self, swarm, now), swarm.desired, swarm.memory
-        mixed = rng.sample(swarm.sight.all, len(swarm.sight.all))
-        agents = dict(reversed(tuple(desired.agents.items())))
-        again = Memory(dict(memory.agents), memory.may_destroy, memory.suspended)
-        other = Swarm.of(replace(desired, agents=agents), mixed, again, swarm.toolchain)
-        if plan(planner.Planner(), other, now) != made:
-            raise Violation("7: the same inputs give another plan")
-        return made
-
-    return checked
 
 
 class _Story:
@@ -92,19 +80,49 @@ class _Story:
         self.world = World(rng, clock)
         self.layout = layout
         self.serial = 0
-        self.broken = []
+        self.killed = asyncio.Event()
+        self.crashes = Counter()  # by uid, as the core sees them
+        self.judged = (0.0, 0)  # when, and how many rounds there were
+
+    def checked(self):
+        """Invariant 7: the same inputs in another order, and planned from scratch, give the same.
+        And what failed is left alone until its time has come, what is suspended altogether."""
+        plan = planner.Planner.plan
+
+        @functools.wraps(plan)
+        def planned(keeper, swarm, now):
+            made, memory = plan(keeper, swarm, now), swarm.memory
+            mixed = self.rng.sample(swarm.sight.all, len(swarm.sight.all))
+            agents = dict(reversed(tuple(swarm.desired.agents.items())))
+            again = Memory(dict(memory.agents), memory.may_destroy, memory.suspended)
+            other = Swarm.of(replace(swarm.desired, agents=agents), mixed, again, swarm.toolchain)
+            if plan(planner.Planner(), other, now) != made:
+                raise self.world.violated("7: the same inputs give another plan")
+            for action in made.actions:
+                known = memory.agents.get(action.uid)
+                if known and known.failure and recall.waits(known.retry_at, now):
+                    raise self.world.violated(f"{action.agent} failed and is not left alone")
+                if memory.suspension(action.uid) and action.kind is not Kind.ADOPT:
+                    raise self.world.violated(f"{action.agent} is suspended and not left alone")
+            return made
+
+        return planned
 
     def mkstemp(self, *args, **options):
         """Every file that is kept begins with this."""
+        self.world.step("write")
+        if not self.runtime.alive:
+            raise OSError(errno.EIO, "this process was killed")
         if self.world.fails("disk"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return _MKSTEMP(*args, **options)
 
     async def play(self):
-        asyncio.get_running_loop().set_exception_handler(self._heard)
         files.make_run(self.layout, _MINE)
         self.layout.reconciler.mkdir(parents=True)
-        self.world.commit({name: self._fresh(name) for name in self.rng.sample(NAMES, 4)})
+        self.world.commit(
+            {name: self._fresh(name) for name in self.rng.sample(NAMES, self.rng.choice((4, 8)))}
+        )
         self._begin()
         for _ in range(self.rng.randrange(STEPS // 2, STEPS)):
             await asyncio.sleep(self.rng.choice((0.0, 0.3, 2.0, 30.0, 400.0)) * self.rng.random())
@@ -115,10 +133,6 @@ class _Story:
         for task in tuple(self.world.tasks):
             task.cancel()
         return self.world.trace
-
-    def _heard(self, _loop, context):
-        if isinstance(context.get("exception"), Violation):
-            self.broken.append(context["exception"])
 
     # -- the reconciler --------------------------------------------------------------
 
@@ -134,29 +148,43 @@ class _Story:
             on_change=lambda: None,
         )
         self.core.broker.link = SimLink(world, self.core.broker, self.core.broker._events)
+        self.core.outcomes.crashed = self._crashed
         self.core.gateway.link = SimLink(world, self.core.gateway, None)
         world.broker.link = self.core.broker.link
         parts = (self.core.broker.link, self.core)
         self.running = [asyncio.ensure_future(part.run()) for part in parts]
 
-    async def _end(self):
+    def _crashed(self, crash):
+        self.crashes[crash.uid] += 1
+        if self.crashes[crash.uid] > self.world.deaths[crash.uid]:
+            raise self.world.violated(f"{crash.name} is taken for crashed and did not")
+
+    def _kill(self):
         """kill -9: from here on nothing that this life does has an effect."""
-        self.runtime.alive = self.core.broker.link.alive = False
+        self.runtime.alive = False
+        self.core.broker.link.alive = self.core.gateway.link.alive = False
         self.world.broker.link = None
+        self.world.hurried.clear()  # that people asked dies with it
+        self.killed.set()
+
+    async def _end(self):
+        self._kill()
         for task in self.running:
             task.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)
 
     def _judge(self):
-        for operation_error in self.broken:
-            raise operation_error
-        failures = (m.failure for m in self.core.picture.memory.values())
-        for failure in failures:  # an operation turns what it cannot explain into a failure
-            if failure is not None and failure.message.startswith("Violation"):
-                raise Violation(failure.message)
+        for violation in self.world.broken:
+            raise violation
         live = [o.uid for o in self.world.containers.values() if o.phase in LIVE]
         if len(live) != len(set(live)):
             raise Violation("1: two live containers of one agent")
+        now, rounds = self.clock.monotonic(), sum(self.core.metrics.rounds.values())
+        before, known = self.judged
+        if now - before >= CALM and rounds - known > (now - before) * ROUNDS:
+            raise Violation(f"{rounds - known} rounds in {now - before:.0f} s")
+        if now - before >= CALM or rounds < known:
+            self.judged = (now, rounds)
 
     # -- what happens to it ----------------------------------------------------------
 
@@ -164,6 +192,8 @@ class _Story:
         steps = (
             *[self._change] * 6,
             self._burst,
+            self._roll,
+            self._revert,
             self._wipe,
             *[self._fault] * 3,
             self._crash,
@@ -171,6 +201,8 @@ class _Story:
             self._restart,
             self._restart,
             self._broker,
+            self._bounce,
+            self._bounce,
             self._clock,
             self._suspend,
             self._now,
@@ -227,8 +259,13 @@ class _Story:
             case 4:
                 agents[name] = self._entry(spec)  # in place
             case _:
-                update = {"restarts": spec.restarts + 1}
-                agents[name] = self._entry(spec.model_copy(update=update))
+                agents[name] = self._restarted(entry)
+
+    def _restarted(self, entry):
+        if not isinstance(entry, Valid):
+            return entry
+        spec = entry.spec
+        return self._entry(spec.model_copy(update={"restarts": spec.restarts + 1}))
 
     def _rename(self, agents, name):
         free = sorted(set(NAMES) - agents.keys())
@@ -239,6 +276,25 @@ class _Story:
     def _burst(self):
         for _ in range(self.rng.randrange(3, 9)):
             self._change()
+
+    def _roll(self):
+        """One commit restarts all, more than may start at once."""
+        if self.world.tip.agents:
+            agents = {n: self._restarted(e) for n, e in self.world.tip.agents.items()}
+            self.world.commit(agents)
+
+    def _revert(self):
+        """A commit that says what runs now."""
+        world = self.world
+        runs = {o.uid: o.revision for o in world.containers.values() if o.phase is Phase.RUNNING}
+        agents = {n: self._as_it_runs(e, runs) for n, e in world.tip.agents.items()}
+        if agents != world.tip.agents:
+            world.commit(agents)
+
+    def _as_it_runs(self, entry, runs):
+        if not isinstance(entry, Valid):
+            return entry
+        return self.world.approved.get((entry.spec.uid, runs.get(entry.spec.uid)), entry)
 
     def _wipe(self):
         """All entries vanish, and no merge allowed it."""
@@ -265,11 +321,23 @@ class _Story:
             self.core.wake()
 
     async def _restart(self):
+        """Killed at any step of what it does, or while it rests."""
+        self.killed.clear()
+        at = self.rng.choice((None, *ACTS))
+        self.world.accident = (at, self.rng.randrange(3 if at else 60), self._kill)
+        self.rng.choice((self._roll, self._change, self.core.wake))()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.rng.choice((0.0, 3.0, 60.0))):
+                await self.killed.wait()
+        self.world.accident = None
+        self._judge()
         await self._end()
         self._judge()
         if self.rng.random() < 0.2:  # every file of it may be lost
             shutil.rmtree(self.layout.reconciler)
             self.layout.reconciler.mkdir()
+        if self.rng.random() < 0.3:
+            self._revert()
         self._begin()
 
     def _broker(self):
@@ -277,6 +345,20 @@ class _Story:
             self.world.broker.fall()
         else:
             self.world.broker.rise()
+
+    def _bounce(self):
+        """The broker is killed and comes back, at any step of what the reconciler does."""
+        at = self.rng.choice(("fence", "observe", "stop", "start"))
+        self.world.accident = (at, self.rng.randrange(4), self._broker_restarts)
+        self.rng.choice((self._roll, self._roll, self._change))()
+
+    def _broker_restarts(self):
+        self.world.broker.fall()
+        self.world.spawn(self._rises())
+
+    async def _rises(self):
+        await asyncio.sleep(self.rng.choice((0.1, 2.0, 70.0)))
+        self.world.broker.rise()
 
     def _clock(self):
         self.clock.jump += self.rng.choice((-86400.0, -30.0, 30.0, 86400.0))
@@ -303,6 +385,7 @@ class _Story:
         if world.wiped:
             world.wiped = frozenset()
             world.commit(self.before)
+        world.accident = None
         world.faults.update(dict.fromkeys(world.faults, 0.0))
         world.broker.rise()
         await self.core.keeper.open()
@@ -342,6 +425,8 @@ class _Story:
             up = phase is Phase.RUNNING and seen[uid].revision == entry.revision
             if entry.spec.state == "running" and not up and uid not in excused:
                 found.append(f"{uid} is to run")
+            if up and uid in self.world.broker.fenced:
+                found.append(f"{uid} gets nothing delivered")
         bad = {n for n, e in self.world.tip.agents.items() if not isinstance(e, Valid)}
         if "PruneGuard" not in {b.reason for b in plan.blocked}:
             kept = (o for o in seen.values() if o.name.removeprefix("h-") not in bad)

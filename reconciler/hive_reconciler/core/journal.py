@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from .files import write_atomically
@@ -55,7 +55,7 @@ class Journal:
 
     def _write(self) -> None:
         try:  # not durable: what was under way when the machine went down is no news
-            data = json.dumps([asdict(one) for one in self._open.values()]).encode()
+            data = json.dumps([vars(one) for one in self._open.values()]).encode()
             write_atomically(self._path, data, durable=False)
         except OSError as error:
             log.warning("%s is not written: %s", self._path, error)
