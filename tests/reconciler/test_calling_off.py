@@ -107,6 +107,23 @@ async def test_a_newer_revision_waits_for_a_stop_and_a_start(held, step):
     assert not runtime.cancelled
 
 
+@pytest.mark.parametrize("by", ["its end", "hive down"])
+async def test_what_is_cut_short_is_not_told_as_done(held, by):
+    swarm, runtime = held, held.runtime
+    runtime.hold = "start"
+    await restart(swarm)
+    await swarm.until(lambda: len(runtime.began) == 1)
+    if by == "hive down":
+        await swarm.host.request("shutdown", {"by": "ann"})
+    await swarm.close()
+    runtime.hold = ""
+    await swarm.open()
+    await swarm.until(lambda: runs_the_newest(swarm))
+    past = [(o.kind, o.result) for o in swarm.core.picture.memory[swarm.uid("scout")].past]
+    assert ("restart", "Interrupted") in past
+    assert ("restart", "Done") not in past
+
+
 async def test_a_newer_revision_waits_for_a_switch(held, tmp_path):
     swarm, runtime = held, held.runtime
     runtime.hold = "switch"

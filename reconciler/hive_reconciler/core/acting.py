@@ -79,7 +79,7 @@ class Acting:
         self.settled.add(action.uid)
         if failure is not None:
             self._failed(operation, failure)
-        elif not operation.waits:
+        elif not operation.waits and not operation.is_cut:
             self._remember(action.uid, recall.succeeded(self._memory(action.uid)))
             self.hurried.pop(action.uid, None)
             self._ended(operation, DONE, action.reason)

@@ -52,7 +52,7 @@ class Keeper:
     def _interrupted(self, left: Open) -> None:
         """A former process was killed at it: it is told, and what there is now is observed."""
         now = time.time()
-        words = "hive-c0re was killed meanwhile; it observes and plans anew"
+        words = "hive-c0re ended meanwhile; it observes and plans anew"
         log.warning("%s of %s was under way: %s", left.kind, left.agent, words)
         self._picture.events.add(left.agent, "Action", INTERRUPTED, f"{left.kind}: {words}", now)
         memory = self._picture.memory.get(left.uid)

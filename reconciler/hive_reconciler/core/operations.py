@@ -48,6 +48,7 @@ class Operation:
     waits: bool = True
     clears: frozenset[str] = frozenset()  # containers that it ends under other names
     builds: bool = False
+    is_cut: bool = False  # by the end of this process, or of the swarm
     task: asyncio.Task[None] | None = None
 
 
@@ -145,9 +146,12 @@ class Operations:
         except Exception as error:
             log.exception("%s of %s failed", operation.action.kind.value, operation.action.agent)
             failure = RuntimeFailure("Failed", f"{type(error).__name__}: {error}")
+        except asyncio.CancelledError:
+            operation.is_cut = True
+            raise
         finally:
             try:
-                if not operation.waits:
+                if not operation.waits and not operation.is_cut:  # else the next start tells
                     await asyncio.to_thread(self._journal.end, operation.action.uid)
             finally:
                 del self.under_way[operation.action.uid]
