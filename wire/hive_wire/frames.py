@@ -29,7 +29,12 @@ def encode(message: dict[str, Any]) -> bytes:
     return frame
 
 
-def _dump(message: dict[str, Any]) -> bytes:
+def size(part: Any) -> int:
+    """Bytes that a part of a message takes in its frame."""
+    return len(_dump(part))
+
+
+def _dump(message: Any) -> bytes:
     if orjson is not None:
         try:
             return bytes(orjson.dumps(message))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hive_wire.jsonrpc import NOT_FOUND, RpcError
+from hive_wire.pages import fitting
 
 from ..store import changes
 from ..store.rows import Unit
@@ -22,7 +23,7 @@ class DeadLetters:
 
     async def listed(self) -> list[dict[str, Any]]:
         """The newest ones, their bodies cut."""
-        return [
+        rows = (
             {
                 "id": message["id"],
                 "agent": self._broker.name_of.get(uid, uid),
@@ -32,7 +33,8 @@ class DeadLetters:
                 "cause": cause,
             }
             for uid, attempts, cause, message in await self._broker.reader.dead(LISTED)
-        ]
+        )
+        return fitting(rows)[0]
 
     async def retry(self, agent: Agent, message: int) -> None:
         """Try a dead letter again, with its failures forgiven."""

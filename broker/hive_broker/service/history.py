@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from hive_wire.jsonrpc import Peer
+from hive_wire.pages import ROOM
 
-from ..store.reader import PAGE_BYTES, Reader, Span
+from ..store.reader import Reader, Span
 from ..store.rows import StoredEvent
 from .news import News
 
@@ -135,7 +136,7 @@ class History:
             size = len(orjson.dumps(row))
             if size > room or len(chunks[-1]) >= PAGE:
                 chunks.append([])
-                room = PAGE_BYTES
+                room = ROOM
             chunks[-1].append(row)
             room -= size
         return chunks

@@ -12,13 +12,13 @@ from typing import Any
 import aiosqlite
 import orjson
 
+from hive_wire.pages import fitting
+
 from ..core.questions import Question
 from . import events, load
 from .checksum import DAMAGED, SOUND, Damaged, text
 from .rows import StoredEvent
 from .teaching import FUNCTIONS
-
-PAGE_BYTES = 700 << 10  # of one answer; a frame holds 1 MiB
 
 _COLUMNS = (
     "m.id, m.sender_name, m.recipient, m.kind, {body}, m.data, m.thread, m.in_reply_to, m.at,"
@@ -237,13 +237,6 @@ def _message(row: Any) -> dict[str, Any]:
 
 def within(rows: Iterable[dict[str, Any]], *, newest: bool) -> list[dict[str, Any]]:
     """As many as one answer holds; of a page from the end, the newest ones."""
-    page = list(rows)
-    if newest:
-        page.reverse()
-    size, fitting = 0, list[dict[str, Any]]()
-    for row in page:
-        size += len(orjson.dumps(row))
-        if size > PAGE_BYTES and fitting:
-            break
-        fitting.append(row)
-    return fitting[::-1] if newest else fitting
+    if not newest:
+        return fitting(rows)[0]
+    return fitting(reversed(list(rows)))[0][::-1]

@@ -227,6 +227,7 @@ class Plan(Answer):
     changes: int = 0
     actions: tuple[dict[str, Any], ...] = ()
     blocked: tuple[dict[str, Any], ...] = ()
+    left_out: int = 0  # that are too many to list
 
 
 class Session(Answer):

@@ -36,6 +36,7 @@ def plan_page(view: View, asset: AssetUrl, plan: dict[str, Any]) -> str:
     approved = [a for a in actions if not a.get("drift")]
     drift = [a for a in actions if a.get("drift")]
     blocked = plan.get("blocked") or ()
+    left_out = plan.get("left_out") or 0
     parts: list[Child] = [
         _actions("Approved changes", approved) if approved else None,
         _actions("Drift: nobody approved it; the loop puts it back", drift) if drift else None,
@@ -57,6 +58,7 @@ def plan_page(view: View, asset: AssetUrl, plan: dict[str, Any]) -> str:
         if blocked
         else None,
         h("p.s-ok.c", "✓ Nothing to do: the containers match.") if not actions else None,
+        h("p.dim", f"{left_out} more are not shown here: they are too many.") if left_out else None,
     ]
     commit = str(plan.get("commit", ""))[:12]
     return _page(

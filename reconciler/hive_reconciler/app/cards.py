@@ -10,6 +10,7 @@ from ..model.build import build_json
 from ..model.proposal import proposal_json
 
 MAX_PROBLEMS = 100  # shown of one proposal
+PLAN_ROOM = 200 << 10  # bytes of the plan, beside the diff
 
 
 async def card(reconciler: Reconciler, builds: Builds, n: int) -> dict[str, Any]:
@@ -22,7 +23,7 @@ async def card(reconciler: Reconciler, builds: Builds, n: int) -> dict[str, Any]
     return {
         **proposal_json(proposal),
         "diff": await hive.diff(n),
-        "plan": picture.dry_run(after).as_json() if after is not None else None,
+        "plan": picture.dry_run(after).as_json(PLAN_ROOM) if after is not None else None,
         "build": build_json(build),
         "checks": list(proposal.problems[:MAX_PROBLEMS]),
     }

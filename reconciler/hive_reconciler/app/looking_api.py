@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hive_wire.jsonrpc import NOT_FOUND, UNAVAILABLE, Handlers, Peer, RpcError
+from hive_wire.pages import fitting
 
 from ..core.loop import Reconciler
 from .serving import Name, Nothing, On, Request
@@ -65,17 +66,18 @@ class LookingApi:
     async def _events(self, _peer: Peer, params: EventsOf) -> Any:
         events = self._reconciler.picture.events
         if params.after is None:
-            found = events.newest(params.agent, params.limit)
-        else:
-            found = events.after(params.after, params.agent, params.limit)
-        return {"events": [asdict(event) for event in found]}
+            newest = reversed(events.newest(params.agent, params.limit))
+            return {"events": fitting(map(asdict, newest))[0][::-1]}
+        found = events.after(params.after, params.agent, params.limit)
+        return {"events": fitting(map(asdict, found))[0]}
 
     async def _logs(self, _peer: Peer, params: Logs) -> Any:
         picture = self._reconciler.picture
         agent = picture.agents.by_name.get(params.name)
         if agent is None or agent.valid is None:
             raise RpcError(NOT_FOUND, f"there is no agent {params.name!r}; hive status lists them")
-        return {"lines": await self._reconciler.runtime.logs(agent.container, params.limit)}
+        lines = await self._reconciler.runtime.logs(agent.container, params.limit)
+        return {"lines": fitting(reversed(lines))[0][::-1]}
 
     async def _doctor(self, _peer: Peer, _params: Nothing) -> Any:
         findings = await self._reconciler.runtime.doctor()

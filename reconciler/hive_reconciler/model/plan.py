@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from hive_wire.frames import size
+from hive_wire.pages import ROOM, fitting
+
 
 class Kind(StrEnum):
     CREATE = "create"
@@ -64,10 +67,19 @@ class Plan:
         """The actions that change something; to adopt is only to look after."""
         return tuple(action for action in self.actions if action.kind is not Kind.ADOPT)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, room: int = ROOM) -> dict[str, Any]:
+        """In `room` bytes, first what is about the whole swarm and what changes something;
+        the rest is counted."""
+        waiting = sorted(self.blocked, key=lambda b: b.agent != "")
+        blocked, _ = fitting(map(asdict, waiting), room // 2)
+        doing = sorted(self.actions, key=lambda a: a.kind is Kind.ADOPT)
+        rows = ({**asdict(a), "kind": a.kind.value} for a in doing)
+        actions, _ = fitting(rows, room - size(blocked))
+        left_out = len(doing) - len(actions) + len(waiting) - len(blocked)
         return {
             "commit": self.commit,
             "changes": len(self.changes),
-            "actions": [{**asdict(a), "kind": a.kind.value} for a in self.actions],
-            "blocked": [asdict(b) for b in self.blocked],
+            "actions": actions,
+            "blocked": blocked,
+            "left_out": left_out,
         }

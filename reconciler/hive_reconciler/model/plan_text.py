@@ -22,6 +22,8 @@ def plan_text(plan: Mapping[str, Any]) -> str:
         lines = ["Not now:"]
         lines += [f"  ! {b['agent']}: {b['reason']}: {b['message']}" for b in plan["blocked"]]
         parts.append("\n".join(lines))
+    if plan["left_out"]:
+        parts.append(f"{plan['left_out']} more are not shown here: they are too many.")
     parts.append(_count(changes, plan["commit"]))
     return "\n\n".join(parts)
 
