@@ -10,7 +10,7 @@ import pytest
 from support.git_work import Clone, git, spec_of
 
 from hive_reconciler.git import decide
-from hive_reconciler.git.errors import NotFound, Refused
+from hive_reconciler.git.errors import Conflict, NotFound, Refused
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.verify import verify
 from hive_reconciler.model.proposal import Requester
@@ -297,6 +297,9 @@ async def test_revert(hive: Hive, manager: Requester, user: Requester, clone: Cl
     (kept,) = await hive.retired()
     assert (kept.name, kept.uid) == ("scout", uid)
     assert kept.description == "scout"
+    assert await hive.retired(uid) == (), "nobody is behind the last one"
+    with pytest.raises(Conflict):
+        await hive.retired("f" * 12)
     again = await hive.submit_revive(user, "scout")
     await approve(hive, again.n)
     scout = await spec_of(hive, "scout")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hive_wire.jsonrpc import CONFLICT, NOT_FOUND, REFUSED, Handlers, Params, Peer, RpcError, listen
+from hive_wire.pages import page
 from hive_wire.paths import Layout
 
 Json = dict[str, Any]
@@ -86,7 +87,7 @@ class FakeHost(FakeServer):
         super().__init__(
             layout.host_sock,
             {
-                "status": lambda _p, _q: self._status(),
+                "status": lambda _p, q: self._status(q),
                 "proposals": lambda _p, q: self._proposals(q),
                 "proposal": lambda _p, q: self._proposal(q["n"]),
                 "approve": lambda _p, q: self._approve(q),
@@ -103,7 +104,7 @@ class FakeHost(FakeServer):
                 "revive": lambda _p, q: self._propose("revert", f"revive {q['agent']}"),
                 "purge": lambda _p, q: self._purge(q),
                 "allow": lambda _p, q: self._propose("apply", f"allow {q['rule']}"),
-                "retired": lambda _p, _q: {"agents": self.retired},
+                "retired": lambda _p, q: self._retired(q),
                 "logs": lambda _p, _q: {"lines": self.lines},
                 "plan": lambda _p, _q: self.plan,
                 "subscribe": lambda _p, _q: {},
@@ -117,7 +118,8 @@ class FakeHost(FakeServer):
     def changed(self, what: str) -> None:
         self.tell("changed", {"what": what})
 
-    def _status(self) -> Json:
+    def _status(self, q: Params) -> Json:
+        rows = sorted(self.agents, key=lambda row: str(row["name"]))
         return {
             "root": "/x",
             "runtime": "nspawn",
@@ -126,8 +128,13 @@ class FakeHost(FakeServer):
             "stale": None,
             "suspended": None,
             "templates": ["reader", "worker"],
-            "agents": self.agents,
+            **page((row for row in rows if row["name"] > q.get("after", "")), "name"),
         }
+
+    def _retired(self, q: Params) -> Json:
+        uids = [row["uid"] for row in self.retired]
+        start = uids.index(q["after"]) + 1 if "after" in q else 0
+        return page(self.retired[start:], "uid")
 
     def _proposals(self, q: Params) -> Json:
         wanted = q.get("state")
@@ -207,7 +214,7 @@ class FakeBroker(FakeServer):
                 "login.code": lambda _p, q: self._log_in(q),
                 "login.cancel": lambda _p, _q: {},
                 "metrics": lambda _p, _q: {"text": "hive_broker_messages_total 3\n"},
-                "agents": lambda _p, _q: {"agents": list(self.states.values())},
+                "agents": lambda _p, q: self._agents(q),
                 "questions": lambda _p, q: self._questions(q),
                 "messages": lambda _p, q: self._messages(q),
                 "dead": lambda _p, _q: {"dead": self.dead},
@@ -320,6 +327,10 @@ class FakeBroker(FakeServer):
     def state(self, agent: str, state: str, detail: str = "", **more: Any) -> None:
         self.states[agent] = {**agent_status(agent), "state": state, "detail": detail, **more}
         self.emit("state", {"state": state, "since": time.time(), "detail": detail}, agent)
+
+    def _agents(self, q: Params) -> Json:
+        rows = sorted(self.states.values(), key=lambda row: str(row["uid"]))
+        return page((row for row in rows if row["uid"] > q.get("after", "")), "uid")
 
     def _subscribe(self, peer: Peer, q: Params) -> Json:
         self._subscribed.add(peer)

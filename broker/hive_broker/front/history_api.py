@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hive_wire.jsonrpc import INVALID_PARAMS, Handler, Peer, RpcError
+from hive_wire.pages import fitting
 
 from ..service.app import App
 from ..store.reader import Span
@@ -29,7 +30,7 @@ class HistoryApi:
             "search_events": on(p.Search, self._search),
             "snapshot": on(p.Nothing, self._snapshot),
             "snapshot.drop": on(p.Nothing, self._snapshot_drop),
-            "metrics": on(p.Nothing, self._metrics),
+            "metrics": on(p.Figures, self._metrics),
         }
 
     async def _events(self, _: Peer, call: p.Events) -> dict[str, Any]:
@@ -68,8 +69,12 @@ class HistoryApi:
         await self._app.snapshot.drop()
         return {}
 
-    async def _metrics(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
-        return {"text": self._app.metrics.text()}
+    async def _metrics(self, _: Peer, call: p.Figures) -> dict[str, Any]:
+        lines = self._app.metrics.lines()
+        found, more = fitting(lines[call.after :])
+        end = call.after + len(found)
+        text = "".join(f"{line}\n" for line in found)
+        return {"text": text, "next": end if more else None, "lines": len(lines)}
 
 
 def cursor(rows: list[dict[str, Any]], after: int | None, before: int | None) -> int | None:

@@ -18,6 +18,7 @@ from hive_wire.jsonrpc import (
     Peer,
     RpcError,
 )
+from hive_wire.pages import page
 from hive_wire.protocol import Registry, RegistryChange
 
 from ..service.app import App
@@ -161,8 +162,9 @@ class HostApi:
 
     async def _agents(self, _: Peer, call: p.Agents) -> dict[str, Any]:
         agents = self._app.broker.agents
-        found = agents.values() if call.uids is None else filter(None, map(agents.get, call.uids))
-        return {"agents": [self._app.presence.status(agent) for agent in found]}
+        asked = agents.keys() if call.uids is None else agents.keys() & call.uids
+        found = sorted(uid for uid in asked if uid > (call.after or ""))
+        return page((self._app.presence.status(agents[uid]) for uid in found), "uid")
 
     async def _export(self, peer: Peer, call: p.Export) -> dict[str, Any]:
         agent = self._app.broker.agent(call.uid)

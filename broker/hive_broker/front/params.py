@@ -39,6 +39,11 @@ class Call(BaseModel):
 
 class Agents(Call):
     uids: tuple[Uid, ...] | None = None  # None: all
+    after: Uid | None = None
+
+
+class Figures(Call):
+    after: Cursor = 0
 
 
 class Nothing(Call):

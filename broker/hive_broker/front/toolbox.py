@@ -96,7 +96,8 @@ class Toolbox:
             unnamed = f"{turn.id}:-{self._broker.epoch}.{next(self._unnamed)}"
             answer = await self._work.recv(agent, arguments, turn, call or unnamed)
         else:
-            answer = await self._work.list_agents(agent)
+            assert isinstance(arguments, t.ListAgents)
+            answer = await self._work.list_agents(agent, arguments)
         self._broker.record(self._used(agent, tool, call, ok=True))
         return answer
 

@@ -92,7 +92,7 @@ class Power(Arguments):
 
 
 class ListAgents(Arguments):
-    pass
+    after: Annotated[str, Field(max_length=64, description="Its `next`, for more")] = ""
 
 
 @dataclass(frozen=True, slots=True)

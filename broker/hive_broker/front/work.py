@@ -59,8 +59,9 @@ class Work:
         )
         return text({"messages": messages, "unread": agent.mailbox.waiting, "draining": draining})
 
-    async def list_agents(self, agent: Agent) -> str:
-        return text(await self._app.requests.ask("list", {"uid": agent.uid}))
+    async def list_agents(self, agent: Agent, arguments: t.ListAgents) -> str:
+        asked = {"uid": agent.uid, **({"after": arguments.after} if arguments.after else {})}
+        return text(await self._app.requests.ask("list", asked))
 
     # -- in the broker -----------------------------------------------------------
 

@@ -36,14 +36,14 @@ class Metrics:
         self._conditions = conditions
         self._retention = retention
 
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """One exposition. An agent's name cannot hold what would end a label."""
-        lines = []
+        lines: list[str] = []
         for family in (*self._counters(), *self._gauges(), *self._agents()):
             name = f"hive_broker_{family.name}"
             lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
             lines += [f"{name}{behind} {value:.12g}" for behind, value in family.samples]
-        return "\n".join(lines) + "\n"
+        return lines
 
     def _counters(self) -> Iterator[_Family]:
         counts = self._broker.writer.counts

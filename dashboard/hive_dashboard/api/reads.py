@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from hive_wire.jsonrpc import NOT_FOUND, RpcError
 from hive_wire.names import OPERATOR
+from hive_wire.pages import RETIRED, ask_whole
 
 from ..auth.sessions import Session
 from ..live.backends import Backend
@@ -163,7 +165,7 @@ async def dead(look: Look) -> dict[str, Any]:
 
 
 async def kept(look: Look) -> dict[str, Any]:
-    return await look.ask(look.host, "retired")
+    return await ask_whole(partial(look.ask, look.host), RETIRED)
 
 
 async def plan(look: Look) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import logging
 import resource
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from hive_wire.jsonrpc import RpcError
+from hive_wire.pages import METRICS, ask_whole
 
 from ..auth.sessions import Session
 from .backends import Backend
@@ -26,7 +28,7 @@ async def metrics(host: Backend, broker: Backend, hub: Hub, sessions: Sequence[S
 
 async def _theirs(backend: Backend) -> str:
     try:
-        answer = await backend.ask("metrics", timeout=5.0)
+        answer = await ask_whole(partial(backend.ask, timeout=5.0), METRICS)
         return str(answer["text"]).rstrip("\n") + "\n"
     except (RpcError, TimeoutError, KeyError, TypeError) as error:
         log.info("no figures of the %s: %s", backend.title, error)

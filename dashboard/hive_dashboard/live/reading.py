@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hive_wire.names import OPERATOR
+from hive_wire.pages import AGENTS, RETIRED, STATUS, ask_whole
 from hive_wire.protocol import AgentStatus, Event, Message
 
 from .backends import Backend
@@ -15,7 +16,7 @@ NEWEST = 1 << 53  # "before" this id is the newest there is
 
 
 async def _status(host: Backend) -> HostStatus:
-    return HostStatus.model_validate(await host.ask("status"))
+    return HostStatus.model_validate(await ask_whole(host.ask, STATUS))
 
 
 async def _open(host: Backend) -> tuple[Proposal, ...]:
@@ -33,7 +34,7 @@ async def _closed(host: Backend) -> tuple[Proposal, ...]:
 
 
 async def _agents(broker: Backend) -> dict[str, AgentStatus]:
-    answer = await broker.ask("agents")
+    answer = await ask_whole(broker.ask, AGENTS)
     rows = (AgentStatus.model_validate(row) for row in answer["agents"])
     return {row.name: row for row in rows}
 
@@ -81,7 +82,7 @@ async def _late(broker: Backend) -> tuple[Question, ...]:
 
 
 async def _kept(host: Backend) -> tuple[Retired, ...]:
-    answer = await host.ask("retired")
+    answer = await ask_whole(host.ask, RETIRED)
     return tuple(Retired.model_validate(row) for row in answer["agents"])
 
 

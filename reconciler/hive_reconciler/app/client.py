@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hive_wire.frames import FrameError, FrameSplitter, decode, encode
+from hive_wire.pages import Listing, read_whole
 
 CONFLICT, UNAVAILABLE = 3, 5  # as hive_wire.jsonrpc has them, without its event loop
 
@@ -57,6 +58,10 @@ class Client:
     def call(self, method: str, **params: Any) -> Any:
         """The result; what is None is left out of `params`. Raises CallFailed."""
         return self.request(method, {k: v for k, v in params.items() if v is not None})
+
+    def whole(self, listing: Listing) -> Any:
+        """The result with the rows of all pages. Raises CallFailed."""
+        return read_whole(self.call, listing)
 
     def request(self, method: str, params: dict[str, Any]) -> Any:
         """The result of `params` as they are. Raises CallFailed."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from hive_wire.jsonrpc import Peer, RpcError
 from hive_wire.link import Link
+from hive_wire.pages import STATUS, ask_whole
 from hive_wire.paths import Layout
 
 from .plain import line
@@ -45,8 +46,11 @@ class Console:
         await peer.request("subscribe", timeout=10)
         self._changed.set()
 
+    async def _ask(self, method: str, **params: Any) -> Any:
+        return await self._link.request(method, params)
+
     async def _look(self) -> None:
-        status = await self._link.request("status")
+        status = await ask_whole(self._ask, STATUS)
         stale = line(status["stale"] or "", 300) if status["at"] else ""
         now = {"": stale, **{a["name"]: word(a) for a in status["agents"]}}
         for name, text in now.items():

@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 from typing import Any
 
+from hive_wire.pages import AGENTS
 from hive_wire.paths import Layout
 
 from .client import CallFailed, Client
@@ -65,7 +66,7 @@ class Held:
     def _hold_all(self, client: Client) -> set[str]:
         """Hold every agent; the names of those that still do something."""
         busy = set()
-        for agent in client.call("agents")["agents"]:
+        for agent in client.whole(AGENTS)["agents"]:
             try:
                 answer: dict[str, Any] = client.call(
                     "hold", uid=agent["uid"], token=self._token, ttl=TTL
@@ -94,7 +95,7 @@ class Held:
     def _release(self) -> None:
         try:
             with self._client() as client:
-                for agent in client.call("agents")["agents"]:
+                for agent in client.whole(AGENTS)["agents"]:
                     client.call("release", uid=agent["uid"], token=self._token)
         except CallFailed:
             return  # they expire

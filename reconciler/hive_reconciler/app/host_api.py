@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hive_wire.jsonrpc import REFUSED, Handler, Handlers, Peer, RpcError
+from hive_wire.pages import page
 from hive_wire.protocol import Oid
 
 from ..core.builds import Builds
@@ -32,6 +33,10 @@ class Proposals(Request):
     state: Literal["open", "closed", "merged"] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     before: Number | None = None
+
+
+class Behind(Request):
+    after: Annotated[str | None, Field(max_length=64)] = None
 
 
 class One(Request):
@@ -115,7 +120,7 @@ class HostApi:
 
     def handlers(self) -> Handlers:
         return {
-            "status": self._on(Nothing, self._status),
+            "status": self._on(Behind, self._status),
             "proposals": self._on(Proposals, self._proposals),
             "proposal": self._on(One, self._proposal),
             "approve": self._on(Approve, self._approve),
@@ -127,7 +132,7 @@ class HostApi:
             "revert": self._on(Revert, self._revert),
             "rollback": self._on(Rollback, self._rollback),
             "revive": self._on(Revive, self._revive),
-            "retired": self._on(Nothing, self._retired),
+            "retired": self._on(Behind, self._retired),
             "subscribe": self._on(Nothing, self._subscribe),
             "shutdown": self._on(Shutdown, self._shutdown),
             "accept": self._on(Accept, self._accept),
@@ -145,9 +150,10 @@ class HostApi:
 
     # -- looking ---------------------------------------------------------------------
 
-    async def _status(self, _peer: Peer, _params: Nothing) -> Any:
-        await self._reconciler.ask_broker()
-        return status(self._reconciler)
+    async def _status(self, _peer: Peer, params: Behind) -> Any:
+        if params.after is None:  # one question serves all pages
+            await self._reconciler.ask_broker()
+        return status(self._reconciler, params.after or "")
 
     async def _proposals(self, _peer: Peer, params: Proposals) -> Any:
         found = await self._hive.proposals(params.state, params.limit, params.before)
@@ -156,8 +162,9 @@ class HostApi:
     async def _proposal(self, _peer: Peer, params: One) -> Any:
         return await card(self._reconciler, self._builds, params.n)
 
-    async def _retired(self, _peer: Peer, _params: Nothing) -> Any:
-        return {"agents": [asdict(agent) for agent in await self._hive.retired()]}
+    async def _retired(self, _peer: Peer, params: Behind) -> Any:
+        found = await self._hive.retired(params.after)
+        return page((asdict(agent) for agent in found), "uid")
 
     async def _subscribe(self, peer: Peer, _params: Nothing) -> Any:
         self._subscribers.add(peer)

@@ -45,6 +45,7 @@ class Power(Request):
 
 class ListAgents(Request):
     uid: Uid
+    after: Name = ""
 
 
 class RequestsApi:
@@ -103,7 +104,7 @@ class RequestsApi:
 
     async def _list(self, _peer: Peer, params: ListAgents) -> Any:
         self._manager(params.uid)
-        return {"agents": agent_list(self._reconciler)}
+        return agent_list(self._reconciler, params.after)
 
     def _manager(self, uid: str) -> Requester:
         agent = self._reconciler.picture.agents.by_uid.get(uid)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from hive_wire.jsonrpc import REFUSED, UNAVAILABLE, Params, Peer, RpcError
 from hive_wire.link import Link
+from hive_wire.pages import AGENTS, ask_whole
 from hive_wire.paths import Layout
 from hive_wire.protocol import AgentStatus, RegistryAgent
 from hive_wire.registry import PART
@@ -83,7 +84,7 @@ class Broker:
         try:
             for start in range(0, max(1, len(asked or ())), PART):
                 some = {} if asked is None else {"uids": asked[start : start + PART]}
-                answer = await self.link.request("agents", some, timeout=10)
+                answer = await ask_whole(self._ask, AGENTS, **some)
                 statuses = [AgentStatus.model_validate(item) for item in answer["agents"]]
                 found |= {status.uid: status for status in statuses}
         except (RpcError, TimeoutError, ValidationError) as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from hive_wire.names import container_name
+from hive_wire.pages import page
 
 from ..model.desired import Valid
 from ..runtime.base import Observed, Phase
@@ -14,8 +16,11 @@ from .health import is_live
 from .loop import Reconciler
 from .picture import Picture
 
+MODEL_ROOM = 48 << 10  # bytes; some 250 agents
 
-def status(reconciler: Reconciler) -> dict[str, Any]:
+
+def status(reconciler: Reconciler, after: str = "") -> dict[str, Any]:
+    """With the agents whose names come behind `after`, as many as one answer holds."""
     picture = reconciler.picture
     desired = picture.desired
     return {
@@ -27,18 +32,17 @@ def status(reconciler: Reconciler) -> dict[str, Any]:
         "stale": _stale(picture),
         "suspended": picture.suspended or picture.suspensions.get("*"),
         "templates": [] if desired is None else sorted(desired.hive.templates),
-        "agents": [] if desired is None else _agents(picture),
+        **page(_agents(picture, after), "name"),
     }
 
 
-def agent_list(reconciler: Reconciler) -> list[dict[str, Any]]:
-    """What an agent may know of the others."""
+def agent_list(reconciler: Reconciler, after: str = "") -> dict[str, Any]:
+    """What an agent may know of the others, as many as a model reads at once."""
     keys = ("name", "role", "state", "description", "revision")
-    return [
-        {**{key: agent[key] for key in keys}, "ready": _is_ready(agent)}
-        for agent in status(reconciler)["agents"]
-        if agent["uid"] is not None
-    ]
+    known = (agent for agent in _agents(reconciler.picture, after) if agent["uid"] is not None)
+    rows = ({**{key: agent[key] for key in keys}, "ready": _is_ready(agent)} for agent in known)
+    found = page(rows, "name", MODEL_ROOM)
+    return found if found["next"] is not None else {"agents": found["agents"]}
 
 
 def _stale(picture: Picture) -> str | None:
@@ -51,9 +55,12 @@ def _stale(picture: Picture) -> str | None:
     return f"PruneGuard: {guards[0]}" if guards else None
 
 
-def _agents(picture: Picture) -> list[dict[str, Any]]:
-    assert picture.desired is not None
-    return [_agent(picture, agent) for _, agent in sorted(picture.agents.by_name.items())]
+def _agents(picture: Picture, after: str) -> Iterator[dict[str, Any]]:
+    """Sorted by name; each is made when it is looked at."""
+    if picture.desired is not None:
+        by_name = picture.agents.by_name
+        for name in sorted(name for name in by_name if name > after):
+            yield _agent(picture, by_name[name])
 
 
 def _agent(picture: Picture, agent: Agent) -> dict[str, Any]:

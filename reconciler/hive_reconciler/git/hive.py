@@ -120,9 +120,9 @@ class Hive:
         """
         await self._thread.run(accept, self._all, oid, who, why)
 
-    async def retired(self) -> tuple[Retired, ...]:
-        """Retired agents whose state is kept, the latest first."""
-        return await self._thread.run(self._retired.kept)
+    async def retired(self, after: str | None = None) -> tuple[Retired, ...]:
+        """Retired agents whose state is kept, the latest first; those behind the uid `after`."""
+        return await self._thread.run(self._retired.kept, after)
 
     # -- proposals ---------------------------------------------------------------
 

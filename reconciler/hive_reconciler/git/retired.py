@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hive_wire.names import is_uid
 
-from .errors import ReadFailed
+from .errors import Conflict, ReadFailed
 from .repositories import Repositories
 from .trees import EMPTY
 
@@ -31,12 +31,22 @@ class RetiredAgents:
         self._tip = ""
         self._known: tuple[Retired, ...] = ()
 
-    def kept(self) -> tuple[Retired, ...]:
-        """Those whose state is kept, the latest first."""
+    def kept(self, after: str | None = None) -> tuple[Retired, ...]:
+        """Those whose state is kept, the latest first; behind the uid `after`, kept or not.
+
+        Raises Conflict when nobody of that uid is retired.
+        """
         tip = self._all.history.tip()
         if tip != self._tip:
-            self._known, self._tip = tuple(self._walk(tip)), tip
-        return tuple(r for r in self._known if self._all.layout.agent(r.uid).is_dir())
+            latest: dict[str, Retired] = {}
+            for retired in self._walk(tip):
+                latest.setdefault(retired.uid, retired)  # it may have had other names
+            self._known, self._tip = tuple(latest.values()), tip
+        uids = [r.uid for r in self._known]
+        if after is not None and after not in uids:
+            raise Conflict(f"{after} is not retired any more: list them anew")
+        behind = self._known[0 if after is None else uids.index(after) + 1 :]
+        return tuple(r for r in behind if self._all.layout.agent(r.uid).is_dir())
 
     def _walk(self, tip: str) -> list[Retired]:
         found: list[Retired] = []

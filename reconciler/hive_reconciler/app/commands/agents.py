@@ -8,6 +8,7 @@ import time
 import tomllib
 from typing import Any
 
+from hive_wire.pages import AGENTS
 from hive_wire.paths import Layout
 
 from ..client import CallFailed
@@ -52,7 +53,7 @@ def revive(layout: Layout, options: argparse.Namespace) -> int:
 def login(layout: Layout, options: argparse.Namespace) -> int:
     """The code is asked for without an echo, and goes nowhere but to the agent."""
     with broker(layout) as client:
-        agents = client.call("agents")["agents"]
+        agents = client.whole(AGENTS)["agents"]
         uid = next((agent["uid"] for agent in agents if agent["name"] == options.name), None)
         if uid is None:
             raise CallFailed(f"there is no agent {options.name!r}; hive status lists them")

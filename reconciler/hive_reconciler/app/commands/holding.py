@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from hive_wire.pages import AGENTS
 from hive_wire.paths import Layout
 
 from ..client import CallFailed
@@ -39,7 +40,7 @@ def unpause(layout: Layout, options: argparse.Namespace) -> int:
 
 def _set(layout: Layout, options: argparse.Namespace) -> None:
     with broker(layout) as client:
-        uid = None if options.name is None else _uid(client.call("agents"), options.name)
+        uid = None if options.name is None else _uid(client.whole(AGENTS), options.name)
         client.request(options.command, {"uid": uid, "by": me(), "reason": options.reason})
 
 

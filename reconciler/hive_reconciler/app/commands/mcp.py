@@ -17,6 +17,7 @@ from mcp.server import Server, ServerRequestContext
 from mcp.server.stdio import stdio_server
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hive_wire.pages import STATUS
 from hive_wire.paths import Layout
 
 from ...model.version import VERSION
@@ -97,6 +98,11 @@ def _ask(connect: Callable[[Layout], Client], method: str) -> Callable[[Layout, 
     return run
 
 
+def _status(layout: Layout, _: Arguments) -> Any:
+    with host(layout) as client:
+        return client.whole(STATUS)
+
+
 def _search(layout: Layout, arguments: Search) -> Any:
     with broker(layout) as client:
         asked = {k: v for k, v in arguments.model_dump().items() if v is not None}
@@ -111,7 +117,7 @@ def _send(layout: Layout, arguments: Send) -> Any:
 TOOLS = {
     tool.name: tool
     for tool in (
-        Tool("status", "All agents, and what is wrong.", Nothing, _ask(host, "status")),
+        Tool("status", "All agents, and what is wrong.", Nothing, _status),
         Tool("proposals", "What agents ask for.", Proposals, _ask(host, "proposals")),
         Tool("proposal", "One proposal: diff and effect.", Proposal, _ask(host, "proposal")),
         Tool("logs", "What an agent's container printed.", Logs, _ask(host, "logs")),

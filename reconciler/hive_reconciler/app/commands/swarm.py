@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from hive_wire.pages import STATUS
 from hive_wire.paths import Layout
 
 from ...model.plan_text import plan_text
@@ -17,7 +18,7 @@ WAIT = 300.0  # seconds
 
 
 def status(layout: Layout, options: argparse.Namespace) -> int:
-    found = wait(layout) if options.wait else host(layout).call("status")
+    found = wait(layout) if options.wait else host(layout).whole(STATUS)
     found["messages"] = _messages(layout)
     if options.json:
         print_json(found)
@@ -60,7 +61,7 @@ def _model_findings(layout: Layout) -> list[dict[str, Any]]:
     try:
         with Client(layout.gateway_sock, "gateway") as gateway:
             found = gateway.call("status")
-        engines = {agent["engine"] for agent in host(layout).call("status")["agents"]}
+        engines = {agent["engine"] for agent in host(layout).whole(STATUS)["agents"]}
     except CallFailed:
         return []  # nothing runs yet
     detail = f"{found['url']} with {found['credential'] or 'no credential'}"
@@ -112,7 +113,7 @@ def wait(layout: Layout) -> dict[str, Any]:
         changes.call("subscribe")
         reconciler.call("reconcile", wait=True)  # the answer knows what was merged before
         for _ in _moments(changes, deadline):
-            found: dict[str, Any] = reconciler.call("status")
+            found: dict[str, Any] = reconciler.whole(STATUS)
             stuck = any(_is(a, "Stalled") or _is(a, "Suspended") for a in found["agents"])
             if _is_calm(found) or found["stale"] or stuck:
                 return found
