@@ -204,11 +204,25 @@ class Drill:
         for name in self._names:
             await self.hive.ready(name, timeout=120)
 
+        open_: list[str] = []
+
+        async def settled() -> bool:
+            open_[:] = await self._planned()  # who is ready may have a restart to come
+            return not open_
+
         async def quiet() -> bool:
             agents = (await self.hive.broker("agents"))["agents"]
-            return all(a["queued"] == 0 and a["turn"] is None for a in agents)
+            open_[:] = [str(agent) for agent in agents if not _is_quiet(agent)]
+            return not open_
 
-        await self.hive.until("every job is closed", quiet, timeout=120)
+        try:
+            await self.hive.until("nothing is left to do", settled, timeout=120)
+            await self.hive.until("every job is closed", quiet, timeout=120)
+        except AssertionError as error:
+            raise AssertionError("\n".join(("still open:", *open_, str(error)))) from None
+        return await self._planned()
+
+    async def _planned(self) -> list[str]:
         await self.hive.host("reconcile", wait=True)
         plan = await self.hive.host("plan")
         return [f"{a['kind']} {a['agent']}: {a['reason']}" for a in plan["actions"]]
@@ -264,3 +278,12 @@ class Drill:
             found += page
             after = page[-1]["id"]
         return found
+
+
+def _is_quiet(agent: dict) -> bool:
+    """Whether it has nothing to do now. The manager hears of every commit, which in a long drill
+    is more than its budget has turns an hour: then its mail waits, as it should."""
+    if agent["turn"] is not None:
+        return False
+    is_used_up = agent["name"] == MANAGER and agent["detail"].startswith("budget: ")
+    return agent["queued"] == 0 or is_used_up
