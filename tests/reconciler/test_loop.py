@@ -222,6 +222,25 @@ async def test_a_failed_observation_changes_nothing(swarm):
     await swarm.until(lambda: swarm.core.picture.stalled is None)
 
 
+async def test_a_round_that_breaks_off_is_not_shown_as_live(swarm):
+    await swarm.spawn("scout")
+    done = list(swarm.runtime.done)
+
+    async def broken():
+        raise ValueError("nobody foresaw this")
+
+    whole, swarm.runtime.observe = swarm.runtime.observe, broken
+    answer = await swarm.host.request("reconcile", {"wait": True})
+    assert answer["plan"] is None
+    stale = (await swarm.host.request("status"))["stale"]
+    assert "nobody foresaw this" in stale
+    assert "logs/reconciler.log" in stale
+    swarm.runtime.observe = whole
+    assert (await swarm.host.request("reconcile", {"wait": True}))["plan"] is not None
+    assert (await swarm.host.request("status"))["stale"] is None
+    assert swarm.runtime.done == done
+
+
 async def test_shutdown_stops_everything_and_starts_nothing_again(swarm):
     await swarm.spawn("scout")
     swarm.broker.begin(swarm.uid("scout"))

@@ -119,8 +119,11 @@ class Reconciler:
             token, began = self.rounds.asked, time.monotonic()
             try:
                 result, plan = await self._pass()
-            except BaseException:
+            except Exception as error:
                 self.metrics.panics += 1
+                words = f"the round broke off ({error!r}); see logs/reconciler.log, and report it"
+                self.picture.stalled = "Failed", words
+                self.changed()
                 raise
             finally:
                 self.rounds.end(token)
