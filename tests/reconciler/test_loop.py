@@ -1,10 +1,12 @@
 """The loop, with real git and sockets over a runtime and a broker that are doubles."""
 
 import asyncio
+import os
 from dataclasses import replace
 
 import pytest
 
+from hive_reconciler.app.serving import user_name
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
 from hive_wire.jsonrpc import CONFLICT, REFUSED, RpcError
 
@@ -102,6 +104,8 @@ async def test_now_interrupts(swarm):
     await swarm.host.request("power", {"agent": "scout", "action": "stop", "now": True})
     await swarm.until(lambda: "stop" in verbs(swarm, "h-scout"))
     assert ("interrupt", uid) in swarm.broker.log
+    by = f"; at once, as {user_name(os.geteuid())} asked"
+    await swarm.until(lambda: swarm.core.picture.memory[uid].past[0].message.endswith(by))
 
 
 async def test_now_hurries_a_drain_that_waits(swarm):

@@ -82,7 +82,9 @@ class Acting:
         elif not operation.waits and not operation.is_cut:
             self._remember(action.uid, recall.succeeded(self._memory(action.uid)))
             self.hurried.pop(action.uid, None)
-            self._ended(operation, DONE, action.reason)
+            by = operation.now_by
+            at_once = f"; at once, as {by} asked" if by is not None else ""
+            self._ended(operation, DONE, f"{action.reason}{at_once}")
             log.info("%s %s: done (%s)", action.kind.value, action.container, action.reason)
         self._on_end()
 
