@@ -388,7 +388,7 @@ def test_a_permanent_failure_waits_for_another_revision():
 def test_crashes_back_off_until_quarantine_and_a_healthy_run_forgives():
     entry = valid()
     up, ended = running("scout", entry), running("scout", entry, phase=Phase.STOPPED)
-    memory = recall.started(recall.wanted(AgentMemory(), "scout", entry), entry)
+    memory = recall.started(recall.wanted(AgentMemory(), "scout", entry), entry, "h-scout")
     now, delays = NOW, []
     for _ in range(5):
         memory = recall.seen(memory, replace(up, started=now), now, now)
@@ -402,7 +402,7 @@ def test_crashes_back_off_until_quarantine_and_a_healthy_run_forgives():
     assert (found.actions, found.blocked[0].reason) == ((), "Quarantined")
     restarted = recall.wanted(memory, "scout", valid(revision="r2", restarts=1))
     assert not restarted.quarantined
-    calm = recall.started(replace(memory, quarantined=False), entry)
+    calm = recall.started(replace(memory, quarantined=False), entry, "h-scout")
     calm = recall.seen(calm, replace(up, started=now), now + 599, now)
     assert calm.crashes
     assert not recall.seen(calm, replace(up, started=now), now + 601, now).crashes
@@ -410,7 +410,7 @@ def test_crashes_back_off_until_quarantine_and_a_healthy_run_forgives():
 
 def test_an_ordered_stop_is_no_crash():
     entry = valid()
-    memory = recall.started(recall.wanted(AgentMemory(), "scout", entry), entry)
+    memory = recall.started(recall.wanted(AgentMemory(), "scout", entry), entry, "h-scout")
     memory = recall.stopping(memory)
     assert recall.seen(memory, None, NOW, NOW).crashes == ()
 
@@ -423,8 +423,8 @@ def test_a_start_that_was_asked_for_is_no_drift():
     found = plan(desired({"scout": runs}), [ended], Memory({runs.spec.uid: memory}), TOOLS, NOW)
     assert kinds(found) == [(Kind.START, "scout")]
     assert not found.changes[0].drift
-    assert not recall.started(memory, runs).start_asked
-    again = recall.wanted(recall.started(memory, runs), "scout", runs)
+    assert not recall.started(memory, runs, "h-scout").start_asked
+    again = recall.wanted(recall.started(memory, runs, "h-scout"), "scout", runs)
     found = plan(desired({"scout": runs}), [ended], Memory({runs.spec.uid: again}), TOOLS, NOW)
     assert found.changes[0].drift
 

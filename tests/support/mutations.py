@@ -135,7 +135,7 @@ def a_start_forgets_what_came_while_it_waited():
             await self._begin(operation, "Starting", "")
             await self._write_files(wanted)
             await self._runtime.start(wanted.container)
-        self._world.started(operation.action.uid, wanted.valid)
+        self._world.started(operation.action.uid, wanted)
 
     return mock.patch.object(operations.Operations, "_bring_up", bring_up)
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from hive_wire.paths import Layout
 
-from ..model.desired import Valid
 from ..model.memory import AgentMemory, Failure
 from ..model.past import DONE, Outcome
 from ..runtime.base import Observed, RuntimeFailure
@@ -59,8 +58,9 @@ class Acting:
     def seen(self, uid: str) -> Observed | None:
         return self._picture.seen(uid)
 
-    def started(self, uid: str, valid: Valid) -> None:
-        self._remember(uid, recall.started(self._memory(uid), valid))
+    def started(self, uid: str, wanted: Wanted) -> None:
+        memory = recall.started(self._memory(uid), wanted.valid, wanted.container.name)
+        self._remember(uid, memory)
 
     def stopping(self, uid: str) -> None:
         self._remember(uid, recall.stopping(self._memory(uid)))

@@ -69,7 +69,7 @@ class World(Protocol):
 
     def seen(self, uid: str) -> Observed | None: ...
 
-    def started(self, uid: str, valid: Valid) -> None: ...
+    def started(self, uid: str, wanted: Wanted) -> None: ...
 
     def stopping(self, uid: str) -> None: ...
 
@@ -200,10 +200,10 @@ class Operations:
         async with self.gates["start"].enter(operation.priority):
             async with asyncio.timeout(OBSERVE_DEADLINE):
                 observed = await self._runtime.observe()
-            mine = [o for o in observed if o.uid == action.uid or _is_lost(o, action)]
+            before = self._world.seen(action.uid)
+            mine = [o for o in observed if _is_its(o, action, before)]
             if action.kind is Kind.RESTART and self._is_fine(action.uid, mine):
                 return False
-            before = self._world.seen(action.uid)
             if not mine and before is not None and before.phase is not Phase.STOPPED:
                 raise RuntimeFailure("RecordLost", f"{before.name} cannot be told from others now")
             # Who has such a name next must not start while its last container is being ended.
@@ -261,7 +261,7 @@ class Operations:
             await self._write_files(wanted)
             async with asyncio.timeout(BUILD_DEADLINE if self._builds else START_DEADLINE):
                 await self._runtime.start(wanted.container)
-        self._world.started(operation.action.uid, wanted.valid)
+        self._world.started(operation.action.uid, wanted)
 
     async def _update(self, operation: Operation) -> None:
         wanted = self._unchanged(operation)
@@ -271,13 +271,13 @@ class Operations:
         await self._write_files(wanted)
         async with asyncio.timeout(STOP_DEADLINE):
             await self._runtime.update(wanted.container)
-        self._world.started(operation.action.uid, wanted.valid)
+        self._world.started(operation.action.uid, wanted)
 
     async def _adopt(self, operation: Operation) -> None:
         wanted = self._unchanged(operation)
         if wanted is not None:
             await self._write_files(wanted)
-            self._world.started(operation.action.uid, wanted.valid)
+            self._world.started(operation.action.uid, wanted)
 
     def _unchanged(self, operation: Operation) -> Wanted | None:
         """What is wanted, if it is still what was planned; else the next round plans anew."""
@@ -318,6 +318,11 @@ class Operations:
             self._world.changed()
 
 
-def _is_lost(seen: Observed, action: Action) -> bool:
-    """The container that the action is about, if its record is lost and tells nothing."""
-    return not seen.uid and seen.name == action.container
+def _is_its(seen: Observed, action: Action, before: Observed | None) -> bool:
+    """Whether the action is about this container. Whose record is lost is known by its place: the
+    name that the agent has now may be another's yet."""
+    if seen.uid:
+        return seen.uid == action.uid
+    if not action.uid:
+        return seen.name == action.container
+    return before is not None and seen.name == before.name

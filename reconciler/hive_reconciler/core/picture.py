@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
@@ -119,18 +120,27 @@ class Picture:
             return
         known = {one.uid for one in observed}
         if "" in known:
-            owners = self._owners()
+            living, bearers = self._living(), self._bearers()
+            owners = {o.name: (living if o.lives else bearers).get(o.name, "") for o in observed}
             observed = tuple(
                 replace(one, uid=owners[one.name])
-                if not one.uid and owners.get(one.name, "") not in known
+                if not one.uid and owners[one.name] not in known
                 else one
                 for one in observed
             )
         self.observed, self._latest = observed, Sight(observed)
         self.sight = self.sight.then(self._latest)
 
-    def _owners(self) -> dict[str, str]:
-        """Uids by container: as last seen, else of the only agent that is known by that name."""
+    def _living(self) -> dict[str, str]:
+        """Uids by live container: as last seen, else as remembered. A name alone tells nothing:
+        its former bearer may have been renamed and may run there yet."""
+        placed = [(m.container, uid) for uid, m in self.memory.items() if m.container]
+        shared = Counter(container for container, _ in placed)
+        found = {container: uid for container, uid in placed if shared[container] == 1}
+        return found | {one.name: one.uid for one in self.observed if one.uid and one.lives}
+
+    def _bearers(self) -> dict[str, str]:
+        """Uids by container, of what lives no longer: of the only agent known by that name."""
         remembered = {uid: (m.name, m.good) for uid, m in self.memory.items() if m.good is not None}
         usable = {uid: (a.name, a.valid) for uid, a in self.agents.by_uid.items()}
         found: dict[str, str] = {}

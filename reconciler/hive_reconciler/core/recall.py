@@ -48,8 +48,8 @@ def failed(memory: AgentMemory, failure: Failure, now: float, jitter: float) -> 
     return replace(memory, failure=failure, failures=count, retry_at=now + delay)
 
 
-def started(memory: AgentMemory, ran: Valid) -> AgentMemory:
-    memory = replace(memory, start_asked=False)
+def started(memory: AgentMemory, ran: Valid, container: str) -> AgentMemory:
+    memory = replace(memory, container=container, start_asked=False)
     return replace(memory, ran=ran, expected=True, failure=None, failures=0, retry_at=0.0)
 
 
@@ -68,6 +68,9 @@ def seen(memory: AgentMemory, observed: Observed | None, now: float, clock: floa
     `clock` is a monotonic one, `now` what people set.
     """
     memory = _looked_for(memory, observed, clock)
+    lives_in = observed.name if observed is not None and observed.lives else ""
+    if memory.container != lives_in:
+        memory = replace(memory, container=lives_in)
     if observed is not None and observed.phase is Phase.RUNNING:
         if not memory.expected:
             memory = replace(memory, expected=True)

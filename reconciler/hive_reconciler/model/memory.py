@@ -25,6 +25,7 @@ class AgentMemory:
 
     good: Valid | None = None  # the last spec that could be used
     name: str = ""
+    container: str = ""  # where it lives, as last seen or started: a rename moves it later
     ran: Valid | None = None  # what the container was last started or updated with
     expected: bool = False  # we believe it runs; an end we did not order is a crash
     start_asked: bool = False  # the start that is due was asked for: it was stopped before
