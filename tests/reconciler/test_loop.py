@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from hive_reconciler.app.serving import user_name
+from hive_reconciler.model.plan import Blocked, Plan
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
-from hive_wire.jsonrpc import CONFLICT, REFUSED, RpcError
+from hive_wire.jsonrpc import CONFLICT, REFUSED, UNAVAILABLE, RpcError
 
 
 def verbs(swarm, name):
@@ -142,6 +143,36 @@ async def test_a_fence_of_a_former_process_is_lifted(layout):
     await swarm.until(lambda: ("unfence", "abcdefabcdef") in swarm.broker.log)
     await swarm.close()
     await swarm.broker.stop()
+
+
+async def test_a_fence_that_could_not_be_lifted_is_lifted_later(swarm, monkeypatch):
+    await swarm.spawn("scout")
+    uid, ask = swarm.uid("scout"), swarm.core.broker._ask
+    refused = []
+
+    async def away_once(method, **params):
+        if method == "unfence" and not refused:
+            refused.append(params["uid"])
+            raise RpcError(UNAVAILABLE, "the broker is away")
+        return await ask(method, **params)
+
+    monkeypatch.setattr(swarm.core.broker, "_ask", away_once)
+    await swarm.host.request("power", {"agent": "scout", "action": "stop"})
+    await swarm.until(lambda: refused == [uid])
+    await swarm.until(lambda: not swarm.broker.fenced)
+
+
+async def test_while_nothing_can_be_read_what_is_due_spins_no_loop(swarm):
+    await swarm.until(lambda: swarm.is_ready("hm1nd"))
+    await swarm.close()  # nothing wakes it
+    core = swarm.core
+    core.picture.plan = Plan("c", (), (Blocked("a", "u", "Failed", "no", 1.0),))  # long due
+    core.picture.stalled = ("ObserveFailed", "cgroups are not readable")
+    core._wake.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await core._rest()
+    await swarm.open()
 
 
 async def test_without_broker_a_container_counts_as_busy(swarm):

@@ -46,6 +46,14 @@ def test_a_former_process_knew_where_it_runs(tmp_path):
     assert Kind.CREATE not in {a.kind for a in picture.dry_run().actions}
 
 
+def test_what_a_rename_left_behind_hides_no_live_container():
+    left = running("scout", OLD, phase=Phase.STOPPED)
+    picture = Picture(toolchain=TOOLS, desired=desired({"guide": OLD}))
+    picture.see((left, running("guide", OLD)))
+    picture.see((left, lost(running("guide", OLD))))
+    assert picture.seen(uid("old")).name == "h-guide"
+
+
 async def two(swarm):
     await swarm.spawn("scout")
     await swarm.spawn("guide")

@@ -22,7 +22,7 @@ def unknown_is_idle():
 
 def fences_stay():
     async def lift(core):
-        core._lifted = True
+        core.broker.fences_left = False
 
     async def end(self):
         await self._give_up(self._broker.release, self._uid, self._token)

@@ -53,6 +53,7 @@ class Broker:
         self._stirred: set[str] = set()  # uids that something happened to since
         self._up_at: float | None = None
         self.down_since: float | None = time.time()
+        self.fences_left = True  # of a former process, or that could not be lifted
         self.link = Link(
             layout.broker_sock,
             {"events": self._events, "chunk": self._chunk},
@@ -120,7 +121,11 @@ class Broker:
         await self._ask("fence", uid=uid, token=token)
 
     async def unfence(self, uid: str) -> None:
-        await self._ask("unfence", uid=uid)
+        try:
+            await self._ask("unfence", uid=uid)
+        except (RpcError, TimeoutError):
+            self.fences_left = True  # unlike a hold, it outlives the broker
+            raise
 
     async def fences(self) -> list[str]:
         answer = await self._ask("fences")

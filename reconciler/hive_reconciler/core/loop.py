@@ -80,7 +80,6 @@ class Reconciler:
         )
         self._wake = asyncio.Event()
         self._round_lock = asyncio.Lock()
-        self._lifted = False
         self._roomed: Mapping[str, object] = {}  # agents with directories for their sockets
         self._recalled: Mapping[str, Agent] = {}  # of whom is remembered what was seen
         self._skipped: frozenset[str] = frozenset()  # uids that were being changed then
@@ -169,7 +168,7 @@ class Reconciler:
             not self._operations.under_way
             and not self._acting.settled
             and not self._acting.hurried
-            and self._lifted
+            and not self.broker.fences_left
             and picture.plan is not None
             and not picture.plan.actions
             and all(b.until is None for b in picture.plan.blocked)
@@ -307,12 +306,16 @@ class Reconciler:
             await self.outcomes.tell(standing)
 
     async def _lift_fences(self) -> None:
-        if self._lifted or not self.broker.link.is_up:
+        if not self.broker.fences_left or not self.broker.link.is_up:
             return
-        for uid in await self.broker.fences():
-            if uid not in self._operations.under_way:
-                await self.broker.unfence(uid)
-        self._lifted = True
+        self.broker.fences_left = False
+        try:
+            for uid in await self.broker.fences():
+                if uid not in self._operations.under_way:
+                    await self.broker.unfence(uid)
+        except BaseException:
+            self.broker.fences_left = True
+            raise
 
     def _unsettled(self) -> frozenset[str]:
         """Whose containers are or were being changed while this round looks."""
@@ -323,6 +326,8 @@ class Reconciler:
         await asyncio.sleep(DEBOUNCE)
         blocked = self.picture.plan.blocked if self.picture.plan is not None else ()
         dues = [b.until - time.time() for b in blocked if b.until is not None]
+        if self.picture.stalled is not None:  # no round moves what is due: not again at once
+            dues = [due for due in dues if due > 0.0]
         try:
             async with asyncio.timeout(max(0.0, min([RESYNC * random.uniform(0.9, 1.1), *dues]))):
                 await self._wake.wait()

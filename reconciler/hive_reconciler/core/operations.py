@@ -186,7 +186,7 @@ class Operations:
                 await drain.wait()
             if not await self._take_down(operation):
                 return
-            if kind is Kind.DESTROY:
+            if kind is Kind.DESTROY and self._world.wanted(uid) is None:  # it may have come back
                 async with asyncio.timeout(DESTROY_DEADLINE):
                     await self._runtime.destroy(operation.action.container)
             elif kind is Kind.RESTART:

@@ -118,14 +118,13 @@ class Picture:
         """Take over an observation; a container whose record is lost is whose it was."""
         if observed == self.observed and "" not in self._latest.by_uid:
             return
-        known = {one.uid for one in observed}
-        if "" in known:
+        if any(not one.uid for one in observed):
+            known, alive = {o.uid for o in observed}, {o.uid for o in observed if o.lives}
             living, bearers = self._living(), self._bearers()
-            owners = {o.name: (living if o.lives else bearers).get(o.name, "") for o in observed}
             observed = tuple(
-                replace(one, uid=owners[one.name])
-                if not one.uid and owners[one.name] not in known
-                else one
+                _of_its_owner(one, living, alive)
+                if one.lives
+                else _of_its_owner(one, bearers, known)
                 for one in observed
             )
         self.observed, self._latest = observed, Sight(observed)
@@ -267,3 +266,9 @@ def _is_ready(agent: Agent) -> bool:
     if seen is None or valid is None or not agent.ready:
         return False
     return seen.phase is Phase.RUNNING and seen.revision == valid.revision
+
+
+def _of_its_owner(seen: Observed, owners: Mapping[str, str], known: Set[str]) -> Observed:
+    """With the uid that `owners` tell where none is read, unless that one is known elsewhere."""
+    owner = owners.get(seen.name, "")
+    return seen if seen.uid or owner in known else replace(seen, uid=owner)
