@@ -9,6 +9,8 @@ COUNTED = frozenset(
     {"model_error", "prompt_too_long", "refused", "max_turns", "invalid_request", "loop"}
 )
 MAX_DETAIL = 2000
+# What the broker takes of an engine's claims: more is no turn's.
+MOST, MOST_USD, LATEST = (1 << 53) - 1, 999_999_999.0, 9e10
 
 _BY_STATUS = {401: "auth", 403: "auth", 402: "billing", 429: "rate_limit", 529: "overloaded"}
 _BY_ERROR = {
@@ -67,11 +69,11 @@ class Verdict:
             "retry_at": self.retry_at,
             "session": session,
             "discarded": self.discarded,
-            "usage": vars(self.usage),
-            "cost_usd": round(self.cost_usd, 9),
-            "duration_ms": self.duration_ms,
-            "context": self.context,
-            "window": self.window,
+            "usage": {key: min(value, MOST) for key, value in vars(self.usage).items()},
+            "cost_usd": min(round(self.cost_usd, 9), MOST_USD),
+            "duration_ms": min(self.duration_ms, MOST),
+            "context": min(self.context, MOST),
+            "window": min(self.window, MOST),
         }
 
 
@@ -162,4 +164,5 @@ def count(value: Any) -> int:
 
 
 def _float(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and value >= 0 else 0.0
+    is_number = isinstance(value, int | float) and value >= 0
+    return float(min(value, MOST_USD)) if is_number else 0.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,6 +59,20 @@ def test_any_result_gives_a_valid_terminal_event(result: dict[str, Any]) -> None
     verdict = of_result({"type": "result", **result}, Evidence(), 0.0)
     end = TurnEnd.model_validate(verdict.as_turn_end("7.2", None))
     assert end.outcome in ("ok", "failed")
+
+
+def test_claims_beyond_all_bounds_are_cut_to_what_the_broker_takes() -> None:
+    huge = 1 << 2000
+    usage = dict.fromkeys(("input_tokens", "output_tokens"), huge)
+    watch = TurnWatch()
+    limit = {"status": "rejected", "resetsAt": huge}
+    watch.feed({"type": "rate_limit_event", "rate_limit_info": limit})
+    failed = {"type": "result", "is_error": True, "api_error_status": 429}
+    watch.feed({**failed, "duration_ms": huge, "usage": usage, "total_cost_usd": huge})
+    assert watch.verdict is not None
+    verdict = replace(watch.verdict, context=huge, window=huge)
+    verdict = verdict.with_owed(1e9, verdict.usage)
+    assert TurnEnd.model_validate(verdict.as_turn_end("7.2", None)).cause == "rate_limit"
 
 
 VALUES = st.recursive(

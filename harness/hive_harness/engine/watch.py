@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..verdict import Evidence, Verdict, count, failed, of_result
+from ..verdict import LATEST, Evidence, Verdict, count, failed, of_result
 from .repeats import MOST_REPEATS, Repeats
 
 _TRIES = ("attempt", "max_retries")
@@ -51,8 +51,8 @@ class TurnWatch:
                 self.compacted = count(how.get("post_tokens"))
             case {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected"} as info}:
                 reset = info.get("resetsAt")
-                if isinstance(reset, int | float):
-                    self._evidence.reset_at = float(reset)
+                if isinstance(reset, int | float) and reset >= 0:
+                    self._evidence.reset_at = float(min(reset, LATEST))
             case {"type": "result"}:
                 self._result(event)
 
