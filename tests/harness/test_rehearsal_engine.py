@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -232,7 +233,12 @@ def _zombies(harness: HarnessProcess) -> list[str]:
     assert harness.process is not None
     folder = Path(f"/proc/{harness.process.pid}/task/{harness.process.pid}")
     children = (folder / "children").read_text().split()
-    return [c for c in children if ") Z " in Path(f"/proc/{c}/stat").read_text()]
+    found = []
+    for child in children:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it was reaped just now
+            if ") Z " in Path(f"/proc/{child}/stat").read_text():
+                found.append(child)
+    return found
 
 
 async def test_memory_of_an_idle_harness(harness: HarnessProcess, broker: FakeBroker) -> None:
