@@ -66,6 +66,19 @@ def test_what_was_not_written_is_written_later(tmp_path, monkeypatch):
     assert MemoryFiles(tmp_path).load().agents
 
 
+def test_a_spec_that_was_superseded_does_not_stay_on_a_full_disk(tmp_path, monkeypatch):
+    files, other = MemoryFiles(tmp_path), "b" * 12
+    files.save(Kept({UID: MEMORY, other: MEMORY}))
+    newer = replace(MEMORY, good=Valid(AgentSpec(uid=UID), "be better\n", "r2", "t" * 40))
+    with monkeypatch.context() as full:
+        full.setattr("tempfile.mkstemp", Mock(side_effect=OSError("No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            files.save(Kept({UID: newer, other: MEMORY}))
+    assert MemoryFiles(tmp_path).load().agents.keys() == {other}
+    files.save(Kept({UID: newer, other: MEMORY}))
+    assert MemoryFiles(tmp_path).load().agents[UID].good == newer.good
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"failures": "many"}', "null", "\0"])
 def test_a_bad_file_costs_only_the_memory_of_its_agent(tmp_path, text):
     files = {UID: MEMORY, "b" * 12: MEMORY}

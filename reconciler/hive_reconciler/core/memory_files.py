@@ -59,15 +59,25 @@ class MemoryFiles:
             return []
 
     def save(self, now: Kept) -> None:
-        """Write what changed since the last time. Raises OSError."""
-        before = self._kept
+        """Write what changed since the last time. Raises OSError; then nothing is on disk of those
+        that could not be written: none is better than a last good spec that was superseded."""
+        before, failed, failure = self._kept, set[str](), None
         self._folder.mkdir(exist_ok=True)
         for uid in other(before.agents, now.agents):
             path, memory = self._folder / f"{uid}.json", now.agents.get(uid)
             if memory is None:
                 path.unlink(missing_ok=True)
             elif uid not in before.agents or _lasting(memory) != _lasting(before.agents[uid]):
-                write_atomically(path, _ONE.dump_json(_lasting(memory)), durable=False)
+                try:
+                    write_atomically(path, _ONE.dump_json(_lasting(memory)), durable=False)
+                except OSError as error:
+                    path.unlink(missing_ok=True)
+                    failed.add(uid)
+                    failure = error
+        if failure is not None:
+            left = {uid: memory for uid, memory in now.agents.items() if uid not in failed}
+            self._kept = Kept(left, before.may_destroy)
+            raise failure
         if now.may_destroy != before.may_destroy:
             allowed = json.dumps(sorted(now.may_destroy)).encode()
             write_atomically(self._folder / ALLOWED, allowed, durable=False)
