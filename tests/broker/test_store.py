@@ -20,10 +20,11 @@ from hive_broker.store.database import APPLICATION_ID, DatabaseRefused, open_for
 from hive_broker.store.events import last_of_each
 from hive_broker.store.highwater import HighWater
 from hive_broker.store.migrations import MIGRATIONS
-from hive_broker.store.reader import PAGE_BYTES, Reader, Span
+from hive_broker.store.reader import Reader, Span
 from hive_broker.store.rows import NewEvent, NewMessage, StoredEvent, Unit
 from hive_broker.store.writer import Writer
 from hive_wire.jsonrpc import RpcError
+from hive_wire.pages import ROOM
 
 A, B = "a" * 12, "b" * 12
 V1 = Path(__file__).with_name("schema_v1.sql")
@@ -261,7 +262,7 @@ async def test_pages_go_both_ways_and_fit_a_frame(tmp_path):
     try:
         newest = await reader.messages(None, Span(100))
         assert [m["id"] for m in newest] == [5, 6, 7]
-        assert sum(len(m["body"]) for m in newest) <= PAGE_BYTES
+        assert sum(len(m["body"]) for m in newest) <= ROOM
         older = await reader.messages("bob", Span(2, before=5))
         assert [m["id"] for m in older] == [3, 4]
         on = await reader.messages(None, Span(2, after=2))
