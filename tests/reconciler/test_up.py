@@ -112,7 +112,8 @@ def test_two_roots_side_by_side_each_ends_alone(make_root):
 def test_a_killed_up_takes_its_processes_along_and_down_finds_the_containers(make_root):
     root = make_root("one")
     root.start()
-    assert root.hive("status", "--wait")[0] == 0
+    code, *said = root.hive("status", "--wait")
+    assert code == 0, said
     root.up.kill()
     root.up.communicate()
     status, text, _ = root.hive("down")

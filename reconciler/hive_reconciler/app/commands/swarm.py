@@ -15,6 +15,7 @@ from ..plain import line, plain
 from .common import broker, host, me, print_json, print_table
 
 WAIT = 300.0  # seconds
+STANDS = 3.0  # seconds
 
 
 def status(layout: Layout, options: argparse.Namespace) -> int:
@@ -107,25 +108,25 @@ def print_status(found: dict[str, Any]) -> None:
 
 
 def wait(layout: Layout) -> dict[str, Any]:
-    """The status as soon as nothing changes any more; stops waiting at what needs a person."""
-    deadline = time.monotonic() + WAIT
+    """The status as soon as nothing changes any more; stops waiting at what needs a person, once
+    it has stood for STANDS seconds: a start has troubles that pass."""
+    deadline, since = time.monotonic() + WAIT, None
     with host(layout) as changes, host(layout) as reconciler:
         changes.call("subscribe")
         reconciler.call("reconcile", wait=True)  # the answer knows what was merged before
-        for _ in _moments(changes, deadline):
+        while True:
             found: dict[str, Any] = reconciler.whole(STATUS)
-            stuck = any(_is(a, "Stalled") or _is(a, "Suspended") for a in found["agents"])
-            if _is_calm(found) or found["stale"] or stuck:
+            now = time.monotonic()
+            since = (since or now) if _needs_a_person(found) else None
+            until = deadline if since is None else min(deadline, since + STANDS)
+            if _is_calm(found) or now >= until:
                 return found
-    return found
+            changes.wait(until - now)
 
 
-def _moments(changes: Client, deadline: float) -> Any:
-    yield None
-    while time.monotonic() < deadline:
-        if not changes.wait(min(5.0, max(0.0, deadline - time.monotonic()))):
-            continue
-        yield None
+def _needs_a_person(found: dict[str, Any]) -> bool:
+    stuck = any(_is(a, "Stalled") or _is(a, "Suspended") for a in found["agents"])
+    return bool(found["stale"]) or stuck
 
 
 def _is_calm(found: dict[str, Any]) -> bool:
