@@ -90,10 +90,19 @@ def suspensions_are_ignored():
     return mock.patch.object(planner, "_unless_suspended", lambda step, _memory: step)
 
 
+class _Forgiving(dict):
+    """An operation that was pushed aside finds nothing of its own to remove."""
+
+    def __delitem__(self, key):
+        self.pop(key, None)
+
+
 def two_operations_for_one_agent():
     start = operations.Operations.start
 
     def again(self, action, *rest):
+        if not isinstance(self.under_way, _Forgiving):
+            self.under_way = _Forgiving(self.under_way)
         self.under_way.pop(action.uid, None)
         return start(self, action, *rest)
 

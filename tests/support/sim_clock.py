@@ -27,6 +27,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self):
         self._jump = _Jump()
         super().__init__(self._jump)
+        self.unseen = []  # what went wrong in a task that nobody waited for
+
+    def call_exception_handler(self, context):
+        self.unseen.append(context.get("exception") or context["message"])
 
     def time(self):
         return self._jump.now

@@ -70,7 +70,10 @@ def simulate(seed):
         stack.enter_context(mock.patch.object(planner.Planner, "plan", story.checked()))
         stack.enter_context(mock.patch.object(files.tempfile, "mkstemp", story.mkstemp))
         with asyncio.Runner(loop_factory=lambda: virtual) as runner:
-            return runner.run(story.play())
+            trace = runner.run(story.play())
+    if virtual.unseen:
+        raise story.world.violated(f"nobody saw {virtual.unseen[0]!r}")
+    return trace
 
 
 class _Story:
