@@ -55,15 +55,16 @@ class Merged:
         self.deployed[n] = word
 
 
-async def test_a_merge_that_the_round_has_not_read_is_not_judged_by_it(tmp_path):
-    told = []
-
+def broker(told):
     async def system(to, kind, *_):
         told.append((to, kind))
 
-    hive = Merged()
-    broker = SimpleNamespace(link=SimpleNamespace(is_up=True), system=system)
-    outcomes = Outcomes(hive, broker, tmp_path / "told.json")
+    return SimpleNamespace(link=SimpleNamespace(is_up=True), system=system)
+
+
+async def test_a_merge_that_the_round_has_not_read_is_not_judged_by_it(tmp_path):
+    told, hive = [], Merged()
+    outcomes = Outcomes(hive, broker(told), tmp_path / "told.json")
     await outcomes.tell(BEFORE)
     assert (told, hive.deployed) == ([], {})
     await outcomes.tell(AFTER)
@@ -73,3 +74,16 @@ async def test_a_merge_that_the_round_has_not_read_is_not_judged_by_it(tmp_path)
         ("hm1nd", "spawned"),
     ]
     assert hive.deployed == {1: "spawned"}
+
+
+async def test_what_was_told_is_kept_as_soon_as_it_can_be(tmp_path):
+    file = tmp_path / "full" / "told.json"
+    told = []
+    outcomes = Outcomes(Merged(), broker(told), file)
+    await outcomes.tell(AFTER)
+    assert not outcomes.is_done
+    file.parent.mkdir()
+    await outcomes.tell(AFTER)
+    assert outcomes.is_done
+    await Outcomes(Merged(), broker(told), file).tell(AFTER)
+    assert told.count(("hm1nd", "approval_resolved")) == 1

@@ -88,6 +88,7 @@ class Outcomes:
         self._file = file
         self._told = _Told()
         self._loaded = False
+        self._is_saved = True
         self._look = True
         self._undeployed: list[Proposal] = []
         self._crashes: list[Crash] = []
@@ -99,7 +100,8 @@ class Outcomes:
     @property
     def is_done(self) -> bool:
         """Whether nothing is to be said that the present standing could bring about."""
-        return self._loaded and not self._look and not self._undeployed and not self._crashes
+        due = self._look or self._undeployed or self._crashes
+        return self._loaded and self._is_saved and not due
 
     def crashed(self, crash: Crash) -> None:
         self._crashes.append(crash)
@@ -120,7 +122,9 @@ class Outcomes:
         except (HiveError, RpcError, TimeoutError) as error:
             log.warning("a message to an agent waits: %s", error)
         if before != (self._told.applied, len(self._told.proposals)):
-            await asyncio.to_thread(_save, self._file, self._told)
+            self._is_saved = False
+        if not self._is_saved:
+            self._is_saved = await asyncio.to_thread(_save, self._file, self._told)
 
     # -- kinds -----------------------------------------------------------------------
 
@@ -286,6 +290,11 @@ def _load(file: Path) -> _Told:
         return _Told()
 
 
-def _save(file: Path, told: _Told) -> None:
+def _save(file: Path, told: _Told) -> bool:
     content = {"applied": told.applied, "proposals": sorted(told.proposals)}
-    write_atomically(file, json.dumps(content).encode())
+    try:
+        write_atomically(file, json.dumps(content).encode())
+    except OSError as error:
+        log.warning("what agents were told is not stored yet: %s", error)
+        return False
+    return True
