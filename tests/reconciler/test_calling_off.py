@@ -162,3 +162,19 @@ async def test_a_name_is_not_given_away_while_its_container_stops(held, tmp_path
     assert runtime.containers[SCOUT].uid == seen.uid, "the next one waits"
     runtime.go.set()
     await swarm.until(lambda: swarm.is_ready("guide") and swarm.is_ready("scout"))
+
+
+async def test_who_comes_back_while_it_is_stopped_keeps_its_container(held):
+    swarm, runtime = held, held.runtime
+    uid = swarm.uid("scout")
+    runtime.hold = "stop"
+    retired = await swarm.host.request("retire", {"agent": "scout"})
+    await swarm.approve(retired["proposal"], allow_prune=1)
+    await swarm.until(lambda: len(runtime.began) == 1)
+    revived = await swarm.host.request("revive", {"agent": "scout"})
+    await swarm.approve(revived["proposal"])
+    await swarm.host.request("reconcile", {"wait": True})
+    runtime.go.set()
+    await swarm.until(lambda: swarm.is_ready("scout"))
+    assert runtime.containers[SCOUT].uid == uid
+    assert ("destroy", SCOUT) not in runtime.done

@@ -37,6 +37,13 @@ def test_no_longer_series_does(first):
     live(range(first, first + 100))
 
 
+# Each broke one once: a spec superseded while the disk was full; who came back while it was stopped;
+# rounds without rest while nothing could be read.
+@pytest.mark.parametrize("seed", [6556, 6618, 12874])
+def test_a_life_that_broke_one_once_does_no_longer(seed):
+    live([seed])
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.__name__)
 def test_a_core_that_is_broken_is_found_out(mutation):
