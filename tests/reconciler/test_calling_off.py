@@ -10,6 +10,8 @@ import pytest
 from support.fake_runtime import FakeRuntime
 from support.pushing import pushed
 
+from hive_reconciler.core.keeping import MEMORY
+from hive_reconciler.core.memory_files import MemoryFiles
 from hive_reconciler.runtime.base import Phase
 
 SCOUT = "h-scout"
@@ -36,6 +38,10 @@ class Held(FakeRuntime):
         except asyncio.CancelledError:
             self.cancelled[step] += 1
             raise
+
+    async def observe(self):  # of the loop's own looks none is held
+        await self._step("observe", asyncio.current_task().get_name())
+        return await super().observe()
 
     async def prepare(self, container):
         await self._step("build", container.name, container.revision)
@@ -164,7 +170,8 @@ async def test_a_name_is_not_given_away_while_its_container_stops(held, tmp_path
     await swarm.until(lambda: swarm.is_ready("guide") and swarm.is_ready("scout"))
 
 
-async def test_who_comes_back_while_it_is_stopped_keeps_its_container(held):
+@pytest.mark.parametrize("state", ["running", "stopped"])
+async def test_who_comes_back_while_it_is_stopped_keeps_its_container(held, state):
     swarm, runtime = held, held.runtime
     uid = swarm.uid("scout")
     runtime.hold = "stop"
@@ -173,8 +180,45 @@ async def test_who_comes_back_while_it_is_stopped_keeps_its_container(held):
     await swarm.until(lambda: len(runtime.began) == 1)
     revived = await swarm.host.request("revive", {"agent": "scout"})
     await swarm.approve(revived["proposal"])
+    if state == "stopped":
+        await swarm.host.request("power", {"agent": "scout", "action": "stop"})
     await swarm.host.request("reconcile", {"wait": True})
     runtime.go.set()
-    await swarm.until(lambda: swarm.is_ready("scout"))
+    await swarm.until(lambda: runtime.containers[SCOUT].phase.value == state)
+    await swarm.until(lambda: not swarm.core._operations.under_way)
     assert runtime.containers[SCOUT].uid == uid
     assert ("destroy", SCOUT) not in runtime.done
+
+
+async def test_what_is_acted_on_is_remembered_before(held, monkeypatch):
+    """Else who is killed meanwhile and finds bad files then would go back to an older spec."""
+    swarm, steer, kept = held, held.core._steer, {}
+    files = MemoryFiles(swarm.layout.reconciler / MEMORY)
+
+    async def looked(plan):
+        memory = (await asyncio.to_thread(files.load)).agents[swarm.uid("scout")]
+        kept.setdefault(revision(swarm), memory.good.revision)
+        await steer(plan)
+
+    monkeypatch.setattr(swarm.core, "_steer", looked)
+    await restart(swarm)
+    assert kept[revision(swarm)] == revision(swarm)
+
+
+async def test_what_was_wanted_again_a_moment_ago_is_not_stopped(held, monkeypatch):
+    """The commit is read, and the round has not yet come to calling off."""
+    swarm, runtime, steer = held, held.runtime, held.core._steer
+    runtime.hold = "observe"
+    await swarm.host.request("power", {"agent": "scout", "action": "stop"})
+    await swarm.until(lambda: len(runtime.began) == 1)
+
+    async def later(plan):
+        if runtime.go.is_set():
+            await steer(plan)
+
+    monkeypatch.setattr(swarm.core, "_steer", later)
+    await swarm.host.request("power", {"agent": "scout", "action": "start"})
+    await swarm.host.request("reconcile", {"wait": True})
+    runtime.go.set()
+    await swarm.until(lambda: not swarm.core._operations.under_way)
+    assert ("stop", SCOUT) not in runtime.done

@@ -211,10 +211,10 @@ def test_the_manager_comes_before_the_others_and_removals_before_all():
 # -- prune guard -------------------------------------------------------------------
 
 
-def removal(gone, kept, allow=0, memory=None):
+def removal(gone, kept, allow=0, memory=None, phase=Phase.RUNNING):
     agents = {f"k{i}": valid(f"k{i}") for i in range(kept)}
     old = {f"g{i}": valid(f"g{i}") for i in range(gone)}
-    seen = [running(n, e) for n, e in {**agents, **old}.items()]
+    seen = [running(n, e, phase=phase) for n, e in {**agents, **old}.items()]
     return plan(desired(agents, allow), seen, memory or recalled(agents), TOOLS, NOW)
 
 
@@ -226,6 +226,12 @@ def test_the_prune_guard(gone, kept, allowed):
     found = removal(gone, kept)
     assert len(kinds(found)) == (gone if allowed else 0)
     assert bool([b for b in found.blocked if b.reason == "PruneGuard"]) is not allowed
+
+
+def test_a_host_is_not_emptied_either_once_its_last_container_has_crashed():
+    found = removal(1, 0, phase=Phase.STOPPED)
+    assert kinds(found) == []
+    assert [b.reason for b in found.blocked] == ["PruneGuard"]
 
 
 def test_a_merge_may_allow_it_and_only_as_many_as_it_says():

@@ -55,6 +55,9 @@ class Acting:
         built = containers.build(self._layout, picture.desired, name, valid, picture.toolchain)
         return Wanted(name, valid, built)
 
+    def stands(self, uid: str) -> bool:
+        return uid in self._picture.agents.by_uid
+
     def seen(self, uid: str) -> Observed | None:
         return self._picture.seen(uid)
 

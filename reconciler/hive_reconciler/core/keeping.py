@@ -61,16 +61,23 @@ class Keeper:
             self._picture.remember({left.uid: recall.noted(memory, outcome)})
 
     async def keep(self) -> None:
-        """Store memory and ports. What cannot be stored is only forgotten at a restart."""
+        """Store memory. What cannot be stored is only forgotten at a restart."""
         picture = self._picture
-        roles = self._roles.of(picture.agents)
         try:
             await asyncio.to_thread(self._memory.save, Kept(picture.memory, picture.may_destroy))
-            if roles is not self._ported:
-                picture.ports = await asyncio.to_thread(self._ports.of, roles)
-                self._ported = roles
         except OSError as error:
-            log.warning("memory and ports are not stored: %s", error)
+            log.warning("memory is not stored: %s", error)
+
+    async def keep_ports(self) -> None:
+        """Give each agent its port, and store it."""
+        roles = self._roles.of(self._picture.agents)
+        if roles is self._ported:
+            return
+        try:
+            self._picture.ports = await asyncio.to_thread(self._ports.of, roles)
+            self._ported = roles
+        except OSError as error:
+            log.warning("ports are not stored: %s", error)
 
     def forget(self, unsettled: frozenset[str]) -> None:
         """Nothing is remembered of agents that are neither wanted nor seen nor under way."""

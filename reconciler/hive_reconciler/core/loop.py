@@ -147,11 +147,14 @@ class Reconciler:
         self._is_calm = False
         if fresh:
             self._remember()
+            await (
+                self.keeper.keep()
+            )  # first: who is killed at what follows goes back to no old spec
             picture.plan = picture.dry_run()
             if picture.suspended is None:
                 await self._steer(picture.plan)
             await self._tell()
-            await self.keeper.keep()
+            await self.keeper.keep_ports()
             self._is_calm = self._nothing_due()
             picture.at = time.time()
         self.changed()

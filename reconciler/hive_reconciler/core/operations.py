@@ -67,6 +67,9 @@ class World(Protocol):
     def wanted(self, uid: str) -> Wanted | None:
         """None when nothing is to run: stopped, or gone."""
 
+    def stands(self, uid: str) -> bool:
+        """Whether the applied commit has this agent, to run or to be stopped."""
+
     def seen(self, uid: str) -> Observed | None: ...
 
     def started(self, uid: str, wanted: Wanted) -> None: ...
@@ -186,7 +189,7 @@ class Operations:
                 await drain.wait()
             if not await self._take_down(operation):
                 return
-            if kind is Kind.DESTROY and self._world.wanted(uid) is None:  # it may have come back
+            if kind is Kind.DESTROY and not self._world.stands(uid):  # it may have come back
                 async with asyncio.timeout(DESTROY_DEADLINE):
                     await self._runtime.destroy(operation.action.container)
             elif kind is Kind.RESTART:
@@ -195,14 +198,14 @@ class Operations:
             await drain.end()
 
     async def _take_down(self, operation: Operation) -> bool:
-        """False when a fresh look shows that it needs no restart: then nothing is done."""
+        """False when a fresh look shows that it runs as it should now: then nothing is done."""
         action = operation.action
         async with self.gates["start"].enter(operation.priority):
             async with asyncio.timeout(OBSERVE_DEADLINE):
                 observed = await self._runtime.observe()
             before = self._world.seen(action.uid)
             mine = [o for o in observed if _is_its(o, action, before)]
-            if action.kind is Kind.RESTART and self._is_fine(action.uid, mine):
+            if self._is_fine(action.uid, mine):
                 return False
             if not mine and before is not None and before.phase is not Phase.STOPPED:
                 raise RuntimeFailure("RecordLost", f"{before.name} cannot be told from others now")

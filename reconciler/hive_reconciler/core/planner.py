@@ -127,7 +127,7 @@ def _guard(swarm: Swarm, gone: Sequence[Observed]) -> tuple[frozenset[str], Bloc
         return uids, None
     limit = max(PRUNE_FLOOR, int(len(observed) * PRUNE_SHARE))
     known = sum(bool(o.uid) for o in observed)  # a lost record is no reason to let others go
-    empties = len(gone) >= known and any(o.lives for o in fresh)
+    empties = len(gone) >= known  # also of what stands still: it may have crashed a moment ago
     if len(fresh) <= limit and not empties:
         return uids, None
     why = "all containers of this host" if empties else f"more than {limit} of {len(observed)}"
