@@ -11,18 +11,22 @@ import time
 from hive_wire.paths import Layout
 
 from ..runtime.base import RuntimeFailure
-from .client import UNAVAILABLE, CallFailed
-from .commands.common import host, me
+from .client import UNAVAILABLE, CallFailed, Client
+from .commands.common import me
 from .lock import holder
 from .stopping import stop_containers
 
 DEADLINE = 60.0  # seconds
+SHUTDOWN_DEADLINE = 40.0
 
 
 def down(layout: Layout, options: argparse.Namespace) -> int:
     if not layout.root.exists():
         raise CallFailed(f"there is nothing at {layout.root}")
-    stopped = _by_up(layout) or _by_reconciler(layout)
+    up = _up_to_stop(layout)
+    stopped = _by_reconciler(layout) or up is not None
+    if up is not None:
+        _end(layout, up)
     try:
         left = asyncio.run(stop_containers(layout))
     except RuntimeFailure as error:
@@ -33,36 +37,48 @@ def down(layout: Layout, options: argparse.Namespace) -> int:
     return 0
 
 
-def _by_up(layout: Layout) -> bool:
-    """True when `hive up` ran and has stopped everything in order."""
+def _up_to_stop(layout: Layout) -> int | None:
+    """The process of `hive up`, if one runs. Raises CallFailed when the caller may not end it."""
     pid = holder(layout.lock)
-    if pid is None:
-        return False
     if pid == 0:
         raise CallFailed(f"{layout.lock} is held by a process that does not say which")
+    if pid is not None and not _signal(pid, 0):
+        return None
+    return pid
+
+
+def _by_reconciler(layout: Layout) -> bool:
+    """True when a reconciler runs: it stops its containers in the name of the caller. What it
+    cannot stop is tried again without it."""
     try:
-        os.kill(pid, signal.SIGTERM)
-    except PermissionError:
-        raise CallFailed(f"process {pid} belongs to another user; ask them, or use sudo") from None
-    except ProcessLookupError:
-        return False
+        with Client(layout.host_sock, "reconciler", SHUTDOWN_DEADLINE) as reconciler:
+            names = reconciler.call("shutdown", by=me())["stopped"]
+    except CallFailed as error:
+        if error.code == UNAVAILABLE:
+            return False
+        print(f"the reconciler did not stop everything: {error}")
+        return True
+    if names:
+        print(f"stopped {', '.join(names)}")
+    return True
+
+
+def _end(layout: Layout, pid: int) -> None:
+    """End `hive up` and with it all processes of this root."""
+    _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + DEADLINE
     while holder(layout.lock) is not None:
         if time.monotonic() > deadline:
             raise CallFailed(f"process {pid} did not stop within {DEADLINE:.0f} s")
         time.sleep(0.05)
-    return True
 
 
-def _by_reconciler(layout: Layout) -> bool:
-    """True when a reconciler runs without `hive up`, as a service, and has stopped its containers."""
+def _signal(pid: int, number: int) -> bool:
+    """False when that process is gone. Raises CallFailed."""
     try:
-        with host(layout) as reconciler:
-            names = reconciler.call("shutdown", by=me())["stopped"]
-    except CallFailed as error:
-        if error.code == UNAVAILABLE:
-            return False
-        raise
-    if names:
-        print(f"stopped {', '.join(names)}")
+        os.kill(pid, number)
+    except PermissionError:
+        raise CallFailed(f"process {pid} belongs to another user; ask them, or use sudo") from None
+    except ProcessLookupError:
+        return False
     return True

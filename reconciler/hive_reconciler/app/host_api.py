@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hive_wire.jsonrpc import REFUSED, Handler, Handlers, Peer, RpcError
+from hive_wire.jsonrpc import BUSY, REFUSED, Handler, Handlers, Peer, RpcError
 from hive_wire.pages import page
 from hive_wire.protocol import Oid
 
@@ -19,6 +19,7 @@ from ..core.loop import Reconciler
 from ..core.view import status
 from ..git.intake import Submitted
 from ..model.proposal import Requester, listing
+from ..runtime.base import RuntimeFailure
 from .cards import card
 from .care_api import CareApi
 from .looking_api import LookingApi
@@ -238,7 +239,10 @@ class HostApi:
         return {}
 
     async def _shutdown(self, peer: Peer, _params: Shutdown) -> Any:
-        return {"stopped": await self._reconciler.shutdown(user_name(peer.caller.uid))}
+        try:
+            return {"stopped": await self._reconciler.shutdown(user_name(peer.caller.uid))}
+        except RuntimeFailure as error:
+            raise RpcError(BUSY, error.message) from None
 
     # -- who asks --------------------------------------------------------------------
 

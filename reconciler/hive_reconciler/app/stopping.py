@@ -8,6 +8,7 @@ from typing import get_args
 from hive_wire.paths import Layout
 
 from ..core.files import write_atomically
+from ..core.shutdown import each
 from ..runtime.base import Observed, Phase
 from ..runtime.choose import Wish, choose
 
@@ -36,6 +37,7 @@ async def stop_containers(layout: Layout) -> list[str]:
     async def stop(seen: Observed) -> None:
         await runtime.stop(seen.name, GRACE)
 
-    await asyncio.gather(*(stop(o) for o in live))
-    await runtime.close()
-    return [o.name for o in live]
+    try:
+        return await each(live, stop)
+    finally:
+        await runtime.close()

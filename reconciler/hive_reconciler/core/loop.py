@@ -210,8 +210,10 @@ class Reconciler:
         self._is_calm = False
 
     async def shutdown(self, by: str) -> list[str]:
-        """Stop every container within seconds; nothing is started again by this process."""
-        self.picture.suspended = f"{by} stopped the swarm"
+        """Stop every container within seconds; nothing is started again by this process. Raises
+        RuntimeFailure when some did not stop."""
+        if self.picture.suspended is None:  # who came first did it
+            self.picture.suspended = f"{by} stopped the swarm"
         async with self._round_lock:
             await self._operations.close()
             stopped = await stop_all(self.runtime, self.broker, by, self._acting.stopping)
