@@ -122,6 +122,15 @@ def test_another_toolchain_is_a_restart_and_drift():
     assert found.changes[0].drift
 
 
+@pytest.mark.parametrize("bad", [Unreadable("gone"), Invalid((), "t" * 40)])
+def test_a_rename_waits_while_the_files_are_bad(bad):
+    agent = valid("scout")
+    found = plan(
+        desired({"guide": bad}), [running("scout", agent)], recalled({"guide": agent}), TOOLS, NOW
+    )
+    assert kinds(found) == []
+
+
 def test_a_renamed_agent_is_restarted_in_its_new_container():
     entry = valid("scout")
     found = plan(

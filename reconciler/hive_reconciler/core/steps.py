@@ -108,6 +108,8 @@ def _running(
         return cooling(agent.name, agent.uid, agent.memory, now) or _action(
             agent, Kind.ADOPT, "runs already, as it should"
         )
+    if seen.name != agent.container and agent.known.entry is not valid:
+        return None  # its files are bad: a rename waits until they are good again
     if agent.name_held and seen.name != agent.container:  # or two that swap names wait for ever
         reason = f"it gives up the name {seen.name}; {agent.container} is not free yet"
         return cooling(agent.name, agent.uid, agent.memory, now) or _action(
