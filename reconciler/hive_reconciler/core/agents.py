@@ -7,20 +7,20 @@ of the plan, its conditions, what others are told of it) is made anew for the ot
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from hive_wire.names import container_name
 
 from ..model.desired import Entry, Valid
+from ..model.layered import Layered, since
 from ..model.memory import AgentMemory
 from ..runtime.base import Observed, Phase
 from . import recall
 from .sight import Sight
 
 FRESH = AgentMemory()  # of whom nothing is remembered
-TRAIL = 8  # steps that are known one by one
 T = TypeVar("T")
 
 
@@ -78,48 +78,34 @@ class Agents:
     """All of them. `by_uid` has those whose spec can be used, now or from before."""
 
     sources: Sources = field(default_factory=lambda: Sources({}, Sight(), {}, {}))
-    by_name: Mapping[str, Agent] = field(default_factory=dict)
-    by_uid: Mapping[str, Agent] = field(default_factory=dict)
+    by_name: Layered[str, Agent] = field(default_factory=Layered)
+    by_uid: Layered[str, Agent] = field(default_factory=Layered)
     bad: frozenset[str] = frozenset()  # names whose entry cannot be used
     managers: frozenset[str] = frozenset()  # uids
     timely: frozenset[str] = frozenset()  # names
     shared: frozenset[str] = frozenset()  # uids of several names: while files are bad or moved
     strays: frozenset[str] = frozenset()  # uids with a container where no agent of theirs belongs
-    trail: tuple[tuple[Mapping[str, Agent], Set[str]], ...] = ()  # former ones; names since
-
-    def since(self, former: Mapping[str, Agent]) -> Set[str]:
-        """Names of all agents that came, went or became another object since `former`, which
-        was the `by_name` of other Agents."""
-        if former is self.by_name:
-            return frozenset()
-        names: Set[str] = frozenset()
-        for mapping, moved in self.trail:
-            names |= moved
-            if mapping is former:
-                return names
-        return other(former, self.by_name)
 
 
 NOBODY = Agents()
 
 
-def joined(before: Agents, sources: Sources, moved: Set[str] | None = None) -> Agents:
-    """The agents of `sources`. Those of `before` of which nothing changed stay. `moved`: the uids
-    of which something else is remembered, where that is known."""
+def joined(before: Agents, sources: Sources) -> Agents:
+    """The agents of `sources`. Those of `before` of which nothing changed stay."""
     was, agents = before.sources, before.by_name
     if all(map(operator.is_, sources, was)):
         return before
     entries, sight, memory, ready = sources
-    moved = other(was.memory, memory) if moved is None else moved
-    uids = moved | other(was.ready, ready) | other(was.sight.by_uid, sight.by_uid)
-    names = other(was.entries, entries)
+    moved = since(was.memory, memory)
+    uids = moved | since(was.ready, ready) | since(was.sight.by_uid, sight.by_uid)
+    names = since(was.entries, entries)
     names |= {before.by_uid[uid].name for uid in uids if uid in before.by_uid}
     if uids & before.shared:
         names |= {name for name, agent in agents.items() if agent.uid in uids}
     if before.bad:  # their uids are only remembered
         remembered = [m for u in moved for m in (was.memory.get(u), memory.get(u)) if m]
         names |= before.bad & {m.name for m in remembered}
-    for container in other(was.sight.live, sight.live):
+    for container in since(was.sight.live, sight.live):
         names |= {container, container.removeprefix("h-")} & entries.keys()
     named: dict[str, str] | None = None
     fresh: dict[str, Agent] = {}
@@ -156,27 +142,25 @@ def _agent(
 def _replaced(
     before: Agents, sources: Sources, fresh: Mapping[str, Agent], gone: Iterable[str]
 ) -> Agents:
-    by_name, by_uid = {**before.by_name, **fresh}, dict(before.by_uid)
-    for name in gone:
-        del by_name[name]
+    by_name = before.by_name.changed(fresh, gone)
     names = fresh.keys() | gone
     former = [agent for name in names if (agent := before.by_name.get(name)) is not None]
-    for agent in former:
-        if by_uid.get(agent.uid) is agent:
-            del by_uid[agent.uid]
+    left = {agent.uid for agent in former if before.by_uid.get(agent.uid) is agent}
+    usable: dict[str, Agent] = {}
     shared = set(before.shared)
     for agent in fresh.values():
         if agent.valid is not None:
-            if agent.uid in by_uid:
+            if agent.uid in usable or (agent.uid in before.by_uid and agent.uid not in left):
                 shared.add(agent.uid)
-            by_uid[agent.uid] = agent
+            usable[agent.uid] = agent
     uids = {agent.uid for agent in (*former, *fresh.values())}
     for uid in shared & uids:
         bearers = [a for a in by_name.values() if a.uid == uid and a.valid is not None]
         if bearers:
-            by_uid[uid] = min(bearers, key=lambda a: (not isinstance(a.entry, Valid), a.name))
+            usable[uid] = min(bearers, key=lambda a: (not isinstance(a.entry, Valid), a.name))
         if len(bearers) < 2:
             shared.discard(uid)
+    by_uid = before.by_uid.changed(usable, left - usable.keys())
     bad = {name for name, agent in fresh.items() if not isinstance(agent.entry, Valid)}
     timely = {name for name, agent in fresh.items() if agent.is_timely}
     managers = {uid for uid in uids if uid in by_uid and by_uid[uid].is_manager}
@@ -189,7 +173,6 @@ def _replaced(
         before.timely - names | timely,
         frozenset(shared),
         _strays(before, sources.sight, by_uid, uids),
-        ((before.by_name, names), *before.trail[: TRAIL - 1]),
     )
 
 
@@ -207,33 +190,20 @@ def _strays(
     return before.strays.difference(uids) | found if is_same else frozenset(found)
 
 
-def other(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:
-    """The keys of either that have another object in the other, or none."""
-    if before is after:
-        return set()
-    found = {key for key, value in after.items() if before.get(key) is not value}
-    if len(before) != len(after) or any(key not in before for key in found):
-        found |= before.keys() - after.keys()
-    return found
-
-
 class Made(Generic[T]):
     """What `make` makes of each agent, by uid; the same mapping while no value in it is another."""
 
     def __init__(self, make: Callable[[Agent], T]) -> None:
         self._make = make
         self._of: Mapping[str, Agent] = {}
-        self._made: dict[str, T] = {}
+        self._made: Layered[str, T] = Layered()
 
     def of(self, agents: Agents) -> Mapping[str, T]:
         before, self._of = self._of, agents.by_name
-        names = agents.since(before)
+        names = since(before, agents.by_name)
         uids = {a.uid for n in names for a in (before.get(n), self._of.get(n)) if a is not None}
         news = {uid: self._make(agents.by_uid[uid]) for uid in uids if uid in agents.by_uid}
         gone = [uid for uid in uids if uid in self._made and uid not in news]
         news = {uid: new for uid, new in news.items() if self._made.get(uid) != new}
-        if news or gone:
-            self._made = {**self._made, **news}
-            for uid in gone:
-                del self._made[uid]
+        self._made = self._made.changed(news, gone)
         return self._made

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from hive_wire.protocol import RegistryAgent, RegistryChange
 from hive_wire.registry import PART, parts_of
 
-from .agents import other
+from ..model.layered import since
 
 
 class Speaker(Protocol):
@@ -33,7 +33,7 @@ class Announcer:
         wanted, told = self.wanted, self._told
         if wanted is None or wanted is told:
             return set()
-        uids = other(told or {}, wanted)
+        uids = set(since(told or {}, wanted))
         self._told = None  # until it is answered
         if told is None or len(uids) > PART:
             for part in parts_of(list(wanted.values())):

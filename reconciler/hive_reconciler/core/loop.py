@@ -13,6 +13,7 @@ from hive_wire.paths import Layout
 
 from ..git.errors import HiveError
 from ..git.hive import Hive
+from ..model.layered import since
 from ..model.memory import AgentMemory
 from ..model.past import Outcome
 from ..model.plan import Action, Kind, Plan
@@ -235,7 +236,7 @@ class Reconciler:
         """What this round's look says of each agent that is not as the last one saw it."""
         picture, now = self.picture, time.time()
         agents, unsettled = picture.agents, self._unsettled()
-        names = (agents.since(self._recalled) | agents.timely) & agents.by_name.keys()
+        names = (since(self._recalled, agents.by_name) | agents.timely) & agents.by_name.keys()
         fresh = [agents.by_name[name] for name in names]
         news = {
             a.uid: a.memory for a in fresh if a.valid and picture.memory.get(a.uid) is not a.memory
@@ -298,8 +299,9 @@ class Reconciler:
         assert picture.desired is not None
         known = picture.registry()
         try:  # broker and gateway bind when they are told, so the directories come first
-            if known is not self._roomed and (rooms := known.keys() - self._roomed.keys()):
-                await asyncio.to_thread(self._operations.make_rooms, sorted(rooms))
+            come = (uid for uid in since(self._roomed, known) if uid not in self._roomed)
+            if rooms := sorted(come):
+                await asyncio.to_thread(self._operations.make_rooms, rooms)
             self._roomed = known
             await self.broker.publish(known)
             await self.gateway.publish(known)

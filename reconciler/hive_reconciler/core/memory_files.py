@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from hive_wire.names import is_uid
 
+from ..model.layered import Layered, since
 from ..model.memory import AgentMemory
-from .agents import other
 from .files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class MemoryFiles:
         that could not be written: none is better than a last good spec that was superseded."""
         before, failed, failure = self._kept, set[str](), None
         self._folder.mkdir(exist_ok=True)
-        for uid in other(before.agents, now.agents):
+        for uid in since(before.agents, now.agents):
             path, memory = self._folder / f"{uid}.json", now.agents.get(uid)
             if memory is None:
                 path.unlink(missing_ok=True)
@@ -75,8 +75,7 @@ class MemoryFiles:
                     failed.add(uid)
                     failure = error
         if failure is not None:
-            left = {uid: memory for uid, memory in now.agents.items() if uid not in failed}
-            self._kept = Kept(left, before.may_destroy)
+            self._kept = Kept(Layered.of(now.agents).changed({}, failed), before.may_destroy)
             raise failure
         if now.may_destroy != before.may_destroy:
             allowed = json.dumps(sorted(now.may_destroy)).encode()

@@ -13,6 +13,7 @@ from hive_wire.protocol import AgentStatus, RegistryAgent
 
 from ..model.conditions import Condition, evolve
 from ..model.desired import Desired, Entry
+from ..model.layered import Layered, since
 from ..model.memory import AgentMemory, Memory
 from ..model.plan import Action, Blocked, Plan
 from ..runtime.base import Observed, Phase
@@ -39,7 +40,7 @@ class Picture:
     desired: Desired | None = None
     observed: tuple[Observed, ...] = ()
     sight: Sight = field(default_factory=Sight)  # the same object while they only use more
-    memory: Mapping[str, AgentMemory] = field(default_factory=dict)
+    memory: Layered[str, AgentMemory] = field(default_factory=Layered)
     may_destroy: frozenset[str] = frozenset()
     suspensions: Mapping[str, str] = field(default_factory=dict)  # by uid, "*" for all
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -53,7 +54,6 @@ class Picture:
     _ready: Mapping[str, bool] = field(default_factory=dict)
     _latest: Sight = field(default_factory=Sight)
     _agents: Agents = NOBODY
-    _moved: frozenset[str] = frozenset()  # of whom else is remembered since they were joined
     _planner: Planner = field(default_factory=Planner)
     _register: Register = field(default_factory=Register)
     _judged: tuple[object, Mapping[str, Agent], Mapping[str, Doing]] = (None, {}, {})
@@ -74,22 +74,17 @@ class Picture:
     def agents(self) -> Agents:
         """Every agent of the applied commit with all that is known of it now."""
         entries = NO_ENTRIES if self.desired is None else self.desired.agents
-        self._agents = joined(self._agents, self._sources(entries), self._moved)
-        self._moved = frozenset()
+        self._agents = joined(self._agents, self._sources(entries))
         return self._agents
 
     def _sources(self, entries: Mapping[str, Entry]) -> Sources:
         return Sources(entries, self.sight, self.memory, self._ready)
 
     def remember(self, news: Mapping[str, AgentMemory]) -> None:
-        if news:
-            self.memory = {**self.memory, **news}
-            self._moved |= news.keys()
+        self.memory = self.memory.changed(news)
 
     def forget(self, uids: Set[str]) -> None:
-        if uids:
-            self.memory = {uid: m for uid, m in self.memory.items() if uid not in uids}
-            self._moved |= uids
+        self.memory = self.memory.changed({}, uids)
 
     @property
     def leaving(self) -> Set[str]:
@@ -178,7 +173,7 @@ class Picture:
         agents, now = self.agents, time.time()
         shared = (self.stalled, self.suspended, broker_down_since, self.suspensions)
         before, judged, did = self._judged
-        names = agents.since(judged)
+        names = since(judged, agents.by_name)
         if shared != before:
             names |= agents.by_name.keys()
         doing = self._doing(under_way)

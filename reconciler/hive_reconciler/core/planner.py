@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hive_wire.names import container_name
 
 from ..model.desired import Desired
+from ..model.layered import since
 from ..model.memory import Memory
 from ..model.plan import Action, Blocked, Kind, Plan
 from ..runtime.base import Observed
@@ -78,8 +79,8 @@ class Planner:
         shared = (swarm.toolchain, swarm.sight.stranger)
         if shared != self._shared:
             self._shared, self._agents, self._steps = shared, {}, {}
-        agents, names = swarm.agents.by_name, swarm.agents.since(self._agents)
-        self._agents = agents
+        agents = swarm.agents.by_name
+        names, self._agents = since(self._agents, agents), agents
         for name in names | swarm.agents.timely:
             agent = agents.get(name)
             if agent is not None and (steps := steps_of(agent, *shared, now)):
@@ -114,7 +115,7 @@ def _gone(swarm: Swarm) -> list[Observed]:
     agents = swarm.agents
     kept = {container_name(name, role) for name in agents.bad for role in ("agent", "manager")}
     kept |= {one.name for one in swarm.sight.lost}
-    found = swarm.sight.of(agents.strays - agents.by_uid.keys())
+    found = swarm.sight.of(uid for uid in agents.strays if uid not in agents.by_uid)
     return [one for one in found if one.name not in kept]
 
 

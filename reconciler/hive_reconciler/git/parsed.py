@@ -60,7 +60,8 @@ class Parsed:
         except OSError as error:
             log.warning("%s is not written: %s", self._path, error)
         self._kept += len(new)
-        self._known[shared] = known | {agent.tree for agent in new}
+        known.update(agent.tree for agent in new)
+        self._known[shared] = known
 
     def _load(self, shared: str) -> Iterator[tuple[str, Valid]]:
         if self._path is None:

@@ -14,6 +14,7 @@ from hive_wire.parse import SpecError, SpecProblem, parse_agent, parse_hive
 from hive_wire.spec import AgentSpec
 
 from ..model.desired import Desired, Entry, Invalid, Unreadable, Valid
+from ..model.layered import Layered
 from ..model.swarm import Roll
 from ..model.version import VERSION
 from .errors import ReadFailed
@@ -40,12 +41,12 @@ class _Whole:
     """All agents of one directory."""
 
     folder: str  # the OID of agents/
-    agents: Mapping[str, Entry]
+    agents: Layered[str, Entry]
     roll: Roll
     fresh: tuple[str, ...]  # what was looked at this time; the rest is known to be readable
 
 
-NOTHING = _Whole(EMPTY, {}, Roll(), ())
+NOTHING = _Whole(EMPTY, Layered(), Roll(), ())
 
 
 class Reader:
@@ -114,12 +115,12 @@ class Reader:
 
     def _from(self, last: _Whole, folder: str, shared: _Shared) -> _Whole:
         gone, come = self._trees.differing(last.folder, folder)
-        agents = dict(last.agents)
-        for name in gone:
-            agents.pop(name, None)
-        for name, item in come.items():
-            if item.is_tree:
-                agents[name] = self._reread(name, item.oid, last.agents.get(name), shared)
+        news = {
+            name: self._reread(name, item.oid, last.agents.get(name), shared)
+            for name, item in come.items()
+            if item.is_tree
+        }
+        agents = last.agents.changed(news, gone.keys() - news.keys())
         roll = last.roll.changed(last.agents, agents, gone.keys() | come.keys())
         fresh = tuple(name for name in come if name in agents)
         return _Whole(folder, agents, roll, fresh)

@@ -12,6 +12,7 @@ from hive_wire.terms import NetworkMode
 
 from .checks import Problem
 from .desired import Entry, Invalid, Unreadable, Valid
+from .layered import Layered
 
 ALL_NETWORKS: frozenset[NetworkMode] = frozenset(typing.get_args(NetworkMode))
 
@@ -29,34 +30,34 @@ class Roll:
     """Who is manager and who bears which uid, among all agents."""
 
     managers: frozenset[str] = frozenset()
-    bearers: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by uid
+    bearers: Layered[str, frozenset[str]] = field(default_factory=Layered)  # by uid
     shared: frozenset[str] = frozenset()  # uids that several agents bear
 
     def changed(
         self, before: Mapping[str, Entry], after: Mapping[str, Entry], names: Iterable[str]
     ) -> Roll:
         """The roll of `after`, which differs from `before`, whose roll this is, in `names` only."""
-        managers, bearers, shared = set(self.managers), dict(self.bearers), set(self.shared)
-        uids = set()
+        managers, shared = set(self.managers), set(self.shared)
+        bearers: dict[str, frozenset[str]] = {}  # of the uids in question
         for name in names:
             managers.discard(name)
-            old, new = before.get(name), after.get(name)
-            if isinstance(old, Valid) and old.spec.uid is not None:
-                bearers[old.spec.uid] = bearers.get(old.spec.uid, frozenset()) - {name}
-                uids.add(old.spec.uid)
-            if isinstance(new, Valid) and new.spec.uid is not None:
-                uids.add(new.spec.uid)
-            if isinstance(new, Valid) and new.spec.role == "manager":
-                managers.add(name)
+            if uid := _uid(before.get(name)):
+                bearers[uid] = bearers.get(uid, self.bearers.get(uid, frozenset())) - {name}
         for name in names:
             new = after.get(name)
-            if isinstance(new, Valid) and new.spec.uid is not None:
-                bearers[new.spec.uid] = bearers.get(new.spec.uid, frozenset()) | {name}
-        for uid in uids:
-            if not bearers.get(uid):
-                bearers.pop(uid, None)
-            (shared.add if len(bearers.get(uid, ())) > 1 else shared.discard)(uid)
-        return Roll(frozenset(managers), bearers, frozenset(shared))
+            if uid := _uid(new):
+                bearers[uid] = bearers.get(uid, self.bearers.get(uid, frozenset())) | {name}
+            if isinstance(new, Valid) and new.spec.role == "manager":
+                managers.add(name)
+        for uid, found in bearers.items():
+            (shared.add if len(found) > 1 else shared.discard)(uid)
+        borne = {uid: found for uid, found in bearers.items() if found}
+        left = bearers.keys() - borne.keys()
+        return Roll(frozenset(managers), self.bearers.changed(borne, left), frozenset(shared))
+
+
+def _uid(entry: Entry | None) -> str | None:
+    return entry.spec.uid if isinstance(entry, Valid) else None
 
 
 def swarm_problems(
