@@ -162,6 +162,26 @@ async def test_a_fence_that_could_not_be_lifted_is_lifted_later(swarm, monkeypat
     await swarm.until(lambda: not swarm.broker.fenced)
 
 
+async def test_a_fence_is_lifted_later_where_what_lifts_it_is_called_off(swarm, monkeypatch):
+    await swarm.until(lambda: swarm.is_ready("hm1nd"))
+    uid, core, ask = swarm.uid("hm1nd"), swarm.core, swarm.core.broker._ask
+
+    async def hangs(method, **params):
+        if method == "unfence":
+            await asyncio.Event().wait()
+        return await ask(method, **params)
+
+    swarm.broker.fenced.add(uid)
+    with monkeypatch.context() as slow:
+        slow.setattr(core.broker, "_ask", hangs)
+        lifting = asyncio.create_task(core.broker.unfence(uid))
+        await asyncio.sleep(0)
+        lifting.cancel()
+        await asyncio.wait([lifting])
+    core.wake()
+    await swarm.until(lambda: not swarm.broker.fenced)
+
+
 async def test_while_nothing_can_be_read_what_is_due_spins_no_loop(swarm):
     await swarm.until(lambda: swarm.is_ready("hm1nd"))
     await swarm.close()  # nothing wakes it

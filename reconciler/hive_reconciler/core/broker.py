@@ -123,7 +123,7 @@ class Broker:
     async def unfence(self, uid: str) -> None:
         try:
             await self._ask("unfence", uid=uid)
-        except (RpcError, TimeoutError):
+        except BaseException:  # also when who asks is called off
             self.fences_left = True  # unlike a hold, it outlives the broker
             raise
 

@@ -164,7 +164,8 @@ class Reconciler:
     def _nothing_new(self) -> bool:
         """Whether this round looked at what the last one saw, and time alone changes nothing."""
         before, self._inputs = self._inputs, self.picture.inputs()
-        return self._is_calm and self.outcomes.is_done and before == self._inputs
+        is_over = self._is_calm and self.outcomes.is_done and not self.broker.fences_left
+        return is_over and before == self._inputs
 
     def _nothing_due(self) -> bool:
         picture = self.picture
