@@ -53,7 +53,8 @@ class Harness:
         def reap() -> None:
             self._beside(self._children.reap())
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, reap)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, reap)
         work = [
             asyncio.create_task(self._uplink.run()),
             asyncio.create_task(self._conductor.run()),
@@ -66,6 +67,7 @@ class Harness:
             await self._login.cancel()
             await self._engine.close()
         await self._uplink.last_words()
+        loop.remove_signal_handler(signal.SIGCHLD)  # soon there is no thread to look into /proc
         for task in (*work, *self._tasks, stopped):
             task.cancel()
         await asyncio.gather(*work, *self._tasks, stopped, return_exceptions=True)
