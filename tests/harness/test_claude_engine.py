@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.claude_harness import both_versions
+from support.claude_harness import both_versions, claude_rig
 from support.fake_broker import FakeBroker
 from support.fake_messages_api import Call, FakeApi, Step
 from support.harness_process import HarnessProcess
+from support.slow_cli import slow_cli
 
 pytestmark = [pytest.mark.cli, pytest.mark.timeout(120)]
 
@@ -111,6 +112,24 @@ async def test_kill_9_of_the_harness_in_mid_turn_resumes_exactly_once(
         assert len(api.requests) == 3
         assert '"message 1' not in json.dumps(api.requests[2].last)
         assert api.requests[2].everything.count("[hive] message 1 ") == 1
+
+
+@both_versions
+@pytest.mark.slow
+async def test_a_cut_turn_goes_on_however_slow_the_machine_is(tmp_path: Path, cli: Path) -> None:
+    slow = slow_cli(tmp_path / "slow", cli, seconds=12)
+    held = asyncio.Event()
+    async with claude_rig(tmp_path, slow) as rig:
+        rig.api.script(SEND, Step(text="never seen", gate=held))
+        await rig.harness.start()
+        rig.broker.post("x")
+        await rig.api.request(2)
+        await rig.harness.kill()
+        held.set()
+        async with rig.harness:
+            end = await rig.broker.ended(timeout=60)
+            assert (end.turn, end.outcome, end.cause) == ("1.1", "ok", "")
+            assert len(rig.api.requests) == 3
 
 
 async def test_sigterm_in_mid_turn_is_orderly_and_resumes(

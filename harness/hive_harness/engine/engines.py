@@ -23,6 +23,7 @@ CLAUDE_ENV = {
     "CLAUDE_CODE_MAX_RETRIES": "4",
     "MCP_TIMEOUT": "600000",  # the broker may be away for a while
     "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "90000",
+    "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
 }
 
 

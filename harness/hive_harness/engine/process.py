@@ -16,7 +16,7 @@ from ..spool import Session
 from .launch import Launch
 from .pipes import Lines, Pipes
 
-INITIALIZE_WITHIN = 90.0  # seconds; a cold disk makes the first start slow
+INITIALIZE_WITHIN = 300.0  # seconds; a cold disk, or a busy machine, makes a start slow
 DRAIN = 1.0  # seconds in which a dead engine's last words are read
 
 Event = dict[str, Any]

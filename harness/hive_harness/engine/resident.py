@@ -26,8 +26,6 @@ from .watch import TurnWatch
 
 STEP = 5.0  # seconds that each step of ending a turn gets
 MAX_RESTARTS = 2  # of the process within one turn
-# Seconds. An engine that is given a turn it knows goes on at once, or had finished it.
-SILENCE = 10.0
 LOST_RESULT = "the engine had finished this turn before a restart, but its result was not stored"
 
 
@@ -159,9 +157,7 @@ class ResidentEngine:
                     await self._upkeep.noted(watch)
                 if verdict is not None or self._ending:
                     return self._judged(verdict)
-                silent = watch is not None and not watch.acted
-                if silent and self._keeper.continues and self.is_up:
-                    await self._keeper.down()
+                if watch is not None and self._had_finished(watch):
                     # What cut it in this boot says more than that it was cut.
                     return failed(cause or "restarted", why or LOST_RESULT)
                 book.engine_lost()
@@ -243,15 +239,13 @@ class ResidentEngine:
         try:
             while watch.verdict is None and not self._keeper.closing:
                 self._decided.clear()
-                known = self._keeper.continues and not watch.acted
-                limit = SILENCE if known else self._stall_after
-                rest = self._last_heard + limit - loop.time()
-                if rest <= 0 and not watch.tool_runs:
+                rest = self._last_heard + self._stall_after - loop.time()
+                if self._had_finished(watch) or (rest <= 0 and not watch.tool_runs):
                     return
                 decided = asyncio.create_task(self._decided.wait())
                 done, _ = await asyncio.wait(
                     (gone, decided),
-                    timeout=rest if rest > 0 else limit,
+                    timeout=rest if rest > 0 else self._stall_after,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 decided.cancel()
@@ -277,8 +271,12 @@ class ResidentEngine:
             self._keeper.spawn(self._interrupt(self._keeper.process))  # more tries are in vain
         if watch.result is event:
             self._note_result(event)
-        if watch.verdict is not None:
+        if watch.verdict is not None or self._had_finished(watch):
             self._decided.set()
+
+    def _had_finished(self, watch: TurnWatch) -> bool:
+        """The turn was over before it was given again, and its result is nowhere."""
+        return self._keeper.continues and watch.refused
 
     def _note_result(self, result: Event) -> None:
         total, session = result.get("total_cost_usd"), result.get("session_id")

@@ -18,10 +18,11 @@ class TurnWatch:
     def __init__(self) -> None:
         self.cost_before = 0.0  # USD that the process reported before
         self._evidence = Evidence()
+        self._acted = False  # the engine did anything for this turn
         self._tools: set[str] = set()
         self.verdict: Verdict | None = None
         self.result: dict[str, Any] | None = None
-        self.acted = False  # the engine did anything for this turn
+        self.refused = False  # the engine rests, and did nothing for this turn: it knew it
         self.progressed = False  # the engine asked the model again: it keeps earlier results
         self.context = 0  # tokens that the model last read and wrote
         self.window = 0  # tokens that it can take
@@ -36,8 +37,13 @@ class TurnWatch:
 
     def feed(self, event: dict[str, Any]) -> None:
         self.progressed = False
-        if event.get("type") != "command_lifecycle":
-            self.acted = True
+        match event:
+            case {"type": "command_lifecycle"}:
+                return
+            case {"type": "system", "subtype": "session_state_changed", "state": "idle"}:
+                self.refused = not self._acted
+                return
+        self._acted = True
         match event:
             case {"type": "assistant"}:
                 self._assistant(event)

@@ -47,6 +47,7 @@ def main() -> int:
         turn = journal.turns.get(user)
         if turn is not None and turn.over:
             stage.lifecycle(user, "completed")
+            stage.rests()
             continue
         _play(stage, journal, turn or journal.take(user, text))
     return 0

@@ -83,6 +83,10 @@ class Stage:
         )
         self.lifecycle(user, "completed")
 
+    def rests(self) -> None:
+        """There was nothing to do."""
+        self._system("session_state_changed", state="idle")
+
     def lifecycle(self, user: str, state: str) -> None:
         self._print({"type": "command_lifecycle", "command_uuid": user, "state": state})
 
