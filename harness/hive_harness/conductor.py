@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from hive_wire.jsonrpc import BUSY, REFUSED, UNAVAILABLE, RpcError
@@ -40,6 +40,15 @@ HELP = """\
 /help says this. Anything else is a message to the agent."""
 
 Grant = dict[str, Any]
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """What goes wrong inside is only logged: the next turn tries its own luck."""
+    try:
+        yield
+    except (BadAgentFile, EngineGone, SessionLost) as error:
+        log.warning("%s: %s", what, error)
 
 
 class Conductor:
@@ -202,6 +211,8 @@ class Conductor:
 
     async def _keep_fit(self) -> None:
         await self._tend(self._engine.is_unfit, self._engine.keep_fit)
+        with _told("the engine could not be renewed"):
+            await self._engine.renew(self._launch())
         loop = asyncio.get_running_loop()
         after = self._settings.notes_after
         self._rested = loop.call_later(after, lambda: self._beside(self._note()))
@@ -214,18 +225,22 @@ class Conductor:
 
     async def _tend(
         self,
-        takes_long: Callable[[Launch, Policy], bool],
+        is_due: Callable[[Launch, Policy], bool],
         work: Callable[[Launch, Policy], Awaitable[None]],
     ) -> None:
-        """Care for the conversation between turns. Raises ShuttingDown."""
-        try:
+        """Care for the conversation between turns, unless no turn might begin either.
+
+        Raises ShuttingDown.
+        """
+        with _told("the conversation could not be cared for"):
             start, policy = self._launch(), self._policy()
-            if takes_long(start, policy):
-                self.show(self.doing.tending(True))
-            await work(start, policy)
-        except (BadAgentFile, EngineGone, SessionLost) as error:
-            log.warning("the conversation could not be cared for: %s", error)
-        self.show(self.doing.tending(False))
+            if not is_due(start, policy) or not await self._uplink.may_tend():
+                return
+            self.show(self.doing.tending(True))
+            try:
+                await work(start, policy)
+            finally:
+                self.show(self.doing.tending(False))
 
     async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:
         resumed = resumed and await asyncio.to_thread(self._spool.running) == turn

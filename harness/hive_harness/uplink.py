@@ -80,6 +80,18 @@ class Uplink:
         """The connection, as soon as it stands."""
         return await self._link.up()
 
+    async def may_tend(self) -> bool:
+        """Whether the model may be asked between turns: what stops a turn stops that, too."""
+        if not self._link.is_up:
+            return False
+        try:
+            peer = await self._link.up()
+            answer = await peer.request("tend", {}, timeout=ANSWER_WITHIN)
+        except (RpcError, TimeoutError) as error:
+            log.info("nothing is done between turns: %s", error)
+            return False
+        return answer.get("may") is True
+
     async def end(self, event: dict[str, Any]) -> None:
         """Returns when the broker has closed the turn on disk. `event` is a TurnEnd in the spool."""
         turn = event["turn"]

@@ -111,3 +111,28 @@ async def test_a_pause_is_kept_and_lifted(hive, uid):
     await scout.granted()
     kinds = [e["kind"] for e in await hive.events("paused", "unpaused")]
     assert kinds == ["paused", "unpaused"]
+
+
+async def test_what_stops_turns_stops_what_is_done_between_them(hive):
+    await hive.registry(agent(A, "scout", budget={"usd_per_day": 1.0, "turns_per_hour": 100}))
+    scout = await hive.harness(A)
+
+    async def may() -> bool:
+        return (await scout.ask("tend"))["may"]
+
+    assert await may()
+    for uid in (A, None):
+        await hive.ask("pause", uid=uid, by="ann", reason="")
+        assert not await may()
+        await hive.ask("unpause", uid=uid, by="ann", reason="")
+        assert await may()
+    await hive.ask("hold", uid=A, token="t", ttl=30)
+    assert not await may()
+    await hive.ask("fence", uid=A, token="t")
+    await hive.ask("release", uid=A, token="t")
+    assert not await may()
+    await hive.ask("unfence", uid=A)
+    assert await may()
+    await hive.ask("send", to="scout", body="x", by="ann")
+    await scout.end((await scout.granted())["turn"], cost_usd=1.1)
+    assert not await may()

@@ -223,6 +223,28 @@ async def test_notes_are_taken_before_a_conversation_is_cold(tmp_path: Path, cli
 
 @pytest.mark.cli
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("uses", [LONG, LARGE])
+async def test_the_model_is_not_asked_between_turns_of_an_agent_that_is_paused(
+    tmp_path: Path, cli: Path, uses: Step
+) -> None:
+    agent = {"model": SMALL, "when_cold": "notes"}
+    async with claude_rig(tmp_path, cli, "--notes-after", "0.3", **agent) as rig:
+        rig.broker.open = False
+        rig.api.default = told
+        rig.api.script(uses)
+        async with rig.harness:
+            rig.broker.post("x")
+            await rig.broker.ended()
+            await rig.broker.until(lambda: rig.broker.tends == (2 if uses is LONG else 1))
+            rig.broker.post("y")
+            await rig.broker.ended(2)
+            assert [request.last for request in rig.api.requests if "| " not in request.last] == []
+            assert not any("takes notes" in s.get("detail", "") for s in rig.broker.states)
+            assert not (rig.harness.state / "notes.md").exists()
+
+
+@pytest.mark.cli
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("when_cold", ["resume", "notes"])
 async def test_a_cold_conversation_without_fresh_notes_is_gone_on_with(
     tmp_path: Path, cli: Path, when_cold: str

@@ -45,6 +45,12 @@ class Deliveries:
         if len(agents) > PUMP_AT_ONCE:
             asyncio.get_running_loop().call_soon(self.pump_all, agents[PUMP_AT_ONCE:])
 
+    def is_open(self, agent: Agent) -> bool:
+        """Whether a turn might begin now, were there a message."""
+        stopped = agent.gate.fenced or agent.gate.held(self._broker.clock.steady())
+        paused = self._broker.paused(agent.uid) is not None
+        return not stopped and not paused and self._presence.limit(agent) is None
+
     def pump(self, agent: Agent) -> None:
         """Grant the next turn if nothing stands against it."""
         agent.news.ring()

@@ -89,7 +89,7 @@ class ResidentEngine:
         await self._upkeep.begin_anew(engine, with_notes=with_notes)
 
     def lacks_notes(self, launch: Launch, policy: Policy) -> bool:
-        """Whether `take_notes` will take a while."""
+        """Whether `take_notes` will ask the model."""
         return self._upkeep.lacks_notes(launch, policy)
 
     async def take_notes(self, launch: Launch, policy: Policy) -> None:
@@ -97,15 +97,15 @@ class ResidentEngine:
         await self._upkeep.note(launch, policy)
 
     def is_unfit(self, launch: Launch, policy: Policy) -> bool:
-        """Whether `keep_fit` will take a while."""
+        """Whether `keep_fit` will ask the model."""
         return self._upkeep.is_due(launch, policy)
 
     async def keep_fit(self, launch: Launch, policy: Policy) -> None:
-        """After a turn: shorten a long conversation, renew a process that grew.
-
-        Raises EngineGone, SessionLost, ShuttingDown.
-        """
+        """After a turn. Raises EngineGone, SessionLost, ShuttingDown."""
         await self._upkeep.after(launch, policy)
+
+    async def renew(self, launch: Launch) -> None:
+        """Between turns: start a process anew that grew, or that played many. Raises as `warm_up`."""
         if await self._keeper.trim():
             await self._keeper.up(launch)
 
