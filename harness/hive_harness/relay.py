@@ -2,15 +2,17 @@
 
 Nothing is known of the tools here. One relay belongs to one engine process; when the
 broker goes and comes back, the relay says the engine's handshake again and repeats what
-was not answered.
+was not answered. One engine may speak as several clients, whose ids are the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,13 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
 
+@dataclass(frozen=True)
+class _Asked:
+    ident: Any  # as the engine has it
+    frame: bytes
+    answer: asyncio.Future[Message]
+
+
 class McpRelay:
     """`serve` answers the engine; `run` keeps the connection. `notify` hears the server."""
 
@@ -74,8 +83,8 @@ class McpRelay:
         self._book = book  # of the turn that runs now
         self._connection: _Connection | None = None
         self._handshake: list[bytes] = []  # initialize and initialized, as the engine said them
-        self._initialize: Any = None  # the id of the engine's initialize
-        self._waiting: dict[Any, tuple[bytes, asyncio.Future[Message]]] = {}
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, _Asked] = {}  # by the id that the broker sees
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,8 +95,8 @@ class McpRelay:
             self._task.cancel()
         if self._connection is not None:
             self._connection.close()
-        for _, answer in self._waiting.values():
-            answer.cancel()
+        for asked in self._waiting.values():
+            asked.answer.cancel()
 
     async def serve(self, message: Message) -> Message:
         """The answer to one JSON-RPC message of the engine, however long the broker is away."""
@@ -96,28 +105,37 @@ class McpRelay:
         call = _name(book, message) if book is not None and method == "tools/call" else None
         if call is not None:
             message = _with_name(message, call)
+        if method == "notifications/cancelled":
+            message = {**message, "params": self._with_our_id(message.get("params"))}
+        ours = None if ident is None else next(self._ids)
         try:
-            frame = encode(encodable(message))
+            frame = encode(encodable(message if ours is None else {**message, "id": ours}))
         except FrameError:
             return _too_large(ident)
-        if ident is None:
+        if ours is None:
             self._tell(method, frame)
             return NO_REPLY
         if method == "initialize":
-            self._handshake, self._initialize = [frame], ident
+            self._handshake = [frame]
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._waiting[ident] = frame, answer
+        self._waiting[ours] = _Asked(ident, frame, answer)
         try:
             if self._connection is not None:
                 self._connection.send(frame)
             reply = await answer
         finally:
-            self._waiting.pop(ident, None)
+            del self._waiting[ours]
         if call is not None and book is not None:
             book.answered(call)
-        return reply
+        return {**reply, "id": ident}
 
     # -- inside ----------------------------------------------------------------
+
+    def _with_our_id(self, params: Any) -> Message:
+        cancelled = dict(params) if isinstance(params, dict) else {}
+        theirs = cancelled.get("requestId")
+        ours = (n for n, asked in self._waiting.items() if asked.ident == theirs)
+        return {**cancelled, "requestId": next(ours, 0)}  # 0: it was answered meanwhile
 
     def _tell(self, method: Any, frame: bytes) -> None:
         if method == "notifications/initialized":
@@ -147,7 +165,7 @@ class McpRelay:
 
     def _catch_up(self, connection: _Connection) -> None:
         """Bring a new connection to where the engine is."""
-        frames = [frame for frame, _ in self._waiting.values()]
+        frames = [asked.frame for asked in self._waiting.values()]
         for frame in (*self._handshake, *(f for f in frames if f not in self._handshake)):
             connection.send(frame)
         self._connection = connection
@@ -155,9 +173,9 @@ class McpRelay:
     def _take(self, message: Message) -> None:
         ident = message.get("id")
         if "method" not in message:
-            waiting = self._waiting.get(ident) if isinstance(ident, str | int) else None
-            if waiting is not None and not waiting[1].done():
-                waiting[1].set_result(message)
+            waiting = self._waiting.get(ident) if isinstance(ident, int) else None
+            if waiting is not None and not waiting.answer.done():
+                waiting.answer.set_result(message)
         elif ident is None:
             self._notify(message)
         elif self._connection is not None:
