@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from hive_wire.jsonrpc import BUSY, REFUSED, UNAVAILABLE, RpcError
@@ -23,6 +23,7 @@ from .engine.turn import Ending, Turn
 from .settings import Settings
 from .spool import Spool
 from .states import UNKILLABLE, Doing
+from .tending import Tending
 from .uplink import Uplink, Welcome
 from .verdict import Verdict, failed
 
@@ -40,15 +41,6 @@ HELP = """\
 /help says this. Anything else is a message to the agent."""
 
 Grant = dict[str, Any]
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """What goes wrong inside is only logged: the next turn tries its own luck."""
-    try:
-        yield
-    except (BadAgentFile, EngineGone, SessionLost) as error:
-        log.warning("%s: %s", what, error)
 
 
 class Conductor:
@@ -81,6 +73,12 @@ class Conductor:
         self._welcome = asyncio.Event()  # the broker has said which turns stand
         self._engine = engine(self)
         self._uplink = uplink(self)
+        self._tending = Tending(
+            self._engine,
+            lambda: (self._launch(), self._policy()),
+            self._uplink.may_tend,
+            lambda does: self.show(self.doing.tending(does)),
+        )
 
     async def run(self) -> None:
         """Play what is granted, until the harness stops."""
@@ -210,9 +208,7 @@ class Conductor:
                 await self._keep_fit()
 
     async def _keep_fit(self) -> None:
-        await self._tend(self._engine.is_unfit, self._engine.keep_fit)
-        with _told("the engine could not be renewed"):
-            await self._engine.renew(self._launch())
+        await self._tending.after_turn()
         loop = asyncio.get_running_loop()
         after = self._settings.notes_after
         self._rested = loop.call_later(after, lambda: self._beside(self._note()))
@@ -221,26 +217,7 @@ class Conductor:
         async with self._quiet:
             if not self._queued:
                 with contextlib.suppress(ShuttingDown):
-                    await self._tend(self._engine.lacks_notes, self._engine.take_notes)
-
-    async def _tend(
-        self,
-        is_due: Callable[[Launch, Policy], bool],
-        work: Callable[[Launch, Policy], Awaitable[None]],
-    ) -> None:
-        """Care for the conversation between turns, unless no turn might begin either.
-
-        Raises ShuttingDown.
-        """
-        with _told("the conversation could not be cared for"):
-            start, policy = self._launch(), self._policy()
-            if not is_due(start, policy) or not await self._uplink.may_tend():
-                return
-            self.show(self.doing.tending(True))
-            try:
-                await work(start, policy)
-            finally:
-                self.show(self.doing.tending(False))
+                    await self._tending.at_rest()
 
     async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:
         resumed = resumed and await asyncio.to_thread(self._spool.running) == turn
