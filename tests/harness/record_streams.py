@@ -40,6 +40,7 @@ SCENARIOS: dict[str, tuple[Step, ...]] = {
         Step(text="<summary>short</summary>"),
     ),
     "cancelled": (Step(text="endless", fault="hang", after=3),),
+    "known": (Step(text="said before"),),
     "overloaded-within": (Step(text="x", fault="sse_error", after=2), Step(text="after all")),
 }
 
@@ -54,6 +55,12 @@ async def record(version: str, name: str) -> None:
             rig.api.script(*SCENARIOS[name])
             async with rig.harness:
                 await _play(rig, name)
+            if name == "known":
+                rig.harness.lost_the_end_of("1.1")
+                rig.broker.lease(1, "x")
+                rig.broker.ends.clear()
+                async with rig.harness:
+                    await rig.broker.ended()
         target = HERE / "streams" / version / f"{name}.jsonl"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(out.read_text().replace(str(root), "/x"))

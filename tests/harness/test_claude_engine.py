@@ -156,12 +156,9 @@ async def test_a_turn_that_finished_without_a_stored_result_is_given_back(
     async with harness:
         broker.post("x")
         await broker.ended()
-    # As if the harness had died between the engine's result and its own fsync.
-    (harness.state / ".hive" / "running.json").write_text('{"turn": "1.1"}')
+    harness.lost_the_end_of("1.1")
     broker.ends.clear()
-    message = {"id": 1, "sender": "operator", "to": "tester", "kind": "text", "body": "x"}
-    whole = {**message, "data": None, "thread": 1, "in_reply_to": None, "at": 0.0}
-    broker._leased = (whole, 1)
+    broker.lease(1, "x")
     async with harness:
         end = await broker.ended(timeout=60)
         assert (end.turn, end.outcome, end.cause) == ("1.1", "failed", "restarted")

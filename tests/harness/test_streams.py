@@ -57,6 +57,22 @@ def test_how_a_recorded_turn_ended(version: str, name: str, outcome: str, cause:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_a_turn_that_the_engine_knows_is_told_from_one_that_it_works_on(version: str) -> None:
+    events, watch = recorded(version, "known"), TurnWatch()
+    over = next(n for n, event in enumerate(events) if event["type"] == "result")
+    for event in events[:over]:
+        watch.feed(event)
+        assert not watch.refused
+    anew = next(n for n in range(over, len(events)) if events[n]["type"].startswith("control_"))
+    again = TurnWatch()
+    for event in events[anew:]:
+        if not event["type"].startswith("control_"):
+            again.feed(event)
+    assert again.refused
+    assert again.verdict is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_what_a_turn_used(version: str) -> None:
     (watch,) = turns(recorded(version, "tools"))
     assert watch.verdict is not None

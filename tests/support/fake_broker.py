@@ -105,11 +105,16 @@ class FakeBroker:
     def post(self, body: str, sender: str = "operator", kind: str = "text", **more: Any) -> int:
         """Queue a message for the agent; its id."""
         ident = next(self._ids)
-        message = {
+        self._queue.append((self._message(ident, body, sender=sender, kind=kind, **more), 1))
+        self._grant_next()
+        return ident
+
+    def _message(self, ident: int, body: str, **more: Any) -> dict[str, Any]:
+        return {
             "id": ident,
-            "sender": sender,
+            "sender": "operator",
             "to": self.name,
-            "kind": kind,
+            "kind": "text",
             "body": body,
             "data": None,
             "thread": ident,
@@ -117,9 +122,10 @@ class FakeBroker:
             "at": time.time(),
             **more,
         }
-        self._queue.append((message, 1))
-        self._grant_next()
-        return ident
+
+    def lease(self, message: int, body: str, attempt: int = 1) -> None:
+        """A turn of this message runs, for all the broker knows."""
+        self._leased = (self._message(message, body), attempt)
 
     async def until(self, holds: Callable[[], Any], timeout: float = 20.0) -> Any:
         """What `holds` gives as soon as it is true. Raises TimeoutError with what there was."""

@@ -91,6 +91,10 @@ class HarnessProcess:
     def log(self) -> str:
         return (self.root / "harness.log").read_text()
 
+    def lost_the_end_of(self, turn: str) -> None:
+        """As if it had died between the engine's result and its own fsync. It must be down."""
+        (self.state / ".hive" / "running.json").write_text(json.dumps({"turn": turn}))
+
     async def kill(self) -> None:
         """kill -9, if it still lives."""
         assert self.process is not None
