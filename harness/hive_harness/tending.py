@@ -34,13 +34,13 @@ class Tending:
 
     async def after_turn(self) -> None:
         """Shorten a long conversation, renew a process that grew."""
-        await self._tend(self._engine.is_unfit, self._engine.keep_fit)
+        await self._tend(self._engine.upkeep.is_due, self._engine.upkeep.after)
         with _told("the engine could not be renewed"):
             await self._engine.renew(self._choices()[0])
 
     async def at_rest(self) -> None:
         """Take notes of a conversation that may grow cold."""
-        await self._tend(self._engine.lacks_notes, self._engine.take_notes)
+        await self._tend(self._engine.upkeep.lacks_notes, self._engine.upkeep.note)
 
     async def _tend(
         self,

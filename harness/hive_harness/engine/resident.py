@@ -49,7 +49,7 @@ class ResidentEngine:
         self._troubled = troubled
         ears = Ears(self._heard, lambda line: on_row(stderr(line)), lambda: self._book, permit)
         self._keeper = EngineKeeper(settings, sessions, children, ears)
-        self._upkeep = Upkeep(self._keeper, self._beside_turns, Notes(settings.state))
+        self.upkeep = Upkeep(self._keeper, self._beside_turns, Notes(settings.state))
         self._watch: TurnWatch | None = None
         self._book: CallBook | None = None
         self._free = asyncio.Event()
@@ -86,23 +86,7 @@ class ResidentEngine:
 
     async def new_session(self, engine: str, *, with_notes: bool) -> None:
         """Forget the conversation. Only between turns."""
-        await self._upkeep.begin_anew(engine, with_notes=with_notes)
-
-    def lacks_notes(self, launch: Launch, policy: Policy) -> bool:
-        """Whether `take_notes` will ask the model."""
-        return self._upkeep.lacks_notes(launch, policy)
-
-    async def take_notes(self, launch: Launch, policy: Policy) -> None:
-        """While nothing happens. Raises as `keep_fit`."""
-        await self._upkeep.note(launch, policy)
-
-    def is_unfit(self, launch: Launch, policy: Policy) -> bool:
-        """Whether `keep_fit` will ask the model."""
-        return self._upkeep.is_due(launch, policy)
-
-    async def keep_fit(self, launch: Launch, policy: Policy) -> None:
-        """After a turn. Raises EngineGone, SessionLost, ShuttingDown."""
-        await self._upkeep.after(launch, policy)
+        await self.upkeep.begin_anew(engine, with_notes=with_notes)
 
     async def renew(self, launch: Launch) -> None:
         """Between turns: start a process anew that grew, or that played many. Raises as `warm_up`."""
@@ -114,7 +98,7 @@ class ResidentEngine:
 
         Raises EngineGone, SessionLost, ShuttingDown.
         """
-        return await self._upkeep.compact(launch, hint)
+        return await self.upkeep.compact(launch, hint)
 
     async def play(
         self, launch: Launch, turn: Turn, book: CallBook, policy: Policy, *, resumed: bool
@@ -124,12 +108,12 @@ class ResidentEngine:
         `resumed`: the turn began in an earlier boot and goes on where it was cut.
         """
         if not resumed:
-            await self._upkeep.before(launch, policy)
+            await self.upkeep.before(launch, policy)
         verdict = await self._play(launch, turn, book, resumed=resumed)
         session = self._keeper.sessions.current
         if verdict.cause == "prompt_too_long" and session is not None and session.turns:
             # The engine had tried to shorten it. The next attempt begins with the notes.
-            await self._upkeep.begin_anew(launch.engine, with_notes=True)
+            await self.upkeep.begin_anew(launch.engine, with_notes=True)
             verdict = replace(verdict, discarded=True)
         return verdict
 
@@ -142,7 +126,7 @@ class ResidentEngine:
                     return self._judged(None)
                 watch = None
                 try:
-                    prompt = await self._upkeep.first_prompt(turn.prompt)
+                    prompt = await self.upkeep.first_prompt(turn.prompt)
                     watch = await self._say(launch, prompt, turn.user_uuid, begun)
                     verdict = watch.verdict
                 except EngineMissing as error:
@@ -154,7 +138,7 @@ class ResidentEngine:
                 except EngineGone as error:
                     verdict, why = None, str(error)
                 if watch is not None and watch.result is not None:
-                    await self._upkeep.noted(watch)
+                    await self.upkeep.noted(watch)
                 if verdict is not None or self._ending:
                     return self._judged(verdict)
                 if watch is not None and self._had_finished(watch):
@@ -176,9 +160,9 @@ class ResidentEngine:
 
     async def cancel_upkeep(self) -> bool | None:
         """Leave a conversation unshortened; None when none is. False as in `end_turn`."""
-        if not self._upkeep.runs:
+        if not self.upkeep.runs:
             return None
-        self._upkeep.cut()
+        self.upkeep.cut()
         return await self._cut()
 
     # -- inside ----------------------------------------------------------------
