@@ -189,22 +189,6 @@ async def test_cancel_in_the_middle_of_an_answer_and_of_a_tool(
         assert len(api.requests) == 3
 
 
-@pytest.mark.parametrize(
-    ("step", "cause"),
-    [(Step(status=400), "invalid_request"), (Step(status=404), "model_error")],
-)
-async def test_what_the_message_or_the_model_causes_is_counted(
-    harness: HarnessProcess, broker: FakeBroker, api: FakeApi, step: Step, cause: str
-) -> None:
-    api.default = step
-    async with harness:
-        broker.post("x")
-        end = await broker.ended(timeout=60)
-        assert (end.outcome, end.cause, end.counted) == ("failed", cause, True)
-        assert end.detail
-        await broker.state("idle")
-
-
 async def test_an_unpermitted_tool_is_denied_and_the_turn_ends(
     harness: HarnessProcess, broker: FakeBroker, api: FakeApi
 ) -> None:

@@ -10,8 +10,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.claude_cli import OLDEST, VERSION
-from support.claude_harness import Rig, claude_rig
+from support.claude_harness import Rig, both_versions, claude_rig
 from support.fake_messages_api import Call, Step
 
 from hive_harness.engine.process import EngineMissing
@@ -28,25 +27,26 @@ async def plays(rig: Rig, count: int) -> None:
     await rig.broker.state("idle")
 
 
-AUTH = (Step(status=401), "auth", "needs-login")
-LIMIT = (Step(status=429, headers={"retry-after": "3600"}), "rate_limit", "rate-limited")
 TOO_LONG = Step(status=400, message="prompt is too long: 250000 tokens > 200000 maximum")
 POOR = Step(status=400, message="Your credit balance is too low.")
+LATER = Step(status=429, headers={"retry-after": "3600"})
 
 
 @pytest.mark.cli
+@both_versions
 @pytest.mark.parametrize(
-    ("cli", "step", "cause", "state"),
+    ("step", "cause", "state"),
     [
-        (VERSION, *AUTH),
-        (OLDEST, *AUTH),
-        (VERSION, Step(status=403), "auth", "needs-login"),
-        (VERSION, *LIMIT),
-        (OLDEST, *LIMIT),
-        (VERSION, POOR, "billing", "failed"),
-        (VERSION, TOO_LONG, "prompt_too_long", "idle"),
+        (Step(status=401), "auth", "needs-login"),
+        (Step(status=403), "auth", "needs-login"),
+        (LATER, "rate_limit", "rate-limited"),
+        (POOR, "billing", "failed"),
+        (TOO_LONG, "prompt_too_long", "idle"),
+        (Step(status=400), "invalid_request", "idle"),
+        (Step(status=404), "model_error", "idle"),
+        (Step(status=413), "invalid_request", "idle"),
+        (Step(text="no", stop="refusal"), "refused", "idle"),
     ],
-    indirect=["cli"],
 )
 async def test_the_api_refuses(
     tmp_path: Path, cli: Path, step: Step, cause: str, state: str
@@ -55,22 +55,22 @@ async def test_the_api_refuses(
         rig.api.default = step
         rig.broker.post("x")
         end = await rig.broker.ended(timeout=60)
-        assert (end.outcome, end.cause) == ("failed", cause)
+        assert (end.outcome, end.cause, end.counted) == ("failed", cause, state == "idle")
+        assert end.detail
         assert (await rig.broker.state(state)).get("detail") or state == "idle"
         await plays(rig, 2)
 
 
 @pytest.mark.cli
 @pytest.mark.slow
+@both_versions
 @pytest.mark.parametrize(
-    ("cli", "step", "cause"),
+    ("step", "cause"),
     [
-        (VERSION, Step(status=529), "overloaded"),
-        (OLDEST, Step(status=529), "overloaded"),
-        (VERSION, Step(status=500), "server_error"),
-        (OLDEST, Step(status=429), "rate_limit"),
+        (Step(status=529), "overloaded"),
+        (Step(status=500), "server_error"),
+        (Step(status=429), "rate_limit"),
     ],
-    indirect=["cli"],
 )
 async def test_the_api_stays_broken(tmp_path: Path, cli: Path, step: Step, cause: str) -> None:
     async with claude_rig(tmp_path, cli) as rig, rig.harness:
@@ -86,6 +86,7 @@ async def test_the_api_stays_broken(tmp_path: Path, cli: Path, step: Step, cause
 
 @pytest.mark.cli
 @pytest.mark.slow
+@both_versions
 async def test_the_gateway_is_away_and_comes_back(tmp_path: Path, cli: Path) -> None:
     async with claude_rig(tmp_path, cli) as rig:
         sock = rig.harness.run / "model" / "model.sock"
@@ -115,17 +116,8 @@ async def test_the_gateway_blinks(tmp_path: Path, cli: Path) -> None:
 
 
 @pytest.mark.cli
-@pytest.mark.parametrize(
-    ("cli", "fault"),
-    [
-        *(
-            (VERSION, fault)
-            for fault in ("hang", "disconnect", "malformed", "sse_error", "truncate")
-        ),
-        *((OLDEST, fault) for fault in ("hang", "truncate")),
-    ],
-    indirect=["cli"],
-)
+@both_versions
+@pytest.mark.parametrize("fault", ["hang", "disconnect", "malformed", "sse_error", "truncate"])
 async def test_a_stream_that_breaks_is_one_turn(tmp_path: Path, cli: Path, fault: str) -> None:
     async with claude_rig(tmp_path, cli, "--stall-after", "3") as rig, rig.harness:
         rig.api.script(Step(text="never all of this", fault=fault, after=3))  # type: ignore[arg-type]
@@ -138,9 +130,8 @@ async def test_a_stream_that_breaks_is_one_turn(tmp_path: Path, cli: Path, fault
 
 @pytest.mark.cli
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("cli", "silent"), [(VERSION, "head"), (OLDEST, "stream")], indirect=["cli"]
-)
+@both_versions
+@pytest.mark.parametrize("silent", ["head", "stream"])
 async def test_an_api_that_stays_silent_fails_the_turn(
     tmp_path: Path, cli: Path, silent: str
 ) -> None:
@@ -157,11 +148,8 @@ async def test_an_api_that_stays_silent_fails_the_turn(
 
 
 @pytest.mark.cli
-@pytest.mark.parametrize(
-    ("cli", "when"),
-    [(VERSION, "before"), (VERSION, "after"), (OLDEST, "before")],
-    indirect=["cli"],
-)
+@both_versions
+@pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_cli_that_hangs_is_started_anew(tmp_path: Path, cli: Path, when: str) -> None:
     """Before its result, and after one."""
     async with claude_rig(tmp_path, cli, "--stall-after", "3") as rig, rig.harness:

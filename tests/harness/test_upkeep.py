@@ -130,6 +130,49 @@ async def test_cancel_ends_a_compaction_and_the_conversation_stays(
 @both_versions
 @pytest.mark.cli
 @pytest.mark.timeout(120)
+async def test_a_person_shortens_a_conversation_and_says_what_to_keep(
+    tmp_path: Path, cli: Path
+) -> None:
+    async with claude_rig(tmp_path, cli, model=SMALL) as rig, rig.harness:
+        rig.api.default = told
+        for n in range(3):
+            rig.broker.post(f"the word is xyzzy {n}")
+            await rig.broker.ended(n + 1)
+        hint = "keep the word"
+        answer = await rig.broker.call("command", command="compact", argument=hint)
+        assert answer["text"] == "the conversation was shortened"
+        assert hint in rig.api.requests[-1].last
+        rig.broker.post("y")
+        end = await rig.broker.ended(4)
+        assert end.session == rig.broker.ends[0].session
+        assert "all of it" in rig.api.requests[-1].everything
+        assert "xyzzy" not in rig.api.requests[-1].everything
+
+
+@both_versions
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+async def test_a_person_takes_another_model_until_the_next_restart(
+    tmp_path: Path, cli: Path
+) -> None:
+    async with claude_rig(tmp_path, cli, model=SMALL) as rig:
+        async with rig.harness:
+            rig.broker.post("the word is xyzzy")
+            await rig.broker.ended()
+            await rig.broker.call("command", command="model", argument="claude-opus-5")
+            rig.broker.post("y")
+            await rig.broker.ended(2)
+            assert rig.api.requests[-1].body["model"] == "claude-opus-5"
+            assert "xyzzy" in rig.api.requests[-1].everything
+        async with rig.harness:
+            rig.broker.post("z")
+            await rig.broker.ended(3)
+            assert rig.api.requests[-1].body["model"] == SMALL
+
+
+@both_versions
+@pytest.mark.cli
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("command", ["clear", "new-session"])
 async def test_a_new_session_begins_with_nothing_or_with_notes(
     tmp_path: Path, cli: Path, command: str
@@ -164,6 +207,7 @@ async def test_a_cli_that_hangs_while_it_takes_notes_holds_up_nobody(
             assert not (rig.harness.state / "notes.md").exists()
 
 
+@both_versions
 @pytest.mark.cli
 @pytest.mark.timeout(120)
 async def test_a_prompt_that_is_too_long_is_recovered_once(tmp_path: Path, cli: Path) -> None:
