@@ -2,7 +2,7 @@
 
 The faults: 4xx, 429, 5xx, 529, cut, broken and failing streams. The killed: CLI, harness,
 container, broker, gateway. Needs root (nspawn).
-python bench/soak.py [--turns 500] [--seed 1] [--faults 0.08] [--every 12]
+python bench/soak.py [--turns 500] [--seed 1] [--faults 0.08] [--every 12] [--cli 2.1.197]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 from hive import started
 from measure import Aim, report, table
-from support.claude_cli import claude_cli
+from support.claude_cli import OLDEST, VERSION, claude_cli
 from support.fake_messages_api import FakeApi
 from support.soak import Findings, Model, Soak
 
@@ -22,8 +22,10 @@ from support.soak import Findings, Model, Soak
 MEMORY = {"harness": 24.0, "broker": 110.0, "gateway": 60.0, "engine": 700.0}
 
 
-async def run(turns: int, seed: int, faults: float, every: int, agents: int) -> Findings:
-    cli = await asyncio.to_thread(claude_cli)
+async def run(
+    version: str, turns: int, seed: int, faults: float, every: int, agents: int
+) -> Findings:
+    cli = await asyncio.to_thread(claude_cli, version)
     model = Model(seed, faults)
     async with FakeApi(model) as api:
         environment = {
@@ -43,8 +45,11 @@ def main() -> None:
     options.add_argument("--faults", type=float, default=0.08, help="share of faulty answers")
     options.add_argument("--every", type=int, default=12, help="answers between kills")
     options.add_argument("--agents", type=int, default=3)
+    options.add_argument("--cli", choices=(OLDEST, VERSION), default=VERSION, help="its version")
     given = options.parse_args()
-    found = asyncio.run(run(given.turns, given.seed, given.faults, given.every, given.agents))
+    found = asyncio.run(
+        run(given.cli, given.turns, given.seed, given.faults, given.every, given.agents)
+    )
     rows: list[tuple[str, object]] = [
         ("messages", found.jobs),
         ("turns, with those that were tried again", found.attempts),
