@@ -49,7 +49,10 @@ class Tending:
     ) -> None:
         with _told("the conversation could not be cared for"):
             choices = self._choices()
-            if not is_due(*choices) or not await self._may():
+            if not is_due(*choices):
+                return
+            if not await self._may():
+                log.info("the conversation waits for its care: no turn may begin now either")
                 return
             self._shows(True)
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.broker_rig import agent, rig, until
 from support.claude_cli import NoCli, claude_cli
@@ -95,3 +97,31 @@ async def test_a_permission_from_the_engine_to_a_person_and_back(tmp_path, cli):
 
 async def _state(hive, state: str) -> bool:
     return (await hive.status(A))["state"] == state
+
+
+@pytest.mark.cli
+@pytest.mark.timeout(120)
+async def test_a_pause_of_all_stops_the_notes_too(tmp_path, cli):
+    """FR33ZE comes while a turn runs, after which notes would be taken."""
+    held = asyncio.Event()
+    async with rig(tmp_path / "root") as hive, FakeApi() as api:
+        await hive.registry(agent(A, "scout", engine="claude"))
+        scout = HarnessProcess(tmp_path / "scout", "--notes-after", "0.2", engine_path=cli)
+        scout.run = hive.layout.agent_run(A)
+        scout.agent(uid=A, name="scout", engine="claude", when_cold="notes")
+        await api.serve_unix(scout.run / "model" / "model.sock")
+        large = {"input_tokens": 60_000}
+        api.script(Step(text="one", gate=held, usage=large), Step(text="two", usage=large))
+        await scout.start()
+        try:
+            await hive.ask("send", to="scout", body="x", by="ann")
+            await api.request(1)
+            await hive.ask("pause", uid=None, by="ann", reason="wait")
+            held.set()
+            await until(lambda: "no turn may begin now either" in scout.log, "it may not")
+            assert (len(api.requests), (await hive.status(A))["state"]) == (1, "paused")
+            await hive.ask("unpause", uid=None, by="ann", reason="")
+            await hive.ask("send", to="scout", body="y", by="ann")
+            assert "Your conversation is shortened now" in (await api.request(3)).last
+        finally:
+            await scout.stop()
