@@ -179,15 +179,17 @@ def _replaced(
 def _strays(
     before: Agents, sight: Sight, by_uid: Mapping[str, Agent], uids: Iterable[str]
 ) -> frozenset[str]:
-    """Looked at again: `uids`, or all if others are seen."""
-    is_same = sight is before.sources.sight
-    seen = sight.of(uids) if is_same else sight.all
+    """Looked at again: `uids`, and those of whom something else is seen."""
+    was = before.sources.sight
+    uids = {*uids, *since(was.by_uid, sight.by_uid)}
+    is_known = sight is was or (sight.is_plain and was.is_plain)
+    seen = sight.of(uids) if is_known else sight.all
     found = {
         one.uid
         for one in seen
         if (agent := by_uid.get(one.uid)) is None or agent.container != one.name
     }
-    return before.strays.difference(uids) | found if is_same else frozenset(found)
+    return before.strays.difference(uids) | found if is_known else frozenset(found)
 
 
 class Made(Generic[T]):

@@ -12,19 +12,29 @@ class Sight:
     """Immutable. Who sees the same in another order sees the same."""
 
     def __init__(self, observed: Iterable[Observed] = ()) -> None:
-        self.all = tuple(sorted(observed, key=lambda one: one.name))
+        self.all = tuple(sorted(observed, key=operator.attrgetter("name")))
         self.live = {one.name: one for one in self.all if one.lives}
         self.lost = [one for one in self.live.values() if not one.uid]  # nothing tells whose
         self.stranger = self.lost[0].name if self.lost else ""
-        # The live one, where a rename left another behind.
-        self.by_uid: dict[str, Observed] = {}
+        self.by_uid: dict[str, Observed] = {one.uid: one for one in self.all}
         self._behind: list[Observed] = []
+        if len(self.by_uid) < len(self.all):
+            self._choose()
+
+    def _choose(self) -> None:
+        """The live one, where a rename left another behind."""
+        self.by_uid = {}
         for one in self.all:
             other = self.by_uid.get(one.uid)
             if other is None or one.lives or not other.lives:
                 self.by_uid[one.uid] = one
             if other is not None:
                 self._behind.append(other if self.by_uid[one.uid] is one else one)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every uid has one container at most."""
+        return not self._behind
 
     def of(self, uids: Iterable[str]) -> list[Observed]:
         """All containers of these uids, by name."""
@@ -38,7 +48,9 @@ class Sight:
         this very object when that is all."""
         known = {one.name: one for one in self.all}
         same = [
-            old if (old := known.get(one.name)) is not None and old.stands_as(one) else one
+            one
+            if (old := known.get(one.name)) is None or old is one or not old.stands_as(one)
+            else old
             for one in now.all
         ]
         if len(same) == len(self.all) and all(map(operator.is_, same, self.all)):
