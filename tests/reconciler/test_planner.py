@@ -131,6 +131,13 @@ def test_a_rename_waits_while_the_files_are_bad(bad):
     assert kinds(found) == []
 
 
+def test_a_rename_waits_for_no_good_files_where_another_agent_has_the_old_name():
+    agent, heir = valid("scout"), valid("heir")
+    agents = {"guide": Unreadable("gone"), "scout": heir}
+    found = plan(desired(agents), [running("scout", agent)], recalled({"guide": agent}), TOOLS, NOW)
+    assert kinds(found) == [(Kind.RESTART, "guide")]
+
+
 def test_a_renamed_agent_is_restarted_in_its_new_container():
     entry = valid("scout")
     found = plan(

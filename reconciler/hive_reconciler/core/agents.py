@@ -37,6 +37,7 @@ class Agent:
     container: str
     there: Observed | None  # what lives under its container's name
     ready: bool | None
+    is_in_the_way: bool = False  # it still runs under the name of another agent
 
     @property
     def is_timely(self) -> bool:
@@ -61,6 +62,7 @@ class Agent:
             and self.there is other.there
             and self.ready is other.ready
             and self.uid == other.uid
+            and self.is_in_the_way == other.is_in_the_way
         )
 
 
@@ -99,6 +101,8 @@ def joined(before: Agents, sources: Sources) -> Agents:
     moved = since(was.memory, memory)
     uids = moved | since(was.ready, ready) | since(was.sight.by_uid, sight.by_uid)
     names = since(was.entries, entries)
+    living = (sight.live.get(c) for n in names for c in (n, f"h-{n}"))
+    uids |= {one.uid for one in living if one is not None}  # whoever runs under such a name
     names |= {before.by_uid[uid].name for uid in uids if uid in before.by_uid}
     if uids & before.shared:
         names |= {name for name, agent in agents.items() if agent.uid in uids}
@@ -117,6 +121,9 @@ def joined(before: Agents, sources: Sources) -> Agents:
             named = named or {m.name: u for u, m in memory.items() if m.good is not None}
             uid = named.get(name, "")
         agent = _agent(name, uid, entry, memory.get(uid, FRESH), sight=sight, ready=ready.get(uid))
+        if agent.seen is not None and agent.seen.name != agent.container:
+            former = entries.get(agent.seen.name.removeprefix("h-"))
+            agent = replace(agent, is_in_the_way=isinstance(former, Valid))
         old = agents.get(name)
         if old is None or not agent.is_same(old):
             fresh[name] = agent

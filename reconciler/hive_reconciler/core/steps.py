@@ -108,8 +108,9 @@ def _running(
         return cooling(agent.name, agent.uid, agent.memory, now) or _action(
             agent, Kind.ADOPT, "runs already, as it should"
         )
-    if seen.name != agent.container and agent.known.entry is not valid:
-        return None  # its files are bad: a rename waits until they are good again
+    is_bad = agent.known.entry is not valid
+    if seen.name != agent.container and is_bad and not agent.known.is_in_the_way:
+        return None  # a rename waits until the files are good again, or another needs the name
     if agent.name_held and seen.name != agent.container:  # or two that swap names wait for ever
         reason = f"it gives up the name {seen.name}; {agent.container} is not free yet"
         return cooling(agent.name, agent.uid, agent.memory, now) or _action(
