@@ -39,6 +39,7 @@ class World:
         self.away_since = {}
         self.renamed = set()  # uids whose former containers are removed beside
         self.good = {}  # uid → the last spec of it that could be used
+        self.named = {}  # uid → the name it had then
         self.misread = {}  # uid → since when it is observed wrongly
         self.hurried = set()  # uids that a person wants stopped at once
         self.faults = dict.fromkeys(FAULTS, 0.0)
@@ -295,8 +296,9 @@ class SimRuntime:
 
     def given(self, desired):
         self.reads.append((self.world.clock.monotonic(), desired))
-        valid = (e for e in desired.agents.values() if isinstance(e, Valid))
-        self.world.good.update({e.spec.uid: e for e in valid})
+        valid = {n: e for n, e in desired.agents.items() if isinstance(e, Valid)}
+        self.world.good.update({e.spec.uid: e for e in valid.values()})
+        self.world.named.update({e.spec.uid: name for name, e in valid.items()})
 
     def _recent(self):
         """What may be acted on: the last that was read, and what a round has still to follow."""
