@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from copy import copy
 
 from ..runtime.base import Observed
 
@@ -36,6 +37,11 @@ class Sight:
         """Whether every uid has one container at most."""
         return not self._behind
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether, beside, it is known of each whose it is."""
+        return self.is_plain and "" not in self.by_uid
+
     def of(self, uids: Iterable[str]) -> list[Observed]:
         """All containers of these uids, by name."""
         wanted = set(uids)
@@ -46,13 +52,27 @@ class Sight:
     def then(self, now: Sight) -> Sight:
         """`now`, with the objects that are here where nothing but what they use is another;
         this very object when that is all."""
+        if len(self.all) == len(now.all) and self.is_simple and now.is_simple:
+            pairs = zip(self.all, now.all, strict=True)
+            moved = [(old, one) for old, one in pairs if old is not one and not old.stands_as(one)]
+            if all((old.name, old.uid) == (one.name, one.uid) for old, one in moved):
+                return self._with([one for _, one in moved])
         known = {one.name: one for one in self.all}
-        same = [
-            one
-            if (old := known.get(one.name)) is None or old is one or not old.stands_as(one)
-            else old
+        return Sight(
+            old if (old := known.get(one.name)) is not None and old.stands_as(one) else one
             for one in now.all
-        ]
-        if len(same) == len(self.all) and all(map(operator.is_, same, self.all)):
+        )
+
+    def _with(self, news: list[Observed]) -> Sight:
+        """The same containers, of which these are as told now."""
+        if not news:
             return self
-        return Sight(same)
+        made = copy(self)
+        named = {one.name: one for one in news}
+        made.all = tuple(named.get(one.name, one) for one in self.all)
+        made.by_uid = {**self.by_uid, **{one.uid: one for one in news}}
+        made.live = {**self.live, **named}
+        for one in news:
+            if not one.lives:
+                del made.live[one.name]
+        return made
