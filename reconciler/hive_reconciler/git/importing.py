@@ -21,7 +21,7 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from .errors import ReadFailed, Refused
-from .jail import DONE, FRAME, LETTERS, REFUSED
+from .jail import REFUSED, TAKEN
 from .jailer import MAX_CONTENT, MAX_OBJECTS, Jail, Stream
 from .listing import Entry
 from .objects import Raw, object_id
@@ -30,13 +30,11 @@ from .trees import EMPTY, Trees, referred, tree_oid
 MAX_PACK = 16 << 20  # bytes
 MAX_COMMITS = 200
 SECONDS = 60.0  # from the first byte to the last
+_LIMITED = "it does not fit the limits of time and memory"
 _OID = re.compile(r"[0-9a-f]{40}")
 _NAMED = re.compile(r"[0-9a-f]{7,40}")
-_KINDS = {
-    LETTERS[b"commit"]: ObjectType.COMMIT,
-    LETTERS[b"tree"]: ObjectType.TREE,
-    LETTERS[b"blob"]: ObjectType.BLOB,
-}
+_HEADER = re.compile(rb"[0-9a-f]{40} (commit|tree|blob|tag) ([0-9]{1,9})\n")
+_KINDS = {b"commit": ObjectType.COMMIT, b"tree": ObjectType.TREE, b"blob": ObjectType.BLOB}
 
 Write = Callable[[bytes], Awaitable[None]]
 # Brings a commit: called with what hive.git has and a function that takes the bytes of a pack
@@ -194,25 +192,37 @@ def _make_quarantine(folder: Path) -> Path:
 
 
 async def _objects(stream: Stream) -> list[Raw]:
-    """The frames that the jail sends. Raises Refused."""
+    """What the jail sends, tags left out. Raises Refused."""
     found: list[Raw] = []
-    content = 0
+    room = MAX_CONTENT
     try:
-        while True:
-            letter, size = FRAME.unpack(await stream.reader.readexactly(FRAME.size))
-            content += size
-            if content > MAX_CONTENT or len(found) > MAX_OBJECTS:
-                raise Refused("the commit cannot be taken: it brings too much")
-            data = await stream.reader.readexactly(size)
-            if letter == DONE:
-                return found
-            if letter == REFUSED:
-                said = re.sub(r"[^ -~]", "?", data.decode(errors="replace"))[:300]
-                raise Refused(f"the commit cannot be taken: {said}")
-            found.append((int(_KINDS[letter]), data))
-    except (asyncio.IncompleteReadError, OSError, KeyError):
-        text = "the commit cannot be taken: it does not fit the limits of time and memory"
-        raise Refused(text) from None
+        for _ in range(await _count(stream)):
+            header = _HEADER.fullmatch(await stream.reader.readline())
+            if header is None:
+                raise Refused(f"the commit cannot be taken: {_LIMITED}")
+            size = int(header[2])
+            room -= size
+            if room < 0:
+                most = f"{MAX_CONTENT >> 20} MiB are the most"
+                raise Refused(f"the commit cannot be taken: it brings too much: {most}")
+            data = await stream.reader.readexactly(size + 1)
+            if (kind := _KINDS.get(header[1])) is not None:
+                found.append((int(kind), data[:-1]))
+    except (asyncio.IncompleteReadError, OSError, ValueError):
+        raise Refused(f"the commit cannot be taken: {_LIMITED}") from None
+    return found
+
+
+async def _count(stream: Stream) -> int:
+    """Of the objects that follow. Raises Refused, ValueError when it is no answer."""
+    answer = await stream.reader.readline()
+    if answer.startswith(REFUSED):
+        said = re.sub(r"[^ -~]", "?", answer[1:-1].decode(errors="replace"))[:300]
+        raise Refused(f"the commit cannot be taken: {said}")
+    count = int(answer.removeprefix(TAKEN))
+    if count > MAX_OBJECTS:
+        raise ValueError("the jail was to refuse it")
+    return count
 
 
 def _writer(stdin: asyncio.StreamWriter) -> Write:

@@ -1,15 +1,14 @@
 """Run as a script with a socket as standard input: the resident process that confines git.
 
 Every request is one packet of JSON, `{"job": "take"|"pack", "git", "uid", "gid", "directory",
-"objects", "cpu", "memory", "file", "bytes", "count"}`, and one descriptor of a stream socket. A
+"objects", "cpu", "memory", "file", "count"}`, and one descriptor of a stream socket. A
 child forked for it alone becomes nobody, with limits, serves that stream and ends; it ends, too,
 when the stream's other end closes. As root it has mount, network and ipc namespaces, and finds
 `directory` (null: an empty tmpfs) at /tmp/q and `objects`, read-only, at /tmp/objects, whatever
 the modes of the directories above them. Without root it keeps its user and both paths.
 
-- `take`: a pack comes in until the end of input; its objects go out as frames: one letter (c t b:
-  commit, tree, blob), the length (4 bytes, big-endian), the content. The last frame is `.`, or `!`
-  with the reason for a refusal.
+- `take`: a pack comes in until the end of input. A line goes out: `.` and the number of objects,
+  which then follow as `git cat-file --batch` writes them; or `!` and the reason for a refusal.
 - `pack`: revisions come in, the pack of `git pack-objects` goes out.
 
 Standard library only, and nothing is imported after the start: nobody cannot read every Python.
@@ -29,16 +28,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from subprocess import DEVNULL, PIPE
-from typing import Any, BinaryIO
+from typing import Any
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWNET = 0x00020000, 0x08000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 MS_REC, MS_SLAVE = 16384, 1 << 19
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 NO_SUID = MS_NOSUID | MS_NODEV | MS_NOEXEC
-FRAME = struct.Struct(">cI")
-DONE, REFUSED = b".", b"!"
-LETTERS = {b"commit": b"c", b"tree": b"t", b"blob": b"b"}
+TAKEN, REFUSED = b".", b"!"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -85,10 +82,13 @@ def _serve(request: dict[str, Any], stream: int, problem: OSError | None) -> Non
 
 
 def _refuse(stream: int, reason: str) -> None:
-    with os.fdopen(stream, "wb", closefd=False) as out:
-        _write(out, REFUSED, reason.encode(errors="replace"))
+    _say(stream, REFUSED, reason)
     while os.read(stream, 1 << 16):  # an answer before the end of input could get lost
         pass
+
+
+def _say(stream: int, kind: bytes, text: str) -> None:
+    os.write(stream, kind + b" ".join(text.encode(errors="replace").splitlines()) + b"\n")
 
 
 # -- confinement -------------------------------------------------------------------
@@ -186,15 +186,26 @@ def _take(request: dict[str, Any], stream: int, environment: dict[str, str]) -> 
         head.write("ref: refs/heads/none\n")
     git = request["git"]
     with subprocess.Popen(  # it starts while the pack still comes
-        [git, "cat-file", "--batch"], stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment
+        [git, "cat-file", "--batch", "--buffer"],
+        stdin=PIPE,
+        stdout=stream,
+        stderr=PIPE,
+        env=environment,
     ) as reader:
         try:
             wrong = _index(git, stream, environment)
-            out = os.fdopen(stream, "wb", closefd=False)
-            if wrong is None:
-                wrong = _write_objects(reader, out, request["bytes"], request["count"])
-            _write(out, REFUSED if wrong else DONE, (wrong or "").encode(errors="replace"))
-            out.flush()
+            names = [] if wrong else list(_names())
+            if len(names) > request["count"]:
+                wrong = f"it brings too much: {request['count']} objects are the most"
+            if wrong:
+                _say(stream, REFUSED, wrong)
+                return
+            _say(stream, TAKEN, str(len(names)))
+            assert reader.stdin is not None
+            assert reader.stderr is not None
+            reader.stdin.write(b"".join(b"%s\n" % name.hex().encode() for name in names))
+            reader.stdin.close()
+            _listen(reader.stderr.fileno(), stream)  # until it ends, or nobody listens
         finally:
             reader.kill()
 
@@ -237,29 +248,6 @@ def _listen(errors: int, stream: int) -> bytes | None:
         said = (said + data)[-4096:]
 
 
-def _write_objects(
-    reader: subprocess.Popen[bytes], out: BinaryIO, room: int, count: int
-) -> str | None:
-    """Every object of the pack, as frames; what is wrong with them. Tags are left out."""
-    assert reader.stdin is not None
-    assert reader.stdout is not None
-    too_much = f"it brings too much: {count} objects and {room >> 20} MiB are the most"
-    for number, oid in enumerate(_names()):
-        reader.stdin.write(oid.hex().encode() + b"\n")
-        reader.stdin.flush()
-        words = reader.stdout.readline().split()
-        if len(words) != 3:
-            return "it does not fit the limits of time and memory"
-        size = int(words[2])
-        room -= size
-        if room < 0 or number >= count:
-            return too_much
-        data = reader.stdout.read(size + 1)[:-1]
-        if words[1] in LETTERS:
-            _write(out, LETTERS[words[1]], data)
-    return None
-
-
 def _names() -> Iterator[bytes]:
     """The OIDs of the pack, from its index: magic, version, 256 counts, then the OIDs."""
     for name in os.listdir("objects/pack"):
@@ -269,11 +257,6 @@ def _names() -> Iterator[bytes]:
                 (number,) = struct.unpack(">I", file.read(4))
                 for _ in range(number):
                     yield file.read(20)
-
-
-def _write(out: BinaryIO, letter: bytes, data: bytes) -> None:
-    out.write(FRAME.pack(letter, len(data)))
-    out.write(data)
 
 
 if __name__ == "__main__":

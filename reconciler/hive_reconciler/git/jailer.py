@@ -18,13 +18,13 @@ from . import jail
 from .errors import Refused
 
 NOBODY = 65534
+_AHEAD = 1 << 20  # bytes that are taken before they are asked for
 MAX_OBJECTS = 5000
 MAX_CONTENT = 64 << 20  # bytes of all objects, unpacked
 LIMITS = {
     "cpu": 20,  # seconds
     "memory": 512 << 20,  # bytes
     "file": 64 << 20,  # bytes, of one file and of all together
-    "bytes": MAX_CONTENT,
     "count": MAX_OBJECTS,
 }
 
@@ -57,7 +57,7 @@ class Jail:
         """A stream to a child of its own, as the head of `jail` says. Raises Refused."""
         request = _request(kind, directory, objects, gid)
         stream = self._take_ready(request) or await self._child(request)
-        reader, writer = await asyncio.open_connection(sock=stream)
+        reader, writer = await asyncio.open_connection(sock=stream, limit=_AHEAD)
         try:
             yield Stream(reader, writer)
         finally:
