@@ -11,42 +11,24 @@ import json
 import random
 import shutil
 import sqlite3
-import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.power_records import Op, records
+
 from hive_broker.store.checksum import SQL as CRC
 from hive_broker.store.opening import open_store
 
-HEAD = struct.Struct("<cb6xqq")
 SECTOR = 512
 BIRTH = 8  # syncs while the file is made
 WAYS = ("nothing", "all", "some writes", "torn")
 
 
-@dataclass(frozen=True)
-class Op:
-    """`kind`: W a write, T a truncation, U a removal, S a sync, A words on a socket."""
-
-    kind: str
-    file: str
-    offset: int
-    data: bytes
-
-
 def trace(path: Path) -> list[Op]:
-    raw, at, ops, names = path.read_bytes(), 0, list[Op](), {0: ""}
-    while at < len(raw):
-        kind, file, offset, length = HEAD.unpack_from(raw, at)
-        data = raw[at + HEAD.size : at + HEAD.size + length]
-        at += HEAD.size + length
-        if kind == b"N":
-            names[file] = data.decode()
-        else:
-            ops.append(Op(kind.decode(), names[file], offset, data))
-    return ops
+    """Of a broker: its files lie in one folder, and none is moved."""
+    return [op for op in records(path) if op.kind in "WTUSA"]
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Objects, and the refs that make them count, put on disk in one go. git and libgit2 wait for the
-disk after each file and folder, one by one; here all wait together, three times in all."""
+disk after each file and folder, one by one; here all wait together: for the contents, for the
+names, and for each ref."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from .errors import Conflict
@@ -70,13 +72,29 @@ def write(
             _fill(fresh[-1], zlib.compress(data, 0 if len(data) > _LARGE else 1), 0o444)
         _each(os.fsync, [file.descriptor for file in (*refs, *fresh)])
         _place(fresh)
-        _place(refs)
+        for ref in refs:  # one by one: a disk may keep the last move and lose the first
+            _place([ref])
     finally:
         for file in (*refs, *fresh):
             os.close(file.descriptor)
             if not file.placed:  # a lock that is placed is no more, and may be another's by now
                 with suppress(FileNotFoundError):
                     os.unlink(file.path)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all in a folder is on disk, and its own name in the folder above."""
+    for where, _, files in os.walk(folder, topdown=False):
+        _each(_sync_file, [os.path.join(where, name) for name in files])
+        _sync(where)
+    _sync(os.path.dirname(folder))
+
+
+def move(fresh: Path, place: Path) -> None:
+    """Give a finished folder its name; on return that is on disk, too."""
+    sync_tree(fresh)
+    os.rename(fresh, place)
+    _sync(os.path.dirname(place))
 
 
 def _check(change: RefChange, found: str | None) -> None:
@@ -95,18 +113,18 @@ def _lock(place: str) -> _Fresh:
         try:
             return _Fresh(_create(path), path, folder, place)
         except FileNotFoundError:
-            _make_folder(folder)  # git removes one that is empty
+            make_folder(folder)  # git removes one that is empty
         except FileExistsError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.005)
 
 
-def _make_folder(path: str) -> None:
+def make_folder(path: str) -> None:
     """Also those above it; each is on disk in the one above."""
     above = os.path.dirname(path)
     if not os.path.isdir(above):
-        _make_folder(above)
+        make_folder(above)
     with suppress(FileExistsError):
         os.mkdir(path)
         _sync(above)
@@ -172,6 +190,14 @@ def _each(action: Callable[[T], None], items: Sequence[T]) -> None:
 def _all(action: Callable[[T], None], items: Iterable[T]) -> None:
     for item in items:
         action(item)
+
+
+def _sync_file(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync(folder: str) -> None:

@@ -14,7 +14,7 @@ from hive_wire.paths import Layout
 
 from ..model.records import accepted_message
 from ..model.swarm import HostAbilities
-from .durable import RefChange
+from .durable import RefChange, make_folder, move
 from .first import FirstCommit, make_first_commit
 from .history import History
 from .importing import SECONDS
@@ -60,7 +60,7 @@ def open_repositories(layout: Layout, first: FirstCommit, host: HostAbilities) -
     if created:
         _make(layout, first)
     if not layout.inbox_git.exists():
-        create_bare(layout.inbox_git, INBOX_CONFIG, 0o750)
+        _make_inbox(layout)
     if not layout.tag:
         with contextlib.suppress(KeyError):  # without that group nobody else pushes
             share_inbox(layout.inbox_git, grp.getgrnam(PUSHERS).gr_gid)
@@ -110,10 +110,9 @@ def _assemble(layout: Layout, host: HostAbilities, created: bool, *, writes: boo
 
 
 def _make(layout: Layout, first: FirstCommit) -> None:
-    """Build hive.git beside its place, then rename it there."""
-    layout.root.mkdir(parents=True, exist_ok=True)
-    fresh = layout.root / "hive.git.new"
-    shutil.rmtree(fresh, ignore_errors=True)
+    """Build hive.git beside its place, then move it there."""
+    make_folder(str(layout.root))
+    fresh = _fresh(layout.hive_git)
     create_bare(fresh, CONFIG, 0o755 if not layout.tag else 0o700)
     store = _store(layout, fresh)
     trees = Trees(store.repo)
@@ -124,12 +123,20 @@ def _make(layout: Layout, first: FirstCommit) -> None:
         store.land(trees.unwritten(root), applied, history.taking_over(root))
     store.tag(f"accepted/{root}", root, accepted_message(root, "hive up", "the first commit"))
     store.repo.free()
-    os.rename(fresh, layout.hive_git)
-    folder = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    move(fresh, layout.hive_git)
+
+
+def _make_inbox(layout: Layout) -> None:
+    fresh = _fresh(layout.inbox_git)
+    create_bare(fresh, INBOX_CONFIG, 0o750).free()
+    move(fresh, layout.inbox_git)
+
+
+def _fresh(place: Path) -> Path:
+    """Where to build it: a name that nobody looks at. What a killed start left is removed."""
+    path = place.with_name(f"{place.name}.new")
+    shutil.rmtree(path, ignore_errors=True)
+    return path
 
 
 def _remove_old_quarantines(folder: Path) -> None:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
+from .durable import sync_tree
 from .errors import HiveError
 
 PRINCIPAL = "hive-c0re"
@@ -80,6 +81,7 @@ class HostKey:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, path)
+        sync_tree(self._path.parent)  # a merge that it signs may be on disk at any moment
 
     def sign(self, content: bytes) -> str:
         """The signature of a commit's text, in armour. Raises SigningFailed."""

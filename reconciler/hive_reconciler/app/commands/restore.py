@@ -12,6 +12,7 @@ from pathlib import Path
 from hive_wire.paths import Layout
 
 from ...core.files import BROKER_USER
+from ...git.durable import move
 from ...git.store import CONFIG, INBOX_CONFIG, configure_libgit2, create_bare
 from ...git.verify import verify as prove
 from .. import archive
@@ -38,7 +39,6 @@ def restore(layout: Layout, options: argparse.Namespace) -> int:
         ) from None
     finally:
         lock.release()
-    os.sync()
     proof = prove(layout)
     print(f"{layout.root}: applied {proof.tip[:12]}, {proof.merges} merges proven")
     if proof.tip != manifest.applied or not proof.ok:
@@ -62,7 +62,8 @@ def _put_back(layout: Layout, source: Path) -> None:
     fresh = layout.root / "hive.git.new"
     create_bare(fresh, CONFIG, 0o755 if not layout.tag else 0o700).free()
     archive.unbundle(source / archive.HIVE, fresh)
-    fresh.rename(layout.hive_git)  # last: with it the root is one
+    os.sync()
+    move(fresh, layout.hive_git)  # last: with it the root is one
 
 
 def _broker(layout: Layout, database: Path) -> None:

@@ -1,0 +1,36 @@
+"""The power goes at a sync: hive.git opens, what was said is there, and what was not is whole or
+absent."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from support import power_git
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
+
+@pytest.mark.timeout(120)
+async def test_a_power_cut_takes_nothing_that_was_said_and_leaves_nothing_half_done(
+    tmp_path: Path,
+) -> None:
+    ops = await asyncio.to_thread(power_git.traced_life, tmp_path)
+    found = await asyncio.to_thread(power_git.replay, ops, 12)
+    assert set(found.promised.values()) == {"merged", "denied", "open"}
+    assert not found.wrong
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("left_out", ["S", "D"])
+async def test_the_replay_finds_a_writer_that_does_not_wait_for_the_disk(
+    tmp_path: Path, left_out: str
+) -> None:
+    """Neither for contents, nor for names."""
+    ops = await asyncio.to_thread(power_git.traced_life, tmp_path)
+    born = next(number for number, op in enumerate(ops) if op.kind == "A")
+    hasty = [op for number, op in enumerate(ops) if number < born or op.kind != left_out]
+    found = await asyncio.to_thread(power_git.replay, hasty, 6)
+    assert found.wrong
