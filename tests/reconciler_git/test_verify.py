@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from support.git_work import Clone, git
 
-from hive_reconciler.git import decide
+from hive_reconciler.git import decide, intake
 from hive_reconciler.git.durable import ANY, RefChange
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.objects import signed
 from hive_reconciler.git.store import APPLIED
 from hive_reconciler.git.verify import verify
+from hive_reconciler.model.policy import POWER_PER_HOUR
 from hive_reconciler.model.proposal import Requester
 from hive_reconciler.model.records import Merge, merge_message, parse_merge
 from hive_wire.paths import Layout
@@ -251,3 +252,20 @@ async def test_a_proposal_is_merged_once(
     assert text.endswith("merged it before")
     proof = await asyncio.to_thread(verify, layout)
     assert [found.commit for found in proof.findings if found.kind == "wrong"] == [again]
+
+
+async def test_more_consents_of_the_policy_than_an_hour_has_are_wrong(
+    hive: Hive, manager: Requester, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spawned(hive, manager, "scout")
+    for _ in range(POWER_PER_HOUR):
+        assert (await hive.submit_power(manager, "scout", "restart")).state == "merged"
+    assert await wrongs(layout) == []
+    assert (await hive.submit_power(manager, "scout", "restart")).state == "open"
+    monkeypatch.setattr(intake, "over_limit", lambda *_: False)
+    beyond = await hive.submit_power(manager, "scout", "restart")
+    assert beyond.state == "merged"
+    proof = await asyncio.to_thread(verify, layout)
+    (found,) = (found for found in proof.findings if found.kind == "wrong")
+    assert found.commit == beyond.commit
+    assert f"had approved {POWER_PER_HOUR} within the hour" in found.text

@@ -11,7 +11,7 @@ import pygit2
 from hive_wire.paths import Layout
 
 from ..model import effect as effects
-from ..model.policy import consent_problem, frozen
+from ..model.policy import POWER, POWER_PER_HOUR, consent_problem, frozen, within_hour
 from ..model.records import BadRecord, Merge
 from .approval import signature_problem
 from .decide import policy_oid
@@ -51,9 +51,11 @@ def verify(layout: Layout) -> Verification:
         tip = all_.history.tip()
         commits = all_.history.first_parents(tip)
         checked = [_checked(all_, oid) for oid in commits]
+        times = [float(all_.store.commit(oid).commit_time) for oid in commits]
     finally:
         all_.store.repo.free()
     checked = _merged_once(commits, checked)
+    checked = _within_limit(commits, checked, times)
     findings = tuple(found for found in checked if isinstance(found, Finding))
     proven = [found for found in checked if isinstance(found, Merge)]
     signed = sum(bool(merge.signature) for merge in proven)
@@ -71,6 +73,24 @@ def _merged_once(
         if isinstance(merge, Merge) and first.setdefault(merge.proposal, oid) != oid:
             text = f"proposal {merge.proposal}: {first[merge.proposal][:12]} merged it before"
             found[number] = Finding(oid, "wrong", text)
+    return found
+
+
+def _within_limit(
+    commits: Sequence[str], checked: Sequence[Merge | Finding], times: Sequence[float]
+) -> list[Merge | Finding]:
+    """The policy approves only so many an hour for one requester."""
+    approved: dict[str, list[float]] = {}
+    found = list(checked)
+    for number in reversed(range(len(found))):
+        merge, at = found[number], times[number]
+        if not isinstance(merge, Merge) or not merge.approved_by.startswith(POWER):
+            continue
+        recent = within_hour(approved.get(merge.requested_by, ()), at)
+        approved[merge.requested_by] = [*recent, at]
+        if len(recent) >= POWER_PER_HOUR:
+            text = f"the policy had approved {len(recent)} within the hour already"
+            found[number] = Finding(commits[number], "wrong", f"proposal {merge.proposal}: {text}")
     return found
 
 

@@ -35,14 +35,17 @@ def may_merge(hive: HiveToml, found: frozenset[ProposalClass]) -> bool:
 
 def over_limit(requester: Requester, merges: Iterable[Merged], now: float) -> bool:
     """Whether the policy merged enough for this requester within the last hour."""
-    recent = sum(
-        1
+    approved = (
+        merge.at
         for merge in merges
-        if merge.at > now - 3600
-        and merge.by.startswith(POWER)
-        and _same(merge.requested_by, requester)
+        if merge.by.startswith(POWER) and _same(merge.requested_by, requester)
     )
-    return recent >= POWER_PER_HOUR
+    return len(within_hour(approved, now)) >= POWER_PER_HOUR
+
+
+def within_hour(times: Iterable[float], now: float) -> list[float]:
+    """Those that count at `now`."""
+    return [at for at in times if at > now - 3600]
 
 
 def frozen(before: HiveToml, after: HiveToml) -> bool:
