@@ -19,15 +19,14 @@ from measure import Aim, Spread, report, shuffled, table
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.git_work import git
+from support.many_agents import populate
 
-from hive_reconciler.git.durable import RefChange
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.listing import Entry
-from hive_reconciler.git.store import Store, create_bare, open_bare
+from hive_reconciler.git.store import Store, open_bare
 from hive_reconciler.git.trees import Trees
 from hive_reconciler.model.proposal import Closed, Pinned, Requester, standing
-from hive_reconciler.model.tree import DIRECTORY, FILE
-from hive_wire.names import new_uid
+from hive_reconciler.model.tree import FILE
 from hive_wire.paths import Layout
 
 ADA = Requester.user("ada")
@@ -101,35 +100,6 @@ class Stages:
         where = self._layout.hive_git
         tree = git(where, "merge-tree", "--write-tree", tip, commit)
         git(where, "commit-tree", tree, "-p", tip, "-p", commit, "-m", "merge")
-
-
-def populate(hive: Hive, agents: int) -> str:
-    """One commit with so many agents, in one pack; its OID. In the git thread.
-
-    Made in memory: an ext4 that has just lost thousands of files takes a millisecond to make one."""
-    store, where = hive._all.store, Path(hive._all.store.repo.path)
-    tip = hive._all.history.tip()
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        aside = create_bare(Path(folder) / "aside.git", {}, 0o700)
-        (Path(aside.path) / "objects/info/alternates").write_text(f"{where / 'objects'}\n")
-        trees = Trees(open_bare(Path(aside.path)))
-        tree = store.tree_of(tip)
-        entries = dict(trees.entries(trees.subtree(tree, "agents")))
-        prompt = trees.write_blob(b"Do what you are asked.\n")
-        for i in range(agents):
-            toml = trees.write_blob(f'uid = "{new_uid()}"\ndescription = "agent {i}"\n'.encode())
-            files = {"agent.toml": Entry(FILE, toml), "prompt.md": Entry(FILE, prompt)}
-            entries[f"a{i}"] = Entry(DIRECTORY, trees.write(files))
-        tree = trees.put(tree, "agents", Entry(DIRECTORY, trees.write(entries)))
-        commit = trees.write_commit(store.commit_text("many\n", tree, (tip,)))
-        revisions = f"{commit}\n^{tip}\n".encode()
-        name = git(Path(aside.path), "pack-objects", "-q", "--revs", "pack", stdin=revisions)
-        pack = Path(aside.path, f"pack-{name}.pack").read_bytes()
-        git(where, "index-pack", "--stdin", stdin=pack)
-        trees.repo.free()
-        aside.free()
-    store.land((), RefChange("refs/heads/applied", commit, tip))
-    return commit
 
 
 async def at_size(agents: int, repetitions: int) -> dict[str, Spread]:

@@ -89,6 +89,30 @@ async def test_the_prune_guard_wants_a_number(page_world: World) -> None:
     assert world.host.called("approve")[-1]["allow_prune"] == 1
 
 
+async def test_what_a_card_leaves_out_counts(page_world: World) -> None:
+    """An answer holds so many agents; what goes is more than what is shown."""
+    world = page_world
+    await with_proposal(world)
+    effect = world.host.proposals[7]["row"]["effect"]
+    effect["actions"] = [{"kind": "destroy", "agent": "scout", "reason": "not in the tree"}]
+    effect["left_out"] = {"changes": {"high": 41}, "actions": {"destroy": 41}, "files": 82}
+    world.host.proposals[7]["diff_left_out"] = 82
+    world.host.changed("proposals")
+    await world.until(lambda: "destroy" in str(world.site.mirror.snapshot.details.get(7)))
+    page = await world.get("/")
+    for words in (
+        "deletes 42 agents: type the number",
+        "42 deleted",
+        "… and 41 more of high risk",
+        "… and 41 more to destroy",
+        "82 more files",
+    ):
+        assert words in page, words
+    await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "1"}, 422)
+    await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "42"})
+    assert world.host.called("approve")[-1]["allow_prune"] == 42
+
+
 async def test_spawn_makes_a_proposal(page_world: World) -> None:
     world = page_world
     page = await post(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hive_reconciler.model.checks import hidden_character
 from hive_reconciler.model.desired import Entry, Valid
-from hive_reconciler.model.effect import Effect, Side, difference, effect, effect_json
+from hive_reconciler.model.effect import Effect, Side, difference, effect
 from hive_reconciler.model.fields import Risk
 from hive_reconciler.model.policy import classes, over_limit
 from hive_reconciler.model.proposal import Closed, Merged, Pinned, Requester, standing
@@ -27,6 +27,7 @@ from hive_reconciler.model.records import (
     proposal_message,
     who_problem,
 )
+from hive_reconciler.model.shown import effect_json
 from hive_reconciler.model.tomledit import set_in_table, set_key
 from hive_reconciler.model.tree import Blob, FileChange
 from hive_wire.hivetoml import HiveToml

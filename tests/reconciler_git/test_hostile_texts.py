@@ -122,7 +122,7 @@ async def test_words_in_files_reach_a_terminal_as_words(hive: Hive, clone: Clone
 
 def assert_said(proposal: Proposal) -> None:
     """What `hive show` prints has no control character but line ends."""
-    row = {**proposal_json(proposal), "diff": [], "plan": None, "build": None}
+    row = {**proposal_json(proposal), "diff": [], "diff_left_out": 0, "plan": None, "build": None}
     text = proposal_text({**row, "checks": list(proposal.problems)})
     assert text.replace("\n", "").isprintable(), text
     assert "\u202e" not in text

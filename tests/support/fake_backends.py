@@ -551,6 +551,7 @@ def proposal(
     return {
         "row": row,
         "diff": files if files is not None else [TOML, NIX],
+        "diff_left_out": 0,
         "checks": [],
         "build": None,
     }

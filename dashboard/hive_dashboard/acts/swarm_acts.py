@@ -23,7 +23,7 @@ def _check_count(job: Job, wish: Approve) -> None:
     effect = found.detail.proposal.effect if found else None
     if found is None or effect is None:
         return
-    gone = sum(action.kind == "destroy" for action in effect.actions)
+    gone = effect.deletions
     if wish.allow_prune is None and found.detail.is_over_the_guard:
         raise Failed(422, f"#{job.n} deletes {plural(gone, 'agent')}: type the number.")
     if wish.allow_prune not in (None, gone):

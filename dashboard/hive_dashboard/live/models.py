@@ -87,12 +87,29 @@ class PlannedAction(Answer):
     reason: str = ""
 
 
+class LeftOut(Answer):
+    """What of an effect is too much for one answer, counted."""
+
+    changes: dict[Literal["high", "medium", "low"], int] = {}
+    actions: dict[str, int] = {}
+
+
 class Effect(Answer):
     digest: str
     version: Any = None
     changes: tuple[Change, ...] = ()
     files: tuple[Any, ...] = ()
     actions: tuple[PlannedAction, ...] = ()
+    left_out: LeftOut = LeftOut()
+
+    @property
+    def deletions(self) -> int:
+        shown = sum(action.kind == "destroy" for action in self.actions)
+        return shown + self.left_out.actions.get("destroy", 0)
+
+    @property
+    def is_risky(self) -> bool:
+        return any(c.risk == "high" for c in self.changes) or "high" in self.left_out.changes
 
 
 class Line(Answer):
@@ -176,6 +193,7 @@ class ProposalDetail(Answer):
 
     proposal: Proposal
     diff: tuple[FileDiff, ...] = ()
+    diff_left_out: int = 0  # files
     plan: Any = None
     build: Build | None = None
     checks: tuple[str, ...] = ()  # why it cannot be approved as it is
@@ -206,6 +224,7 @@ class ProposalDetail(Answer):
         return cls(
             proposal=Proposal.model_validate(own),
             diff=answer.get("diff") or (),
+            diff_left_out=answer.get("diff_left_out") or 0,
             plan=answer.get("plan"),
             build=answer.get("build"),
             checks=answer.get("checks") or (),

@@ -7,7 +7,7 @@ from typing import Any
 from ..html import Child, Element, h, leet
 from ..live.mirror import Review, minute
 from ..live.models import RISKS, Change, Effect, Proposal
-from ..text import one_line
+from ..text import one_line, plural
 from .build import built
 from .common import View, age, panel
 from .decide import decide
@@ -69,6 +69,7 @@ def card(
     """One proposal; `found` is None while its diff is not read yet."""
     row = found.detail.proposal if found else row
     files = found.files if found else ()
+    left_out = found.detail.diff_left_out if found else 0
     totals = signs(sum(f.file.added for f in files), sum(f.file.removed for f in files))
     summary = h(
         "summary",
@@ -99,6 +100,9 @@ def card(
             else h("p.dim", "The effect is being worked out…"),
             built(found.detail.build) if found and found.detail.build else None,
             review(row.n, files, limit) if files else None,
+            h("p.warn.s-think", f"⚠ {plural(left_out, 'more file')}: look at them with git")
+            if left_out
+            else None,
             decide(view, row, found) if row.state == "open" and not view.view_only else None,
         ),
         id=f"ap{row.n}",
@@ -146,6 +150,7 @@ def _effect(effect: Effect, found: Review | None) -> Element:
         )
         for action in effect.actions
     ]
+    actions += [h("li", f"… and {n} more to {kind}") for kind, n in effect.left_out.actions.items()]
     return h(
         "div.sem",
         h(
@@ -154,6 +159,10 @@ def _effect(effect: Effect, found: Review | None) -> Element:
             h("ul.risks", [_change(c) for c in first])
             if changes
             else h("p.dim", "no setting of an agent changes"),
+            [
+                h("p.s-think", f"… and {n} more of {risk} risk, too many to be shown")
+                for risk, n in effect.left_out.changes.items()
+            ],
             h(
                 "details.fold",
                 h("summary.more", f"▸ {len(rest)} of low risk"),
@@ -180,7 +189,9 @@ def _now(effect: Effect, found: Review | None) -> Element | None:
     rows: list[Child] = [
         h("li", h("b.hi", f"{a.get('kind')} "), f"{a.get('agent')} ", h("span.dim", _why(a)))
         for a in plan.get("actions") or ()
-        if a.get("kind") != "adopt" and (a.get("kind"), a.get("agent")) not in expected
+        if a.get("kind") != "adopt"
+        and (a.get("kind"), a.get("agent")) not in expected
+        and not effect.left_out.actions  # else some of them may be among those
     ]
     rows += [
         h("li.s-think", h("b.c", f"not now: {b.get('agent')} {b.get('reason')} "), _why(b))

@@ -11,7 +11,7 @@ from .common import View, button, form, hidden
 
 def decide(view: View, row: Proposal, found: Review | None) -> Element:
     hindered = row.needs_rebase or (found is not None and found.detail.hindered)
-    risky = row.effect is not None and any(c.risk == "high" for c in row.effect.changes)
+    risky = row.effect is not None and row.effect.is_risky
     approve = (
         form(
             f"/proposals/{row.n}/approve",
@@ -50,7 +50,7 @@ def _looked(found: Review) -> Element | None:
 
 def _guard(view: View, row: Proposal, found: Review | None) -> Element | None:
     """Where agents would be deleted: their number, to be typed; over the guard it must be."""
-    deletions = sum(a.kind == "destroy" for a in row.effect.actions) if row.effect else 0
+    deletions = row.effect.deletions if row.effect else 0
     if not deletions:
         return None
     over = found is not None and found.detail.is_over_the_guard

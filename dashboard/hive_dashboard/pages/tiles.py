@@ -62,11 +62,14 @@ def _agents(effect: Effect) -> Element:
     actions = [a for a in effect.actions if a.kind != "adopt"]
     if not actions:
         return _tile("AGENTS", "all go on", None)
-    kind = "bad" if any(a.kind in ("destroy", "stop") for a in actions) else "think"
-    if len(actions) == 1:
+    kinds = Counter(a.kind for a in actions) + Counter(effect.left_out.actions)
+    kind = "bad" if kinds.keys() & {"destroy", "stop"} else "think"
+    if kinds.total() == 1:
         words = f"{actions[0].agent} {_DOES.get(actions[0].kind, actions[0].kind)}"
     else:
-        counts = Counter(_DOES.get(a.kind, a.kind).removeprefix("is ") for a in actions)
+        counts = Counter[str]()
+        for what, n in kinds.items():
+            counts[_DOES.get(what, what).removeprefix("is ")] += n
         words = ", ".join(f"{n} {what}" for what, n in counts.items())
     return _tile("AGENTS", words, kind)
 

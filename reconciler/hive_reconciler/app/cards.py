@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from hive_wire.pages import fitting
+
 from ..core.builds import Builds
 from ..core.loop import Reconciler
 from ..model.build import build_json
 from ..model.proposal import proposal_json
 
-MAX_PROBLEMS = 100  # shown of one proposal
-PLAN_ROOM = 200 << 10  # bytes of the plan, beside the diff
+PLAN_ROOM = 128 << 10  # bytes of the plan, beside the effect and the diff
+CHECKS_ROOM = 32 << 10
 
 
 async def card(reconciler: Reconciler, builds: Builds, n: int) -> dict[str, Any]:
@@ -20,10 +22,14 @@ async def card(reconciler: Reconciler, builds: Builds, n: int) -> dict[str, Any]
     proposal = await hive.proposal(n)
     known = picture.desired is not None  # else there is no plan to show yet
     after = await hive.preview(n) if known and proposal.state == "open" else None
+    diff = await hive.diff(n)
+    files = len(proposal.effect.files) if proposal.effect is not None else len(diff)
+    checks, _ = fitting(proposal.problems, CHECKS_ROOM)
     return {
         **proposal_json(proposal),
-        "diff": await hive.diff(n),
+        "diff": diff,
+        "diff_left_out": max(0, files - len(diff)),
         "plan": picture.dry_run(after).as_json(PLAN_ROOM) if after is not None else None,
         "build": build_json(build),
-        "checks": list(proposal.problems[:MAX_PROBLEMS]),
+        "checks": checks,
     }

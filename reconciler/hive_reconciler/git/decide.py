@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..model.desired import Desired
-from ..model.effect import Effect, difference, effect_json
+from ..model.effect import Effect
 from ..model.policy import POWER, frozen, person_problem
 from ..model.proposal import Closed, Ending, Proposal
 from ..model.records import Merge, merge_message
+from ..model.shown import difference_lines, effect_json
 from .approval import signature_problem
 from .durable import RefChange
 from .errors import Conflict, ReadFailed, Refused
@@ -189,7 +190,7 @@ class Decisions:
         data: dict[str, Any] = {
             "effect": effect_json(effect),
             "digest": effect.digest,
-            "changed": difference(shown, effect),
+            "changed": difference_lines(shown, effect),
         }
         return Conflict(
             f"the effect of proposal {proposal.n} is another by now; look at it again", data

@@ -7,24 +7,31 @@ from typing import Any
 
 import pygit2
 
+from hive_wire.frames import size
+from hive_wire.pages import fitting
+
 from ..model.tree import Blob, FileChange
 
-MAX_TEXT = 400 << 10  # bytes of text in one answer: it must fit a frame, as JSON, too
-MAX_LINES = 6000
+ROOM = 400 << 10  # bytes of JSON in one answer, beside the effect
+_LINE = 40  # bytes of JSON around its text, at the least
 
 
 def diff_json(changes: Sequence[FileChange]) -> list[dict[str, Any]]:
-    """`diff` of a proposal as docs/protocol.md has it. `cut` files are too long to show."""
-    room_text, room_lines = MAX_TEXT, MAX_LINES
-    found = []
-    for change in changes:
-        row, text, lines = _file(change, room_text, room_lines)
-        room_text, room_lines = room_text - text, room_lines - lines
-        found.append(row)
-    return found
+    """`diff` of a proposal as docs/protocol.md has it: the first files that fit an answer, and
+    the lines of those that still do. `cut` files are too long to show."""
+    files = [_file(change) for change in changes]
+    rows, _ = fitting((row for row, _ in files), ROOM)
+    room = ROOM - size(rows)
+    for row, patch in files[: len(rows)]:
+        if patch is not None:
+            hunks = _hunks(patch, room)
+            row["cut"], row["hunks"] = hunks is None, hunks or []
+            room -= size(row["hunks"])
+    return rows
 
 
-def _file(change: FileChange, room_text: int, room_lines: int) -> tuple[dict[str, Any], int, int]:
+def _file(change: FileChange) -> tuple[dict[str, Any], pygit2.Patch | None]:
+    """Without its lines; these, where they can be shown."""
     old, new = _data(change.old), _data(change.new)
     row: dict[str, Any] = {
         "path": change.path,
@@ -38,19 +45,20 @@ def _file(change: FileChange, room_text: int, room_lines: int) -> tuple[dict[str
         "hunks": [],
     }
     if old is None or new is None:
-        return row, 0, 0
+        return row, None
     if b"\0" in old or b"\0" in new:
-        return {**row, "binary": True}, 0, 0
+        return {**row, "binary": True}, None
     patch = pygit2.Patch.create_from(old, new)
     _, row["added"], row["removed"] = patch.line_stats
-    text = sum(len(line.raw_content) for hunk in patch.hunks for line in hunk.lines)
-    lines = sum(len(hunk.lines) for hunk in patch.hunks)
-    if text > room_text or lines > room_lines:
-        return {**row, "cut": True}, 0, 0
-    row["hunks"] = [
-        [_line(line) for line in hunk.lines if line.origin in " +-"] for hunk in patch.hunks
-    ]
-    return row, text, lines
+    return row, patch
+
+
+def _hunks(patch: pygit2.Patch, room: int) -> list[list[dict[str, Any]]] | None:
+    """None where they need more than `room` bytes: first by what they need at the least."""
+    if len(patch.data) + _LINE * sum(patch.line_stats) > room:
+        return None
+    found = [[_line(line) for line in hunk.lines if line.origin in " +-"] for hunk in patch.hunks]
+    return found if size(found) <= room else None
 
 
 def _data(side: Blob | None) -> bytes | None:

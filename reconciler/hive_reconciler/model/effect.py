@@ -90,35 +90,13 @@ def difference(shown: Effect | None, now: Effect) -> list[str]:
     ]
 
 
-def effect_json(value: Effect) -> dict[str, Any]:
-    """`effect` of a Proposal as docs/protocol.md has it."""
-    return {
-        "digest": value.digest,
-        **_body(value.version, value.files, value.changes, value.actions),
-    }
-
-
-def _lines(value: Effect) -> list[str]:
-    return [
-        *(f"{file.path} {file.old_oid or '-'} {file.new_oid or '-'}" for file in value.files),
-        *(change.text for change in value.changes),
-        *(f"{action.kind} {action.agent}: {action.reason}" for action in value.actions),
-    ]
-
-
-def _file(change: FileChange) -> ChangedFile:
-    def side(blob: Blob | None) -> tuple[int | None, str | None]:
-        return (None, None) if blob is None else (blob.mode, blob.oid)
-
-    return ChangedFile(change.path, *side(change.old), *side(change.new))
-
-
-def _body(
+def body(
     version: int,
     files: Sequence[ChangedFile],
     changes: Sequence[FieldChange],
     actions: Sequence[Action],
 ) -> dict[str, Any]:
+    """What the digest is made of."""
     return {
         "version": version,
         "changes": [
@@ -149,6 +127,21 @@ def _body(
     }
 
 
+def _lines(value: Effect) -> list[str]:
+    return [
+        *(f"{file.path} {file.old_oid or '-'} {file.new_oid or '-'}" for file in value.files),
+        *(change.text for change in value.changes),
+        *(f"{action.kind} {action.agent}: {action.reason}" for action in value.actions),
+    ]
+
+
+def _file(change: FileChange) -> ChangedFile:
+    def side(blob: Blob | None) -> tuple[int | None, str | None]:
+        return (None, None) if blob is None else (blob.mode, blob.oid)
+
+    return ChangedFile(change.path, *side(change.old), *side(change.new))
+
+
 def _digest(
     version: int,
     files: Sequence[ChangedFile],
@@ -157,7 +150,7 @@ def _digest(
 ) -> str:
     """sha256 of the canonical JSON: sorted keys, no spaces, ASCII."""
     text = json.dumps(
-        _body(version, files, changes, actions),
+        body(version, files, changes, actions),
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=True,

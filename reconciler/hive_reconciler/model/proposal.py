@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .effect import Effect, effect_json
+from .effect import Effect
+from .shown import effect_json
 
 Kind = Literal["apply", "spawn", "power", "retire", "revert"]
 Ending = Literal["denied", "withdrawn", "rejected", "expired", "superseded"]

@@ -132,6 +132,8 @@ def proposal_text(found: dict[str, Any]) -> str:
     if found["effect"] is not None and found["effect"]["files"]:
         parts.append(_effect_text(found["effect"]))
     parts.extend(_file_text(file) for file in found["diff"])
+    if found["diff_left_out"]:
+        parts.append(f"{found['diff_left_out']} more files: too many to be shown; see git")
     if found["build"] is not None:
         parts.append(plain(build_text(found["build"])))
     if found["plan"] is not None:
@@ -148,6 +150,9 @@ def _effect_text(effect: dict[str, Any]) -> str:
         f"  → {action['kind']} {line(action['agent'])}: {line(action['reason'])}"
         for action in effect["actions"]
     ]
+    left_out = effect["left_out"]
+    lines += [f"  … and {n} more of {risk} risk" for risk, n in left_out["changes"].items()]
+    lines += [f"  → … and {n} more to {kind}" for kind, n in left_out["actions"].items()]
     return "\n".join(lines)
 
 
@@ -158,6 +163,8 @@ def _file_text(file: dict[str, Any]) -> str:
         lines.append(f"  mode {file['old_mode']} → {file['new_mode']}")
     if file["binary"]:
         lines.append("  binary")
+    if file["cut"]:
+        lines.append("  too long to be shown; see git")
     for hunk in file["hunks"]:
         lines.append("  @@")
         lines += [f"  {row['kind']}{plain(row['text'])}".rstrip("\n") for row in hunk]

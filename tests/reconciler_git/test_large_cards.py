@@ -1,0 +1,118 @@
+"""A proposal about a large swarm is read in one answer, and says what it leaves out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.git_work import Clone, git
+from support.many_agents import populate
+
+from hive_reconciler.app.cards import card
+from hive_reconciler.app.commands.review import proposal_text
+from hive_reconciler.core.containers import Toolchain
+from hive_reconciler.core.picture import Picture
+from hive_reconciler.git.errors import Conflict
+from hive_reconciler.git.hive import Hive
+from hive_reconciler.model.effect import Effect
+from hive_wire.frames import MAX_FRAME, encode
+from hive_wire.paths import Layout
+
+COUNT = 1000
+TOOLS = Toolchain("t1", ("python3",), (), ())
+
+
+class Builds:
+    async def of(self, _n: int) -> None:
+        return None
+
+
+async def shown(hive: Hive, n: int) -> dict[str, Any]:
+    """As it comes out of a frame."""
+    picture = Picture(toolchain=TOOLS, desired=await hive.read())
+    picture.see(())
+    frame = encode(await card(SimpleNamespace(hive=hive, picture=picture), Builds(), n))  # type: ignore[arg-type]
+    assert len(frame) < MAX_FRAME * 0.95, "an answer has other keys beside it"
+    return dict(json.loads(frame))
+
+
+async def effect_of(hive: Hive, n: int) -> Effect:
+    found = (await hive.proposal(n)).effect
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def many(hive: Hive, layout: Layout, tmp_path: Path) -> Clone:
+    await hive.accept(await hive._thread.run(populate, hive, COUNT), "a test", "the test's")
+    await hive.read()
+    return Clone(layout.hive_git, tmp_path / "many")
+
+
+async def pushed(hive: Hive, layout: Layout, clone: Clone, topic: str) -> int:
+    git(clone.path, "push", "-q", str(layout.inbox_git), f"HEAD:refs/heads/proposed/{topic}")
+    (done,) = await hive.import_inbox()
+    assert done.state == "open", done.message
+    return done.n
+
+
+async def test_a_change_of_all_agents_fits(hive: Hive, layout: Layout, many: Clone) -> None:
+    keys = 'description = "one of many"\nmodel = "claude-opus-4"\nrestarts = 7\nstate = "stopped"\n'
+    keys += f"may_send_to = {json.dumps([f'a{n}' for n in range(60)])}\n"
+    many.change("hive.toml", many.read("hive.toml").replace("[defaults]\n", f"[defaults]\n{keys}"))
+    n = await pushed(hive, layout, many, "all")
+    whole, found = await effect_of(hive, n), await shown(hive, n)
+    effect = found["effect"]
+    assert effect["digest"] == whole.digest
+    assert effect["changes"][0]["risk"] == "high"
+    for key, all_ in (("changes", whole.changes), ("actions", whole.actions)):
+        assert 100 < len(effect[key]) < len(all_)
+        assert len(effect[key]) + sum(effect["left_out"][key].values()) == len(all_)
+    text = proposal_text(found)
+    assert f"… and {effect['left_out']['actions']['stop']} more to stop" in text
+    assert text.endswith(f"hive approve {n} --expect {whole.digest}")
+    with pytest.raises(Conflict, match="another by now") as refused:
+        await hive.approve(n, "0" * 64, "ada")
+    assert len(encode(refused.value.data)) < MAX_FRAME * 0.95
+    await hive.approve(n, whole.digest, "ada")
+
+
+async def test_the_removal_of_many_agents_fits(hive: Hive, layout: Layout, many: Clone) -> None:
+    git(many.path, "rm", "-rq", *(f"agents/a{n}" for n in range(250)))
+    many.commit()
+    n = await pushed(hive, layout, many, "fewer")
+    found = await shown(hive, n)
+    gone = sum(action["kind"] == "destroy" for action in found["effect"]["actions"])
+    assert gone + found["effect"]["left_out"]["actions"].get("destroy", 0) == 250
+    assert len(found["diff"]) + found["diff_left_out"] == 500
+
+
+async def test_a_long_setting_is_left_to_the_diff(hive: Hive, layout: Layout, clone: Clone) -> None:
+    text = "word " * 10_000
+    template = f'\n[templates.long]\nprompt_text = "{text}"\n'
+    clone.change("hive.toml", clone.read("hive.toml") + template)
+    n = await pushed(hive, layout, clone, "long")
+    (change,) = (await shown(hive, n))["effect"]["changes"]
+    assert change["text"].endswith("…")
+    assert change["after"] is None
+
+
+@pytest.mark.parametrize("lines", [100, 3000])
+async def test_as_many_lines_are_shown_as_fit(
+    hive: Hive, layout: Layout, clone: Clone, lines: int
+) -> None:
+    """Of two files of which both, or only the first, fit."""
+    for name in ("one", "two"):
+        clone.write(
+            f"modules/{name}.nix", "".join(f'# "line" {k:060}\n' for k in range(lines // 2))
+        )
+    clone.write("modules/zero.nix", "{ }\n")
+    clone.commit()
+    n = await pushed(hive, layout, clone, "lines")
+    files = {file["path"]: file for file in (await shown(hive, n))["diff"]}
+    assert not files["modules/one.nix"]["cut"]
+    assert not files["modules/zero.nix"]["cut"]
+    assert files["modules/one.nix"]["added"] == lines // 2
