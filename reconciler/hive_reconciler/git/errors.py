@@ -24,7 +24,7 @@ class HistoryRewritten(ReadFailed):
         super().__init__(
             f"applied is at {tip[:12]}, which does not descend from the last applied commit "
             f"{last[:12]}; nothing is changed. Look at it, then take it over with "
-            f"`hive accept {tip}`, or put the branch back"
+            f"`hive accept {tip} --reason TEXT`, or put the branch back"
         )
         self.tip = tip
         self.last = last
@@ -36,8 +36,8 @@ class UnrecordedCommit(ReadFailed):
     def __init__(self, commit: str, why: str) -> None:
         super().__init__(
             f"applied contains {commit[:12]}, which is no recorded merge ({why}); nothing is "
-            f"changed. Look at it, then take it over with `hive accept {commit}`, or put the "
-            "branch back"
+            f"changed. Look at it, then take it over with `hive accept {commit} --reason TEXT`, "
+            "or put the branch back"
         )
         self.commit = commit
         self.why = why
