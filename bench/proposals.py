@@ -31,7 +31,7 @@ from hive_wire.paths import Layout
 
 ADA = Requester.user("ada")
 PAST = 1000
-SETTLED = 0.1  # seconds, for the jail's next child to start: it is to hold up nobody's stage
+SETTLED = 0.3  # seconds, for the jail's next child to start: it is to hold up nobody's stage
 LISTED = "after one more was denied"
 STAGES = ("submit → card", "approve → merge", "git merge-tree + commit-tree")
 

@@ -187,7 +187,7 @@ class Hive:
         try:
             return await self._import(commit, tip, fetch, ask)
         finally:
-            await self._jail.make_ready()
+            self._jail.make_ready()
 
     async def submit_revert(
         self, requester: Requester, what: int | str, reason: str = ""
@@ -219,7 +219,7 @@ class Hive:
             for head in await self._thread.run(new_heads, self._all, seen):
                 try:
                     done.append(await self._import_head(head))
-                    await self._jail.make_ready()
+                    self._jail.make_ready()
                 except HiveError as error:
                     log.warning("inbox.git: proposed/%s: %s", head.topic, error.message)
                     self._unrecorded.add((head.topic, head.commit))

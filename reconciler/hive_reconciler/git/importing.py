@@ -114,7 +114,7 @@ class _Reach:
             oid = todo.pop()
             if oid in self.found or oid in self.known:
                 continue
-            if self._has(oid):
+            if self._trees.has(oid):
                 self.known.add(oid)
                 continue
             commits += 1
@@ -144,7 +144,7 @@ class _Reach:
         todo = [(before, tree)]
         while todo:
             before, tree = todo.pop()
-            if tree == EMPTY or tree in self.found or self._has(tree):
+            if tree == EMPTY or tree in self.found or self._trees.has(tree):
                 continue
             self._take(tree, ObjectType.TREE)
             old, new = self._trees.differing(before, tree)
@@ -155,7 +155,7 @@ class _Reach:
                     self._need_file(entry)
 
     def _need_file(self, entry: Entry) -> None:
-        if entry.oid not in self.found and not self._has(entry.oid):
+        if entry.oid not in self.found and not self._trees.has(entry.oid):
             self._take(entry.oid, ObjectType.BLOB)
 
     def _take(self, oid: str, kind: ObjectType) -> None:
@@ -167,10 +167,11 @@ class _Reach:
     def _kind(self, oid: str) -> int | None:
         if oid in self._objects:
             return self._objects[oid][0]
-        return int(self._repo.odb.read_header(pygit2.Oid(hex=oid))[0]) if self._has(oid) else None
-
-    def _has(self, oid: str) -> bool:
-        return pygit2.Oid(hex=oid) in self._repo
+        return (
+            int(self._repo.odb.read_header(pygit2.Oid(hex=oid))[0])
+            if self._trees.has(oid)
+            else None
+        )
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ from . import jail
 from .errors import Refused
 
 NOBODY = 65534
+_LATER = 0.05  # seconds
 _AHEAD = 1 << 20  # bytes that are taken before they are asked for
 MAX_OBJECTS = 5000
 MAX_CONTENT = 64 << 20  # bytes of all objects, unpacked
@@ -44,6 +45,7 @@ class Jail:
         self._control: socket.socket | None = None
         self._ready: tuple[bytes, socket.socket] | None = None  # a request, and its stream
         self._process: asyncio.subprocess.Process | None = None
+        self._starts: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
 
     @contextlib.asynccontextmanager
@@ -63,20 +65,30 @@ class Jail:
         finally:
             writer.transport.abort()
 
-    async def make_ready(self) -> None:
+    def make_ready(self) -> None:
         """Start a child that waits, confined and with git running, for the next pack to take: a
-        person waits for the next card, and most of a small import is these starts. As root only:
-        others have no tmpfs for it to wait in."""
-        if os.geteuid() != 0:
-            return
-        request = _request("take", None, None, NOBODY)
+        person waits for the next card, and most of a small import is these starts. It starts a
+        little later: somebody waits for what was taken just now. As root only: others have no
+        tmpfs for it to wait in."""
+        if os.geteuid() == 0 and (self._starts is None or self._starts.done()):
+            self._starts = asyncio.create_task(self._make_ready())
+
+    async def _make_ready(self) -> None:
+        await asyncio.sleep(_LATER)
         with contextlib.suppress(Refused):  # the next job says why
+            request = _request("take", None, None, NOBODY)
             stream = await self._child(request)
             self._forget_ready()
             self._ready = (request, stream)
 
     async def close(self) -> None:
         """End it, and with it every job."""
+        if self._starts is not None:
+            self._starts.cancel()
+            await asyncio.wait([self._starts])
+        await self._end()
+
+    async def _end(self) -> None:
         self._forget_ready()
         if self._control is not None:
             self._control.close()
@@ -118,7 +130,7 @@ class Jail:
                 with contextlib.suppress(OSError):  # it has died: start another
                     socket.send_fds(self._control, [request], [stream.fileno()])
                     return
-                await self.close()
+                await self._end()
             try:
                 self._control = await self._start()
                 socket.send_fds(self._control, [request], [stream.fileno()])

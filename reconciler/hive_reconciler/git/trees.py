@@ -61,7 +61,7 @@ class Trees:
                 continue
             if below_done:  # what an object names is there before it: presence means complete
                 done.add(oid)
-                if pygit2.Oid(hex=oid) not in self.repo:
+                if not self.has(oid):
                     found.append((oid, framed(*scratch[oid])))
             else:
                 todo.append((oid, True))
@@ -137,6 +137,10 @@ class Trees:
             return int(self.repo.odb.read_header(pygit2.Oid(hex=oid))[1])
         except (KeyError, pygit2.GitError) as error:
             raise ReadFailed(f"object {oid} cannot be read: {error}") from None
+
+    def has(self, oid: str) -> bool:
+        """Whether it is in the repository. Not looked into: a large tree is read slowly."""
+        return pygit2.Oid(hex=oid) in self.repo.odb
 
     def raw(self, oid: str) -> Raw:
         """An object's type and content. Raises ReadFailed."""
