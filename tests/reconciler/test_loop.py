@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import threading
 from dataclasses import replace
 
 import pytest
 
 from hive_reconciler.app.serving import user_name
+from hive_reconciler.core import loop
 from hive_reconciler.model.plan import Blocked, Plan
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
 from hive_wire.jsonrpc import CONFLICT, REFUSED, UNAVAILABLE, RpcError
@@ -294,6 +296,34 @@ async def test_a_round_that_breaks_off_is_not_shown_as_live(swarm):
     assert (await swarm.host.request("reconcile", {"wait": True}))["plan"] is not None
     assert (await swarm.host.request("status"))["stale"] is None
     assert swarm.runtime.done == done
+
+
+async def test_a_disk_that_hangs_is_said_and_waited_out(swarm, monkeypatch):
+    await swarm.spawn("scout")
+    core, goes_on = swarm.core, threading.Event()
+    save = core.keeper._memory.save
+
+    def hangs(kept):
+        goes_on.wait()
+        save(kept)
+
+    monkeypatch.setattr(core.keeper._memory, "save", hangs)
+    monkeypatch.setattr(loop, "ROUND_DEADLINE", 0.2)
+    before = revision(swarm, "scout")
+    await swarm.host.request("power", {"agent": "scout", "action": "restart"})
+    await swarm.until(lambda: revision(swarm, "scout") != before and core.picture.stalled)
+    assert (await swarm.host.request("status"))["stale"].startswith("Deadline: the round did not")
+    assert swarm.runtime.containers["h-scout"].revision == before
+    goes_on.set()
+    monkeypatch.setattr(loop, "ROUND_DEADLINE", 60.0)
+    core.wake()
+    newest = revision(swarm, "scout")
+    await swarm.until(lambda: swarm.runtime.containers["h-scout"].revision == newest)
+    await swarm.until(lambda: swarm.is_ready("scout") and core.picture.stalled is None)
+
+
+def revision(swarm, name):
+    return swarm.core.picture.desired.agents[name].revision
 
 
 async def test_shutdown_stops_everything_and_starts_nothing_again(swarm):

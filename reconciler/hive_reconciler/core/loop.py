@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 RESYNC = 60.0  # seconds
 SWEEP = 3600.0
+ROUND_DEADLINE = 300.0  # more than all that it waits for may take
 DEBOUNCE = 0.02  # many events of one moment are one round
 TOLD = "told.json"
 
@@ -118,7 +119,14 @@ class Reconciler:
         async with self._round_lock:
             token, began = self.rounds.asked, time.monotonic()
             try:
-                result, plan = await self._pass()
+                async with asyncio.timeout(ROUND_DEADLINE):
+                    result, plan = await self._pass()
+            except TimeoutError:
+                words = f"the round did not end within {ROUND_DEADLINE:.0f} s; does the disk hang?"
+                log.warning("%s", words)
+                self.picture.stalled = "Deadline", words
+                self.changed()
+                result, plan = "error", None
             except Exception as error:
                 self.metrics.panics += 1
                 words = f"the round broke off ({error!r}); see logs/reconciler.log, and report it"

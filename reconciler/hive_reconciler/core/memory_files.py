@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -41,6 +42,7 @@ class MemoryFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._kept = Kept()
+        self._one = Lock()  # one that hangs may outlive the round that began it
 
     def load(self) -> Kept:
         """What can be used. An agent whose file is bad is met as for the first time."""
@@ -61,6 +63,10 @@ class MemoryFiles:
     def save(self, now: Kept) -> None:
         """Write what changed since the last time. Raises OSError; then nothing is on disk of those
         that could not be written: none is better than a last good spec that was superseded."""
+        with self._one:
+            self._save(now)
+
+    def _save(self, now: Kept) -> None:
         before, failed, failure = self._kept, set[str](), None
         self._folder.mkdir(exist_ok=True)
         for uid in since(before.agents, now.agents):

@@ -28,6 +28,7 @@ BUILD_DEADLINE = 2100.0  # of a start that builds a system first
 STOP_DEADLINE = 120.0
 DESTROY_DEADLINE = 900.0  # an agent may leave millions of files
 OBSERVE_DEADLINE = 30.0
+FILES_DEADLINE = 30.0
 STOP_GRACE = 10.0
 NOW_GRACE = 3.0
 STARTS, BUILDS = 4, 2  # at once
@@ -155,7 +156,10 @@ class Operations:
         finally:
             try:
                 if not operation.waits and not operation.is_cut:  # else the next start tells
-                    await asyncio.to_thread(self._journal.end, operation.action.uid)
+                    async with asyncio.timeout(FILES_DEADLINE):
+                        await asyncio.to_thread(self._journal.end, operation.action.uid)
+            except TimeoutError:
+                log.warning("the journal is not written in time; does the disk hang?")
             finally:
                 del self.under_way[operation.action.uid]
                 self._world.finished(operation, failure)
@@ -300,7 +304,8 @@ class Operations:
             make_agent(self._layout, wanted.container.uid, self._owners)
             write_agent_file(self._layout, agent_file(wanted.name, wanted.valid))
 
-        await asyncio.to_thread(write)
+        async with asyncio.timeout(FILES_DEADLINE):
+            await asyncio.to_thread(write)
 
     async def _begin(self, operation: Operation, reason: str, message: str) -> None:
         """From here on it is not called off."""
@@ -312,7 +317,8 @@ class Operations:
             entry = Open(
                 action.uid, action.agent, action.kind.value, action.after or "", operation.since
             )
-            await asyncio.to_thread(self._journal.begin, entry)
+            async with asyncio.timeout(FILES_DEADLINE):
+                await asyncio.to_thread(self._journal.begin, entry)
         self._say(operation, reason, message)
 
     def _say(self, operation: Operation, reason: str, message: str) -> None:
