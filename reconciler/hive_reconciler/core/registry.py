@@ -27,7 +27,8 @@ def leaving(agents: Agents) -> dict[str, tuple[str, Valid]]:
             if seen.name != agent.container and is_name(before):
                 found[seen.uid] = (before, agent.valid)
         elif remembered is not None and remembered.good is not None:
-            found[seen.uid] = (remembered.name, remembered.good)
+            # By its container: two that were renamed may be remembered by one name.
+            found[seen.uid] = (before if is_name(before) else remembered.name, remembered.good)
         elif is_uid(seen.uid) and is_name(before):
             found[seen.uid] = (before, _stranger(seen))
     return found
