@@ -15,6 +15,7 @@ from support.git_work import git
 from hive_reconciler.git.durable import write
 from hive_reconciler.git.listing import BadTree, Entry, Listing
 from hive_reconciler.git.store import MAIL, NAME, Store, create_bare
+from hive_reconciler.git.trees import EMPTY
 from hive_reconciler.model.tree import DIRECTORY, FILE, SUBMODULE
 
 
@@ -87,6 +88,13 @@ def test_a_name_that_comes_twice_is_seen_far_from_each_other() -> None:
 def test_objects_are_written_as_git_reads_them(tmp_path: Path) -> None:
     repo = create_bare(tmp_path / "x.git", {}, 0o700)
     bodies = [b"blob 0\0", b"blob 2\0hi", b"blob 100000\0" + bytes(100_000)]
+    folder = b"".join(b"40000 a%05d\0%s" % (n, bytes.fromhex(EMPTY)) for n in range(9000))
+    bodies += [b"tree 0\0", b"tree %d\0%s" % (len(folder), folder)]
+    head = f"tree {EMPTY}\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\n".encode()
+    for length in (65534, 65535, 65536, 2 * 65535):  # in the end, with the header
+        text = head + b"x" * (length - len(head) - len(b"commit 65535\0"))
+        bodies.append(b"commit %d\0%s" % (len(text), text))
+    assert {65535, 65536} <= {len(body) for body in bodies}
     found = [(hashlib.sha1(body, usedforsecurity=False).hexdigest(), body) for body in bodies]
     write(repo.path, found, (), lambda _: None)
     for name, body in found:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,8 @@ from .errors import Conflict
 T = TypeVar("T")
 _AT_ONCE = 4  # the disk takes them together
 _threads = ThreadPoolExecutor(_AT_ONCE, "durable")  # they start at the first need, and stay
-_LARGE = 32 << 10  # bytes; large trees are mostly hashes, which compress to little less
+_BLOCK = 4096  # bytes of a disk: less than that takes as much
+_CHUNK = 0xFFFF  # bytes, the most that deflate has in one piece as they are
 _TRIES = 50
 _PATIENCE = 1.0  # seconds for another program, such as `git pack-refs`, to unlock a ref
 ANY = "any"
@@ -69,7 +71,7 @@ def write(
             _check(change, current(change.name))
         for oid, data in objects:
             fresh.append(_object(os.path.join(repository, "objects"), oid))
-            _fill(fresh[-1], zlib.compress(data, 0 if len(data) > _LARGE else 1), 0o444)
+            _fill(fresh[-1], _zlib(data), 0o444)
         _each(os.fsync, [file.descriptor for file in (*refs, *fresh)])
         _place(fresh)
         for ref in refs:  # one by one: a disk may keep the last move and lose the first
@@ -134,6 +136,19 @@ def _object(store: str, oid: str) -> _Fresh:
     path = f"{store}/tmp_obj_{secrets.token_hex(8)}"  # `git gc` removes old ones of that name
     folder = f"{store}/{oid[:2]}"
     return _Fresh(_create(path), path, folder, f"{folder}/{oid[2:]}")
+
+
+def _zlib(data: bytes) -> bytes:
+    """What git reads as `data`. Only long files get smaller: trees are mostly hashes, and to set
+    up a compression takes longer than to write what is short."""
+    if len(data) > _BLOCK and data.startswith(b"blob "):
+        return zlib.compress(data, 1)
+    parts = [b"\x78\x01"]
+    for start in range(0, len(data), _CHUNK):
+        part = data[start : start + _CHUNK]
+        last = start + _CHUNK >= len(data)
+        parts += [struct.pack("<BHH", last, len(part), len(part) ^ 0xFFFF), part]
+    return b"".join([*parts, struct.pack(">I", zlib.adler32(data))])
 
 
 def _create(path: str) -> int:
