@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.git_work import Clone, Write
@@ -178,7 +179,7 @@ async def test_a_job_ends_with_its_stream(jail: Jail, tmp_path: Path) -> None:
         await until(idle)
 
 
-@pytest.mark.parametrize(("limit", "value"), [("memory", 2 << 20), ("file", 100)])
+@pytest.mark.parametrize(("limit", "value"), [("memory", 2 << 20), ("file", 100), ("count", 3)])
 async def test_limits_hold(
     hive: Hive,
     manager: Requester,
@@ -190,6 +191,36 @@ async def test_limits_hold(
     monkeypatch.setitem(jailer.LIMITS, limit, value)
     with pytest.raises(Refused, match="cannot be taken"):
         await submitted(hive, manager, clone, "One.\n" * 1000)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_CONTENT", 1000), ("MAX_OBJECTS", 3)])
+async def test_what_comes_out_has_limits_of_its_own(
+    hive: Hive,
+    manager: Requester,
+    clone: Clone,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
+) -> None:
+    """Whatever became of the jail."""
+    monkeypatch.setattr(importing, limit, value)
+    with pytest.raises(Refused, match="cannot be taken"):
+        await submitted(hive, manager, clone, "One.\n" * 1000)
+    monkeypatch.undo()
+    await until(idle)
+    assert await submitted(hive, manager, clone, "Two.\n") == "open"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b".", b".1\n", b".-1\n", b".x\n", b"?\n", b".1\n" + b"a" * 40 + b" blob 9999999999\n"],
+)
+async def test_an_answer_that_is_none_is_a_refusal(answer: bytes) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(answer)
+    reader.feed_eof()
+    with pytest.raises(Refused, match="cannot be taken"):
+        assert await importing._objects(SimpleNamespace(reader=reader)) == ["nothing"]  # type: ignore[arg-type]
 
 
 async def test_nothing_runs_where_it_cannot_be_confined(jail: Jail, tmp_path: Path) -> None:

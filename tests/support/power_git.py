@@ -76,6 +76,7 @@ def live(root: Path) -> None:
     def say(*words: object) -> None:
         os.write(1, " ".join(map(str, words)).encode() + b"\n")
 
+    root.mkdir()  # as `hive up` does for its lock
     life = Life(root)
     say("made")
     for number in range(2):
@@ -95,18 +96,19 @@ def live(root: Path) -> None:
 
 def traced_life(folder: Path) -> list[Op]:
     """All that a life wrote, synced and said."""
-    library, root, out = build("power_trace.c", folder), folder / "root", folder / "trace"
+    library, above, out = build("power_trace.c", folder), folder / "above", folder / "trace"
+    above.mkdir()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         subprocess.run(
-            [sys.executable, "-W", "error", __file__, str(root)],
+            [sys.executable, "-W", "error", __file__, str(above / "root")],
             check=True,
             stdout=theirs.fileno(),
             env={
                 **os.environ,
                 "PYTHONPATH": ":".join(sys.path),
                 "LD_PRELOAD": str(library),
-                "TRACE_DIR": f"{root}/",
+                "TRACE_DIR": f"{above}/",
                 "TRACE_OUT": str(out),
             },
         )
@@ -147,23 +149,23 @@ def replay(ops: Sequence[Op], most: int | None = None, seed: int = 1) -> Replaye
 
         def cut(where: str) -> int:
             for way in WAYS:
-                root = Path(scratch) / "root"
-                disk.put(root, way, dice)
-                problem = look(root, promised)
-                shutil.rmtree(root)
+                above = Path(scratch) / "above"
+                disk.put(above, way, dice)
+                problem = look(above / "root", promised)
+                shutil.rmtree(above)
                 if problem:
                     wrong.append(f"{where}, {way}: {problem}")
             return len(WAYS)
 
         for number, op in enumerate(ops):
             if number in chosen:
-                cuts += cut(f"before sync {number} of {op.file or 'the root'}")
+                cuts += cut(f"before sync {number} of {op.file or 'the folder above'}")
             if op.kind == "A":
                 promised.hear(op.data)
             else:
                 disk.apply(op)
             if number in chosen:
-                cuts += cut(f"after sync {number} of {op.file or 'the root'}")
+                cuts += cut(f"after sync {number} of {op.file or 'the folder above'}")
     return Replayed(len(chosen), cuts, promised.states, wrong)
 
 

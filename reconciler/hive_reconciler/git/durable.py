@@ -129,7 +129,7 @@ def make_folder(path: str) -> None:
         make_folder(above)
     with suppress(FileExistsError):
         os.mkdir(path)
-        _sync(above)
+    _sync(above)
 
 
 def _object(store: str, oid: str) -> _Fresh:

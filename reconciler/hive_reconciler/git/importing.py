@@ -33,6 +33,7 @@ SECONDS = 60.0  # from the first byte to the last
 _LIMITED = "it does not fit the limits of time and memory"
 _OID = re.compile(r"[0-9a-f]{40}")
 _NAMED = re.compile(r"[0-9a-f]{7,40}")
+_TAKEN = re.compile(re.escape(TAKEN) + rb"([0-9]{1,9})\n")
 _HEADER = re.compile(rb"[0-9a-f]{40} (commit|tree|blob|tag) ([0-9]{1,9})\n")
 _KINDS = {b"commit": ObjectType.COMMIT, b"tree": ObjectType.TREE, b"blob": ObjectType.BLOB}
 
@@ -220,10 +221,10 @@ async def _count(stream: Stream) -> int:
     if answer.startswith(REFUSED):
         said = re.sub(r"[^ -~]", "?", answer[1:-1].decode(errors="replace"))[:300]
         raise Refused(f"the commit cannot be taken: {said}")
-    count = int(answer.removeprefix(TAKEN))
-    if count > MAX_OBJECTS:
-        raise ValueError("the jail was to refuse it")
-    return count
+    found = _TAKEN.fullmatch(answer)
+    if found is None or int(found[1]) > MAX_OBJECTS:
+        raise ValueError("no answer of the jail")
+    return int(found[1])
 
 
 def _writer(stdin: asyncio.StreamWriter) -> Write:
