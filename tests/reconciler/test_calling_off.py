@@ -222,3 +222,24 @@ async def test_what_was_wanted_again_a_moment_ago_is_not_stopped(held, monkeypat
     runtime.go.set()
     await swarm.until(lambda: not swarm.core._operations.under_way)
     assert ("stop", SCOUT) not in runtime.done
+
+
+async def test_who_is_renamed_back_while_it_is_stopped_keeps_its_container(held, tmp_path):
+    swarm, runtime = held, held.runtime
+    uid = swarm.uid("scout")
+    runtime.hold = "stop"
+
+    def renaming(old, new):
+        def rename(clone):
+            (clone.path / f"agents/{old}").rename(clone.path / f"agents/{new}")
+
+        return pushed(swarm.layout, swarm.host, tmp_path, new, rename)
+
+    await swarm.approve(await renaming("scout", "guide"))
+    await swarm.until(lambda: len(runtime.began) == 1)
+    await swarm.approve(await renaming("guide", "scout"))
+    await swarm.host.request("reconcile", {"wait": True})
+    runtime.go.set()
+    await swarm.until(lambda: swarm.is_ready("scout"))
+    assert runtime.containers[SCOUT].uid == uid
+    assert ("destroy", SCOUT) not in runtime.done

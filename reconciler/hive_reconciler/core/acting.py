@@ -55,8 +55,9 @@ class Acting:
         built = containers.build(self._layout, picture.desired, name, valid, picture.toolchain)
         return Wanted(name, valid, built)
 
-    def stands(self, uid: str) -> bool:
-        return uid in self._picture.agents.by_uid
+    def container(self, uid: str) -> str | None:
+        agent = self._picture.agents.by_uid.get(uid)
+        return None if agent is None else agent.container
 
     def seen(self, uid: str) -> Observed | None:
         return self._picture.seen(uid)

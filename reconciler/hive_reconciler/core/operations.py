@@ -68,8 +68,8 @@ class World(Protocol):
     def wanted(self, uid: str) -> Wanted | None:
         """None when nothing is to run: stopped, or gone."""
 
-    def stands(self, uid: str) -> bool:
-        """Whether the applied commit has this agent, to run or to be stopped."""
+    def container(self, uid: str) -> str | None:
+        """The name that its container is to have, also while it is stopped; None when it is gone."""
 
     def seen(self, uid: str) -> Observed | None: ...
 
@@ -193,7 +193,7 @@ class Operations:
                 await drain.wait()
             if not await self._take_down(operation):
                 return
-            if kind is Kind.DESTROY and not self._world.stands(uid):  # it may have come back
+            if kind is Kind.DESTROY and self._world.container(uid) is None:  # it did not come back
                 async with asyncio.timeout(DESTROY_DEADLINE):
                     await self._runtime.destroy(operation.action.container)
             elif kind is Kind.RESTART:
@@ -228,8 +228,11 @@ class Operations:
         return True
 
     async def _clear(self, operation: Operation, name: str) -> None:
-        """Remove what is left under a former name, unless another agent is about to have it."""
+        """Remove what is left under a former name, unless another agent is about to have it, or
+        it is its own again."""
         if any(o.action.container == name for o in self.under_way.values()):
+            return
+        if self._world.container(operation.action.uid) == name:
             return
         async with asyncio.timeout(OBSERVE_DEADLINE):
             observed = await self._runtime.observe()
