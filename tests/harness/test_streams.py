@@ -62,13 +62,13 @@ def test_a_turn_that_the_engine_knows_is_told_from_one_that_it_works_on(version:
     over = next(n for n, event in enumerate(events) if event["type"] == "result")
     for event in events[:over]:
         watch.feed(event)
-        assert not watch.refused
+        assert not watch.passed_over
     anew = next(n for n in range(over, len(events)) if events[n]["type"].startswith("control_"))
     again = TurnWatch()
     for event in events[anew:]:
         if not event["type"].startswith("control_"):
             again.feed(event)
-    assert again.refused
+    assert again.passed_over
     assert again.verdict is None
 
 

@@ -260,7 +260,7 @@ class ResidentEngine:
 
     def _had_finished(self, watch: TurnWatch) -> bool:
         """The turn was over before it was given again, and its result is nowhere."""
-        return self._keeper.continues and watch.refused
+        return self._keeper.continues and watch.passed_over
 
     def _note_result(self, result: Event) -> None:
         total, session = result.get("total_cost_usd"), result.get("session_id")

@@ -22,7 +22,7 @@ class TurnWatch:
         self._tools: set[str] = set()
         self.verdict: Verdict | None = None
         self.result: dict[str, Any] | None = None
-        self.refused = False  # the engine rests, and did nothing for this turn: it knew it
+        self.passed_over = False  # the engine rests, and did nothing for this turn: it knew it
         self.progressed = False  # the engine asked the model again: it keeps earlier results
         self.context = 0  # tokens that the model last read and wrote
         self.window = 0  # tokens that it can take
@@ -41,7 +41,7 @@ class TurnWatch:
             case {"type": "command_lifecycle"}:
                 return
             case {"type": "system", "subtype": "session_state_changed", "state": "idle"}:
-                self.refused = not self._acted
+                self.passed_over = not self._acted
                 return
         self._acted = True
         match event:
