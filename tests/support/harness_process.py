@@ -113,7 +113,9 @@ class HarnessProcess:
         await self.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, error: object, *_: object) -> None:
+        if error is not None:
+            print(self.log[-10_000:], file=sys.stderr)
         if self.process is not None and self.process.returncode is None:
             try:
                 await self.stop()

@@ -155,6 +155,8 @@ class EngineKeeper:
         finally:
             if not process.gave_up:
                 self._failed_resumes = 0
+        how = "goes on with a turn that was cut" if self.continues else "is ready"
+        log.info("the engine %s: pid %s, session %s", how, process.pid, session.id)
         return process
 
     async def _stop(self, grace: float) -> None:
