@@ -77,6 +77,15 @@ def runs_the_newest(swarm):
     return swarm.is_ready("scout") and swarm.runtime.containers[SCOUT].revision == revision(swarm)
 
 
+def renaming(swarm, tmp_path, old, new):
+    """A proposal, pushed by a person."""
+
+    def rename(clone):
+        (clone.path / f"agents/{old}").rename(clone.path / f"agents/{new}")
+
+    return pushed(swarm.layout, swarm.host, tmp_path, new, rename)
+
+
 async def restart(swarm):
     """A merge that changes the scout's revision."""
     await swarm.host.request("power", {"agent": "scout", "action": "restart"})
@@ -97,6 +106,18 @@ async def test_a_newer_revision_calls_off_a_build(held):
     runtime.go.set()
     await swarm.until(lambda: runs_the_newest(swarm))
     assert runtime.done.count(("stop", SCOUT)) == stops + 1, "what was called off stopped nothing"
+
+
+async def test_a_rename_calls_off_what_waits_under_the_old_name(held, tmp_path):
+    swarm, runtime = held, held.runtime
+    runtime.hold = "build"
+    await restart(swarm)
+    await swarm.until(lambda: len(runtime.began) == 1)
+    await swarm.approve(await renaming(swarm, tmp_path, "scout", "guide"))
+    await swarm.host.request("reconcile", {"wait": True})
+    await swarm.until(lambda: runtime.cancelled == {"build": 1})
+    await swarm.until(lambda: swarm.is_ready("guide"))
+    assert set(runtime.containers) == {"hm1nd", "h-guide"}
 
 
 @pytest.mark.parametrize("step", ["stop", "start"])
@@ -153,11 +174,7 @@ async def test_a_name_is_not_given_away_while_its_container_stops(held, tmp_path
     """A rename frees the name: whoever has it next must not start into the stop of the former."""
     swarm, runtime = held, held.runtime
     runtime.hold = "stop"
-
-    def rename(clone):
-        (clone.path / "agents/scout").rename(clone.path / "agents/guide")
-
-    await swarm.approve(await pushed(swarm.layout, swarm.host, tmp_path, "guide", rename))
+    await swarm.approve(await renaming(swarm, tmp_path, "scout", "guide"))
     await swarm.until(lambda: len(runtime.began) == 1)
     answer = await swarm.host.request("spawn", {"name": "scout", "description": "x"})
     await swarm.approve(answer["proposal"])
@@ -228,16 +245,9 @@ async def test_who_is_renamed_back_while_it_is_stopped_keeps_its_container(held,
     swarm, runtime = held, held.runtime
     uid = swarm.uid("scout")
     runtime.hold = "stop"
-
-    def renaming(old, new):
-        def rename(clone):
-            (clone.path / f"agents/{old}").rename(clone.path / f"agents/{new}")
-
-        return pushed(swarm.layout, swarm.host, tmp_path, new, rename)
-
-    await swarm.approve(await renaming("scout", "guide"))
+    await swarm.approve(await renaming(swarm, tmp_path, "scout", "guide"))
     await swarm.until(lambda: len(runtime.began) == 1)
-    await swarm.approve(await renaming("guide", "scout"))
+    await swarm.approve(await renaming(swarm, tmp_path, "guide", "scout"))
     await swarm.host.request("reconcile", {"wait": True})
     runtime.go.set()
     await swarm.until(lambda: swarm.is_ready("scout"))

@@ -29,7 +29,7 @@ from .gateway import Gateway
 from .keeping import Keeper
 from .looking import READ_DEADLINE, look, observe
 from .metrics import Metrics
-from .operations import Operations
+from .operations import Operation, Operations
 from .outcomes import Crash, Outcomes
 from .picture import Picture
 from .rounds import Rounds
@@ -277,10 +277,7 @@ class Reconciler:
         """Call off what is wanted no longer, begin what is planned."""
         planned = {action.uid: action for action in plan.actions}
         for uid, operation in list(self._operations.under_way.items()):
-            action = planned.get(uid)
-            other = action is None or action.kind is not operation.action.kind
-            if action is not None and operation.builds:
-                other = other or action.after != operation.action.after
+            other = _is_other(operation, planned.get(uid))
             if operation.waits and (other or self._acting.hurried.get(uid) != operation.now_by):
                 await self._operations.call_off(uid)
                 self._acting.settled.discard(uid)
@@ -353,3 +350,11 @@ class Reconciler:
     def changed(self) -> None:
         self.picture.judge(self._operations.under_way, self.broker.down_since)
         self._on_change()
+
+
+def _is_other(operation: Operation, action: Action | None) -> bool:
+    """Whether what is planned now is not what the operation waits to do."""
+    before = operation.action
+    if action is None or (action.kind, action.container) != (before.kind, before.container):
+        return True
+    return operation.builds and action.after != before.after

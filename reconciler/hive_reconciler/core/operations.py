@@ -265,8 +265,8 @@ class Operations:
             await self._prepare(operation)
         async with self.gates["start"].enter(operation.priority):
             wanted = self._world.wanted(operation.action.uid)
-            if wanted is None:
-                return  # it changed while this waited
+            if wanted is None or wanted.container.name != operation.action.container:
+                return  # it changed while this waited: the next round plans anew
             await self._begin(operation, "Starting", "its container is being started")
             await self._write_files(wanted)
             async with asyncio.timeout(BUILD_DEADLINE if self._builds else START_DEADLINE):
