@@ -264,8 +264,8 @@ class Operations:
         if operation.action.kind is not Kind.RESTART:
             await self._prepare(operation)
         async with self.gates["start"].enter(operation.priority):
-            wanted = self._world.wanted(operation.action.uid)
-            if wanted is None or wanted.container.name != operation.action.container:
+            wanted = self._wanted(operation)
+            if wanted is None:
                 return  # it changed while this waited: the next round plans anew
             await self._begin(operation, "Starting", "its container is being started")
             await self._write_files(wanted)
@@ -291,10 +291,13 @@ class Operations:
 
     def _unchanged(self, operation: Operation) -> Wanted | None:
         """What is wanted, if it is still what was planned; else the next round plans anew."""
+        wanted = self._wanted(operation)
+        return wanted if wanted and wanted.valid.revision == operation.action.after else None
+
+    def _wanted(self, operation: Operation) -> Wanted | None:
+        """What is to run now, where that is the container that this was planned for."""
         wanted = self._world.wanted(operation.action.uid)
-        if wanted is None or wanted.valid.revision != operation.action.after:
-            return None
-        return wanted
+        return wanted if wanted and wanted.container.name == operation.action.container else None
 
     def make_rooms(self, uids: list[str]) -> None:
         """The directories that agents' sockets are bound in. Blocks."""
