@@ -20,6 +20,7 @@ from .store.database import DatabaseRefused
 # A message costs some ten objects that live until it is done with: Python's own 700 would
 # have the collector look at all that waits, for a quarter of the broker's time under load.
 GC_THRESHOLDS = (10_000, 10, 10)
+SWITCH_SECONDS = 0.0002  # the writer's thread has the next batch to write while the loop works
 
 
 def main() -> None:
@@ -30,6 +31,7 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
+    sys.setswitchinterval(SWITCH_SECONDS)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one agent must not use them up
     try:

@@ -196,6 +196,20 @@ async def test_a_key_is_written_once_and_leaves_no_gap_in_the_history(tmp_path):
     await store.writer.close()
 
 
+async def test_keys_that_come_again_within_a_large_batch_are_written_once(tmp_path):
+    store = await Store.open(tmp_path / "broker.db")
+    firsts = [(n - 1) % 90 + 1 for n in range(1, 204)]
+    units = [Unit((message(n, A, B, key=str(m)),)) for n, m in enumerate(firsts, 1)]
+    held = await asyncio.gather(*(store.writer.submit(unit) for unit in units))
+    assert held == [None if n == m else (m, m) for n, m in enumerate(firsts, 1)]
+    assert await store.rows("select id from message") == [(n,) for n in range(1, 91)]
+    assert await store.rows("select count(*), min(agent), max(agent) from delivery") == [
+        (180, A, B)
+    ]
+    assert await store.rows("select message, seq from event") == [(n, n) for n in range(1, 91)]
+    await store.writer.close()
+
+
 async def test_one_bad_unit_does_not_fail_the_others(tmp_path):
     store = await Store.open(tmp_path / "broker.db")
     bad = Unit(

@@ -28,11 +28,12 @@ class Deliveries:
     def arrived(self, message: NewMessage) -> None:
         """`message` is on disk: queue it for each live recipient, and deliver."""
         self._bodies.remember(message)
-        agents = self._broker.agents
         not_before = self._broker.clock.steady_at(message.not_before) if message.not_before else 0.0
-        found = [agents[uid] for uid in message.recipients if uid in agents]
-        for agent in found:
-            agent.mailbox.arrive(message.id, message.hops, not_before)
+        found: list[Agent] = []
+        for uid in message.recipients:
+            if (agent := self._broker.agents.get(uid)) is not None:
+                agent.mailbox.arrive(message.id, message.hops, not_before)
+                found.append(agent)
         if len(found) == 1:
             self.pump(found[0])
         else:
@@ -65,8 +66,8 @@ class Deliveries:
             return
         turn = agent.mailbox.grant(now)
         if turn is not None:
-            self._started(agent, turn, now)
             self.push(agent, turn)
+            self._started(agent, turn, now)
 
     def _when_open(self, agent: Agent, now: float) -> float | None:
         """When to look again, or None when a turn may start now or nothing waits."""

@@ -9,6 +9,7 @@ from . import events
 from .changes import to_json
 from .checksum import message_crc
 from .highwater import Marks
+from .inserting import Insert
 from .rows import (
     MESSAGE,
     MESSAGE_SIZE,
@@ -61,21 +62,17 @@ class Tables:
         db = self._db
         messages = [message for unit in units for message in unit.messages]
         held: dict[int, Holder] = {}
+        if _MESSAGES(db, [_message_row(m) for m in messages]) != len(messages):
+            held = self._held(messages)
+            units = [u for u in units if not u.messages or u.messages[0].id not in held]
+            messages = [message for unit in units for message in unit.messages]
         if messages:
-            done = db.executemany(_INSERT_MESSAGE, map(_message_row, messages)).rowcount
-            if done != len(messages):
-                held = self._held(messages)
-                units = [u for u in units if not u.messages or u.messages[0].id not in held]
-                messages = [message for unit in units for message in unit.messages]
-        if messages:
-            self._last_message = max(self._last_message, *(m.id for m in messages))
-            db.executemany(
-                _INSERT_DELIVERY,
-                [(uid, m.id, m.not_before, m.hops) for m in messages for uid in m.recipients],
+            self._last_message = max(self._last_message, *[m.id for m in messages])
+            _DELIVERIES(
+                db, [(uid, m.id, m.not_before, m.hops) for m in messages for uid in m.recipients]
             )
-        rows: list[tuple[object, ...]] = []
-        found = [event for unit in units for event in self._numbered(unit, rows)]
-        db.executemany(_INSERT_EVENT, rows)
+        found, rows = self._numbered(units)
+        _EVENTS(db, rows)
         self._file()
         for unit in units:
             for statement, parameters in unit.changes:
@@ -104,20 +101,27 @@ class Tables:
                 found[message.id] = row
         return found
 
-    def _numbered(self, unit: Unit, rows: list[tuple[object, ...]]) -> Iterable[StoredEvent]:
-        """The unit's events with their numbers, those of its messages first; what goes
-        into their table is put into `rows`."""
-        for m in unit.messages:
-            agent = m.page
-            ident, seq = self._next(agent)
-            rows.append((ident, agent, seq, None, MESSAGE, 0, "", m.at, m.id))
-            yield StoredEvent(ident, agent, seq, None, MESSAGE, m, m.at, MESSAGE_SIZE)
-        for e in unit.events:
-            ident, seq = self._next(e.agent)
-            data = to_json(e.data)
-            stream = int(e.kind in STREAM_KINDS)
-            rows.append((ident, e.agent, seq, e.turn, e.kind, stream, data, e.at, None))
-            yield StoredEvent(ident, e.agent, seq, e.turn, e.kind, e.data, e.at, len(data))
+    def _numbered(
+        self, units: Sequence[Unit]
+    ) -> tuple[list[StoredEvent], list[tuple[object, ...]]]:
+        """The events of the units with their numbers, a unit's messages first, and their rows."""
+        found: list[StoredEvent] = []
+        rows: list[tuple[object, ...]] = []
+        for unit in units:
+            for m in unit.messages:
+                agent = m.page
+                ident, seq = self._next(agent)
+                rows.append((ident, agent, seq, None, MESSAGE, 0, "", m.at, m.id))
+                found.append(StoredEvent(ident, agent, seq, None, MESSAGE, m, m.at, MESSAGE_SIZE))
+            for e in unit.events:
+                ident, seq = self._next(e.agent)
+                data = to_json(e.data)
+                stream = int(e.kind in STREAM_KINDS)
+                rows.append((ident, e.agent, seq, e.turn, e.kind, stream, data, e.at, None))
+                found.append(
+                    StoredEvent(ident, e.agent, seq, e.turn, e.kind, e.data, e.at, len(data))
+                )
+        return found, rows
 
     def _next(self, agent: str | None) -> tuple[int, int]:
         self._last_event += 1
@@ -125,15 +129,13 @@ class Tables:
         return self._last_event, seq
 
 
-_INSERT_MESSAGE = (
-    "insert into message(id, sender, sender_name, recipient, kind, body, data, thread,"
-    " in_reply_to, key, at, crc) values(?,?,?,?,?,?,?,?,?,?,?,?) on conflict do nothing"
+_MESSAGES = Insert(
+    "message",
+    "id, sender, sender_name, recipient, kind, body, data, thread, in_reply_to, key, at, crc",
+    "on conflict do nothing",
 )
-_INSERT_DELIVERY = "insert into delivery(agent, message, not_before, hops) values(?,?,?,?)"
-_INSERT_EVENT = (
-    "insert into event(id, agent, seq, turn, kind, stream, data, at, message)"
-    " values(?,?,?,?,?,?,?,?,?)"
-)
+_DELIVERIES = Insert("delivery", "agent, message, not_before, hops")
+_EVENTS = Insert("event", "id, agent, seq, turn, kind, stream, data, at, message")
 
 
 def _message_row(m: NewMessage) -> tuple[object, ...]:
