@@ -106,7 +106,7 @@ def _assemble(settings: Settings, assets: Assets) -> Site:
 
     def heard(events: list[Event]) -> None:
         tools.add(events)
-        mirror.heard(events)
+        asyncio.get_running_loop().call_soon(mirror.heard, events)  # after who waits for the rows
 
     def host_changed(_peer: Peer, params: Params) -> None:
         parts = {"agents": ("status",), "proposals": ("open", "closed")}

@@ -29,8 +29,6 @@ def approvals(view: View) -> Element:
         " move · ",
         h("kbd", "v"),
         " viewed · ",
-        h("kbd", "n"),
-        " next file · ",
         h("kbd", "a"),
         " approve · ",
         h("kbd", "d"),

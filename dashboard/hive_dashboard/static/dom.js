@@ -111,12 +111,19 @@ export let utc = localStorage.getItem("hive-utc") === "1";
 export function setNow(now) { if (now) skew = Date.now() / 1000 - Number(now); }
 export function serverNow() { return Date.now() / 1000 - skew; }
 
-export function clock(el) {
-  const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  if (!("short" in el.dataset)) options.second = "2-digit";
-  if (utc) options.timeZone = "UTC";
-  return new Date(el.dataset.at * 1000).toLocaleTimeString("en-GB", options);
+const formats = new Map(); // to make one costs more than a row
+function format(short) {
+  const key = `${short} ${utc}`;
+  if (!formats.has(key)) {
+    const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+    if (!short) options.second = "2-digit";
+    if (utc) options.timeZone = "UTC";
+    formats.set(key, new Intl.DateTimeFormat("en-GB", options));
+  }
+  return formats.get(key);
 }
+
+export const clock = (el) => format("short" in el.dataset).format(el.dataset.at * 1000);
 
 export function span(seconds) {
   const s = Math.max(0, Math.floor(seconds)), pad = (n) => String(n).padStart(2, "0");

@@ -93,7 +93,7 @@ export class Live extends EventTarget {
       use(data);
     });
     share("ping", (data) => { this.lastPing = data; this.ping(data); this.say({ t: "ping", data }); });
-    share("rows", (rows) => { this.sent = rows[rows.length - 1][0]; this.say({ t: "rows", rows }); this.rows(rows); });
+    share("rows", (rows) => { this.sent = rows[rows.length - 1][0]; this.rows(rows); this.say({ t: "rows", rows }); });
     share("changed", (data) => { this.say({ t: "changed", data }); this.emit("changed", data); });
     share("reset", (data) => { this.last = null; this.say({ t: "reset", data }); this.emit("reset", data); });
     source.onerror = () => { if (source === this.source) this.later(); };
@@ -135,7 +135,7 @@ export function showLive(live) {
     if (small) small.textContent = more;
     el.setAttribute("aria-label", ok ? "live" : "stale: no sign of life from the dashboard");
   };
-  for (const name of ["ping", "age", "rows"]) live.addEventListener(name, show);
+  for (const name of ["ping", "age"]) live.addEventListener(name, show);
   setInterval(show, 1000);
   show();
   live.addEventListener("out", () => say("You are logged out. Open the page again to log in; what you typed is kept.", "bad"));

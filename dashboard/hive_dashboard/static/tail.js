@@ -77,12 +77,11 @@ export class Tail {
     const run = () => {
       this.frame = false;
       this.flush();
-      this.drawnAt = performance.now();
-      if (this.queue.length && (this.follow || this.rows < CAP)) this.kick();
+      this.scroll();
     };
-    if (document.hidden) setTimeout(run, 500);
-    else if (performance.now() - this.drawnAt > ALONE_MS) run(); // what comes alone waits for no frame
-    else requestAnimationFrame(run);
+    if (document.hidden) return setTimeout(run, 500);
+    requestAnimationFrame(run);
+    if (performance.now() - this.drawnAt > ALONE_MS) this.flush(); // what comes alone waits for no frame
   }
 
   get firstId() { return this.chunks[0]?.first; }
@@ -105,12 +104,19 @@ export class Tail {
     }
     this.rows += made.length;
     queue.splice(0, made.length);
-    if (!queue.length) this.onDrawn?.();
+    if (made.length && !queue.length) this.onDrawn?.();
+    if (!this.follow) this.count(made.length);
+    this.drawnAt = performance.now();
+  }
+
+  // Once a frame: whoever reads a position makes the browser lay the page out.
+  scroll() {
     if (this.follow) {
       this.trim();
       this.toBottom();
-    } else this.count(made.length);
+    }
     this.sealSoon();
+    if (this.queue.length && (this.follow || this.rows < CAP)) this.kick();
   }
 
   // Too much to draw: the rows are in the history, a mark says how many are not shown.
