@@ -56,8 +56,11 @@ class Acting:
         return Wanted(name, valid, built)
 
     def container(self, uid: str) -> str | None:
-        agent = self._picture.agents.by_uid.get(uid)
-        return None if agent is None else agent.container
+        agents, seen = self._picture.agents, self._picture.seen(uid)
+        if (agent := agents.by_uid.get(uid)) is not None:
+            return agent.container
+        is_bad = seen is not None and seen.name.removeprefix("h-") in agents.bad
+        return seen.name if seen is not None and is_bad else None
 
     def seen(self, uid: str) -> Observed | None:
         return self._picture.seen(uid)

@@ -69,7 +69,8 @@ class World(Protocol):
         """None when nothing is to run: stopped, or gone."""
 
     def container(self, uid: str) -> str | None:
-        """The name that its container is to have, also while it is stopped; None when it is gone."""
+        """The name that its container is to have, also while it is stopped; None when it is gone
+        for certain."""
 
     def seen(self, uid: str) -> Observed | None: ...
 
