@@ -150,7 +150,7 @@ async def connected(
     check: Callable[[], None] = lambda: None,
 ) -> Peer:
     """A connection to `path` as soon as somebody listens there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             check()
             try:
