@@ -183,18 +183,18 @@ class Post:
         ident = next(self._broker.ids.message)
         uid, name = sender
         return NewMessage(
-            ident,
-            uid,
-            name,
-            draft.to,
-            "text",
-            draft.body,
-            thread or ident,
-            self._broker.clock.wall(),
-            to,
-            None if by is None else {"by": by},
-            draft.in_reply_to,
-            draft.key,
+            id=ident,
+            sender=uid,
+            sender_name=name,
+            to=draft.to,
+            kind="text",
+            body=draft.body,
+            thread=thread or ident,
+            at=self._broker.clock.wall(),
+            recipients=to,
+            data=None if by is None else {"by": by},
+            in_reply_to=draft.in_reply_to,
+            key=draft.key,
         )
 
     def _send(self, message: NewMessage) -> asyncio.Future[dict[str, int]]:

@@ -1,4 +1,5 @@
-// The log of an agent: one writer per animation frame, a budget of rows, a hard cap. Follows
+// The log of an agent: one writer per animation frame (what comes alone is drawn at once, and
+// scrolled to in the frame), a budget of rows, a hard cap. Follows
 // the end until the reader means to go elsewhere; then nothing moves under their eyes.
 // Finished chunks get their exact height, so content-visibility cannot shift the page.
 const CAP = 1500, CHUNK = 50, BUDGET_MS = 6, PER_FRAME = 200, ALONE_MS = 50;
