@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -15,8 +14,6 @@ from support.preload import build
 
 A = "aaaaaaaaaaaa"
 HOUR, DAY = 3600, 86400
-
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
 class Wall:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 
 import pytest
 from support import power_cut
 from support.power_life import MESSAGES, traced_life
-
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
 @pytest.mark.slow

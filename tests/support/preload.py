@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from support.needs import need
+
 
 def build(source: str, directory: Path) -> Path:
-    """The library to preload, made of `source` in this folder. Needs cc."""
+    """The library to preload, made of `source` in this folder."""
+    need("cc")
     library = directory / Path(source).with_suffix(".so").name
     path = Path(__file__).with_name(source)
     command = ("cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, path)
