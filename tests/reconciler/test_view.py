@@ -77,6 +77,21 @@ def test_a_judgement_is_kept_until_what_it_is_made_of_changes() -> None:
     assert picture.conditions["scout"][0].reason == "BrokerAway"
 
 
+def test_while_the_swarm_is_stalled_nobody_is_said_to_be_in_sync() -> None:
+    hive = HiveToml.model_validate({"schema": 1})
+    valid = Valid(AgentSpec(uid=UID), "", "r1", "t1")
+    picture = Picture(desired=Desired("0" * 40, hive, {"scout": valid}))
+    picture.see((Observed("h-scout", UID, Phase.RUNNING, "r1", "k", 1.0, None, 1, 1),))
+    found = []
+    for stalled in (None, ("HistoryRewritten", "applied was rewritten"), None):
+        picture.stalled = stalled
+        picture.judge({}, None)
+        calm = picture.conditions["scout"][1]
+        found.append((calm.status, calm.reason))
+        assert stalled is None or "HistoryRewritten" in calm.message
+    assert found == [("False", "InSync"), ("Unknown", "SwarmStalled"), ("False", "InSync")]
+
+
 def test_the_clock_alone_makes_a_silent_harness_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     hive = HiveToml.model_validate({"schema": 1})
     valid = Valid(AgentSpec(uid=UID), "", "r1", "t1")

@@ -93,6 +93,9 @@ def _ready(facts: Facts) -> Condition:
 def _reconciling(facts: Facts) -> Condition:
     if facts.doing is not None:
         return Condition(Type.RECONCILING, "True", *facts.doing)
+    if facts.swarm_stalled is not None:  # what was planned before may be wanted no longer
+        words = f"nothing is planned while the whole swarm is stalled: {facts.swarm_stalled[0]}"
+        return Condition(Type.RECONCILING, "Unknown", "SwarmStalled", words)
     if facts.action is not None:
         words = f"{facts.action.kind.value}: {facts.action.reason}"
         return Condition(Type.RECONCILING, "True", "Planned", words)
