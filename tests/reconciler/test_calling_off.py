@@ -212,10 +212,10 @@ async def test_what_is_acted_on_is_remembered_before(held, monkeypatch):
     swarm, steer, kept = held, held.core._steer, {}
     files = MemoryFiles(swarm.layout.reconciler / MEMORY)
 
-    async def looked(plan):
+    async def looked(*planned):
         memory = (await asyncio.to_thread(files.load)).agents[swarm.uid("scout")]
         kept.setdefault(revision(swarm), memory.good.revision)
-        await steer(plan)
+        await steer(*planned)
 
     monkeypatch.setattr(swarm.core, "_steer", looked)
     await restart(swarm)
@@ -229,9 +229,9 @@ async def test_what_was_wanted_again_a_moment_ago_is_not_stopped(held, monkeypat
     await swarm.host.request("power", {"agent": "scout", "action": "stop"})
     await swarm.until(lambda: len(runtime.began) == 1)
 
-    async def later(plan):
+    async def later(*planned):
         if runtime.go.is_set():
-            await steer(plan)
+            await steer(*planned)
 
     monkeypatch.setattr(swarm.core, "_steer", later)
     await swarm.host.request("power", {"agent": "scout", "action": "start"})

@@ -13,6 +13,7 @@ from hive_reconciler.core import picture as picturing
 from hive_reconciler.core.containers import Toolchain
 from hive_reconciler.core.picture import Picture
 from hive_reconciler.core.sight import Sight
+from hive_reconciler.core.slices import at_once
 from hive_reconciler.model.desired import Desired, Invalid, Unreadable
 from hive_reconciler.model.memory import AgentMemory, Failure
 from hive_reconciler.runtime.base import Phase
@@ -171,7 +172,7 @@ class History:
                 picture.plan = picture.dry_run()
                 picture.judge({}, self.down_since)
         assert kept.plan == fresh.plan
-        assert kept.registry() == fresh.registry()
+        assert at_once(kept.registering()) == at_once(fresh.registering())
         assert conditions(kept) == conditions(fresh)
         assert kept.agents.timely == fresh.agents.timely
         assert kept.agents.managers == fresh.agents.managers

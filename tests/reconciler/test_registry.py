@@ -1,6 +1,7 @@
 """Whom broker and gateway are told of, while containers of those who left still live."""
 
 from hive_reconciler.core.picture import Picture
+from hive_reconciler.core.slices import at_once
 
 from .test_planner import TOOLS, desired, recalled, running, uid, valid
 
@@ -9,7 +10,7 @@ def told(agents, seen, memory):
     picture = Picture(toolchain=TOOLS, desired=desired(agents))
     picture.remember(memory.agents)
     picture.see(tuple(seen))
-    return {one.uid: one.name for one in picture.registry().values()}
+    return {one.uid: one.name for one in at_once(picture.registering()).values()}
 
 
 def test_who_left_stays_until_its_container_is_gone_and_its_heir_waits():

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_reconciler.core.sight import Sight
+from hive_reconciler.core.slices import at_once
 from hive_reconciler.runtime.base import Observed, Phase
 
 FIRST = Observed("", "", Phase.RUNNING, "r1", "k1", 1.0, None, 1, 1)
@@ -36,7 +37,7 @@ def shape(sight):
 def test_any_row_of_observations(row):
     sight = Sight()
     for observed in row:
-        before, sight = sight, sight.then(Sight(observed))
+        before, sight = sight, at_once(sight.following(Sight(observed)))
         assert shape(sight) == shape(Sight(observed))
         former = {seen.name: seen for seen in before.all}
         for seen in sight.all:
@@ -50,4 +51,4 @@ def test_any_row_of_observations(row):
 def test_who_only_uses_more_is_no_news():
     seen = replace(FIRST, name="h-a", uid="u1")
     sight = Sight([seen])
-    assert sight.then(Sight([replace(seen, memory=5, tasks=3)])) is sight
+    assert at_once(sight.following(Sight([replace(seen, memory=5, tasks=3)]))) is sight

@@ -14,6 +14,7 @@ class HostBroker:
         self.layout = layout
         self.registry: Registry | None = None
         self._parts = Parts()
+        self._indexed: tuple[Registry | None, set[str]] = (None, set())
         self.running: dict[str, str] = {}  # uid → turn
         self.unknown: set[str] = set()  # uids whose harness is away
         self.ready: set[str] = set()
@@ -98,12 +99,15 @@ class HostBroker:
 
     def on_agents(self, _peer, params):
         known = self.registry.agents if self.registry is not None else ()
-        uids = params.get("uids")
-        return {"agents": [self._status(a) for a in known if uids is None or a.uid in uids]}
+        asked = params.get("uids")
+        uids = {a.uid for a in known} if asked is None else set(asked)
+        return {"agents": [self._status(a) for a in known if a.uid in uids]}
 
     def on_hold(self, _peer, params):
         uid, token = params["uid"], params["token"]
-        if self.registry is None or uid not in {a.uid for a in self.registry.agents}:
+        if self.registry is not self._indexed[0]:
+            self._indexed = (self.registry, {a.uid for a in self.registry.agents})
+        if uid not in self._indexed[1]:
             raise RpcError(NOT_FOUND, "no such agent")
         if self.holds.get(uid, token) != token:
             raise RpcError(BUSY, "held by another")

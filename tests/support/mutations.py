@@ -103,7 +103,9 @@ def two_operations_for_one_agent():
     def again(self, action, *rest):
         if not isinstance(self.under_way, _Forgiving):
             self.under_way = _Forgiving(self.under_way)
+            self._places = _Forgiving(self._places)
         self.under_way.pop(action.uid, None)
+        self._places.pop(action.container, None)
         return start(self, action, *rest)
 
     return mock.patch.object(operations.Operations, "start", again)
@@ -150,13 +152,14 @@ def a_start_forgets_what_came_while_it_waited():
 
 
 def a_plan_of_yesterday():
-    look = planner.Planner._look
+    look = planner._look
 
-    def once(keeper, swarm, now):
-        if keeper._agents.keys() != swarm.agents.by_name.keys():
-            look(keeper, swarm, now)
+    def once(before, swarm, now):
+        if before.agents.keys() == swarm.agents.by_name.keys():
+            return before
+        return (yield from look(before, swarm, now))
 
-    return mock.patch.object(planner.Planner, "_look", once)
+    return mock.patch.object(planner, "_look", once)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 from support.sim_broker import SimLink
-from support.sim_clock import Clock, VirtualLoop
+from support.sim_clock import Clock, Tired, VirtualLoop
 from support.sim_world import LIVE, TOOLS, SimHive, SimRuntime, Violation, World
 
 from hive_reconciler.core import (
@@ -31,6 +31,7 @@ from hive_reconciler.core import (
     picture,
     planner,
     recall,
+    slices,
 )
 from hive_reconciler.core import suspensions as suspending
 from hive_reconciler.core.files import Owner, Owners
@@ -61,13 +62,14 @@ def simulate(seed):
     with contextlib.ExitStack() as stack:
         for module in CLOCKED:
             stack.enter_context(mock.patch.object(module, "time", clock))
+        stack.enter_context(mock.patch.object(slices, "time", Tired(seed)))
         stack.enter_context(mock.patch.object(loop, "random", rng))
         stack.enter_context(mock.patch.object(acting, "random", rng))
         stack.enter_context(mock.patch.object(files.os, "fsync", return_value=None))
         home = tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None)
         root = stack.enter_context(home)
         story = _Story(Layout(Path(root) / "root", Path(root) / "run", "-sim"), rng, clock)
-        stack.enter_context(mock.patch.object(planner.Planner, "plan", story.checked()))
+        stack.enter_context(mock.patch.object(planner.Planner, "planning", story.checked()))
         stack.enter_context(mock.patch.object(files.tempfile, "mkstemp", story.mkstemp))
         with asyncio.Runner(loop_factory=lambda: virtual) as runner:
             trace = runner.run(story.play())
@@ -90,16 +92,16 @@ class _Story:
     def checked(self):
         """Invariant 7: the same inputs in another order, and planned from scratch, give the same.
         And what failed is left alone until its time has come, what is suspended altogether."""
-        plan = planner.Planner.plan
+        planning = planner.Planner.planning
 
-        @functools.wraps(plan)
+        @functools.wraps(planning)
         def planned(keeper, swarm, now):
-            made, memory = plan(keeper, swarm, now), swarm.memory
+            made, memory = (yield from planning(keeper, swarm, now)), swarm.memory
             mixed = self.rng.sample(swarm.sight.all, len(swarm.sight.all))
             agents = dict(reversed(tuple(swarm.desired.agents.items())))
             again = Memory(dict(memory.agents), memory.may_destroy, memory.suspended)
             other = Swarm.of(replace(swarm.desired, agents=agents), mixed, again, swarm.toolchain)
-            if plan(planner.Planner(), other, now) != made:
+            if slices.at_once(planning(planner.Planner(), other, now)) != made:
                 raise self.world.violated("7: the same inputs give another plan")
             for action in made.actions:
                 known = memory.agents.get(action.uid)

@@ -8,6 +8,7 @@ from hive_wire.pages import fitting
 
 from ..core.builds import Builds
 from ..core.loop import Reconciler
+from ..core.slices import in_slices
 from ..model.build import build_json
 from ..model.proposal import proposal_json
 
@@ -24,12 +25,13 @@ async def card(reconciler: Reconciler, builds: Builds, n: int) -> dict[str, Any]
     after = await hive.preview(n) if known and proposal.state == "open" else None
     diff = await hive.diff(n)
     files = len(proposal.effect.files) if proposal.effect is not None else len(diff)
+    plan = await in_slices(picture.foreseeing(after)) if after is not None else None
     checks, _ = fitting(proposal.problems, CHECKS_ROOM)
     return {
         **proposal_json(proposal),
         "diff": diff,
         "diff_left_out": max(0, files - len(diff)),
-        "plan": picture.dry_run(after).as_json(PLAN_ROOM) if after is not None else None,
+        "plan": plan.as_json(PLAN_ROOM) if plan is not None else None,
         "build": build_json(build),
         "checks": checks,
     }

@@ -11,6 +11,7 @@ from hive_wire.jsonrpc import NOT_FOUND, UNAVAILABLE, Handlers, Peer, RpcError
 from hive_wire.pages import fitting
 
 from ..core.loop import Reconciler
+from ..core.slices import in_slices
 from .serving import Name, Nothing, On, Request
 
 
@@ -61,7 +62,8 @@ class LookingApi:
             await self._reconciler.observe()
         except TimeoutError:
             raise RpcError(UNAVAILABLE, "the runtime does not answer; try again") from None
-        return self._reconciler.picture.dry_run(desired).as_json()
+        plan = await in_slices(self._reconciler.picture.foreseeing(desired))
+        return plan.as_json()
 
     async def _events(self, _peer: Peer, params: EventsOf) -> Any:
         events = self._reconciler.picture.events

@@ -32,7 +32,7 @@ class Acting:
         metrics: Metrics,
         *,
         on_end: Callable[[], None],
-        on_say: Callable[[], None],
+        on_say: Callable[[str], None],
     ) -> None:
         self._layout = layout
         self._picture = picture

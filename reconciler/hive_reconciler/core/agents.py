@@ -19,6 +19,7 @@ from ..model.memory import AgentMemory
 from ..runtime.base import Observed, Phase
 from . import recall
 from .sight import Sight
+from .slices import Work, at_once
 
 FRESH = AgentMemory()  # of whom nothing is remembered
 T = TypeVar("T")
@@ -94,14 +95,24 @@ NOBODY = Agents()
 
 def joined(before: Agents, sources: Sources) -> Agents:
     """The agents of `sources`. Those of `before` of which nothing changed stay."""
+    if all(map(operator.is_, sources, before.sources)):
+        return before
+    return at_once(joining(before, sources))
+
+
+def joining(before: Agents, sources: Sources) -> Work[Agents]:
+    """The same as work in slices."""
     was, agents = before.sources, before.by_name
     if all(map(operator.is_, sources, was)):
         return before
     entries, sight, memory, ready = sources
     moved = since(was.memory, memory)
-    uids = moved | since(was.ready, ready) | since(was.sight.by_uid, sight.by_uid)
+    uids = moved | since(was.ready, ready)
+    yield
+    uids |= since(was.sight.by_uid, sight.by_uid)
     names = since(was.entries, entries)
-    living = (sight.live.get(c) for n in names for c in (n, f"h-{n}"))
+    yield
+    living = [sight.live.get(c) for n in names for c in (n, f"h-{n}")]
     uids |= {one.uid for one in living if one is not None}  # whoever runs under such a name
     names |= {before.by_uid[uid].name for uid in uids if uid in before.by_uid}
     if uids & before.shared:
@@ -109,12 +120,16 @@ def joined(before: Agents, sources: Sources) -> Agents:
     if before.bad:  # their uids are only remembered
         remembered = [m for u in moved for m in (was.memory.get(u), memory.get(u)) if m]
         names |= before.bad & {m.name for m in remembered}
-    for container in since(was.sight.live, sight.live):
-        names |= {container, container.removeprefix("h-")} & entries.keys()
+    yield
+    moved = since(was.sight.live, sight.live)
+    names |= moved | {container.removeprefix("h-") for container in moved}
     named: dict[str, str] | None = None
     fresh: dict[str, Agent] = {}
-    for name in names & entries.keys():
-        entry = entries[name]
+    for name in names:
+        yield
+        entry = entries.get(name)
+        if entry is None:
+            continue
         if isinstance(entry, Valid):
             uid = entry.spec.uid or ""
         else:
@@ -128,8 +143,9 @@ def joined(before: Agents, sources: Sources) -> Agents:
         if old is None or not agent.is_same(old):
             fresh[name] = agent
     gone = [name for name in names if name in agents and name not in entries]
+    yield
     if fresh or gone:
-        return _replaced(before, sources, fresh, gone)
+        return (yield from _replacing(before, sources, fresh, gone))
     strays = _strays(before, sight, before.by_uid, ())
     return replace(before, sources=sources, strays=strays)
 
@@ -146,31 +162,42 @@ def _agent(
     return Agent(name, uid, entry, valid, memory, seen, container, there, ready)
 
 
-def _replaced(
+def _replacing(
     before: Agents, sources: Sources, fresh: Mapping[str, Agent], gone: Iterable[str]
-) -> Agents:
+) -> Work[Agents]:
     by_name = before.by_name.changed(fresh, gone)
+    yield
     names = fresh.keys() | gone
     former = [agent for name in names if (agent := before.by_name.get(name)) is not None]
     left = {agent.uid for agent in former if before.by_uid.get(agent.uid) is agent}
+    yield
     usable: dict[str, Agent] = {}
     shared = set(before.shared)
     for agent in fresh.values():
+        yield
         if agent.valid is not None:
             if agent.uid in usable or (agent.uid in before.by_uid and agent.uid not in left):
                 shared.add(agent.uid)
             usable[agent.uid] = agent
     uids = {agent.uid for agent in (*former, *fresh.values())}
-    for uid in shared & uids:
-        bearers = [a for a in by_name.values() if a.uid == uid and a.valid is not None]
+    yield
+    named: dict[str, list[Agent]] = {uid: [] for uid in shared & uids}
+    for agent in by_name.values() if named else ():
+        if agent.uid in named and agent.valid is not None:
+            named[agent.uid].append(agent)
+    for uid, bearers in named.items():
+        yield
         if bearers:
             usable[uid] = min(bearers, key=lambda a: (not isinstance(a.entry, Valid), a.name))
         if len(bearers) < 2:
             shared.discard(uid)
     by_uid = before.by_uid.changed(usable, left - usable.keys())
+    yield
     bad = {name for name, agent in fresh.items() if not isinstance(agent.entry, Valid)}
     timely = {name for name, agent in fresh.items() if agent.is_timely}
+    yield
     managers = {uid for uid in uids if uid in by_uid and by_uid[uid].is_manager}
+    yield
     return Agents(
         sources,
         by_name,
@@ -207,12 +234,19 @@ class Made(Generic[T]):
         self._of: Mapping[str, Agent] = {}
         self._made: Layered[str, T] = Layered()
 
-    def of(self, agents: Agents) -> Mapping[str, T]:
-        before, self._of = self._of, agents.by_name
-        names = since(before, agents.by_name)
-        uids = {a.uid for n in names for a in (before.get(n), self._of.get(n)) if a is not None}
-        news = {uid: self._make(agents.by_uid[uid]) for uid in uids if uid in agents.by_uid}
-        gone = [uid for uid in uids if uid in self._made and uid not in news]
-        news = {uid: new for uid, new in news.items() if self._made.get(uid) != new}
-        self._made = self._made.changed(news, gone)
+    def making(self, agents: Agents) -> Work[Mapping[str, T]]:
+        before, now = self._of, agents.by_name
+        names = since(before, now)
+        uids = {a.uid for n in names for a in (before.get(n), now.get(n)) if a is not None}
+        yield
+        news: dict[str, T] = {}
+        gone: list[str] = []
+        for uid in uids:
+            yield
+            agent, known = agents.by_uid.get(uid), self._made.get(uid)
+            if agent is None:
+                gone += [uid] if uid in self._made else []
+            elif (new := self._make(agent)) != known:
+                news[uid] = new
+        self._of, self._made = now, self._made.changed(news, gone)
         return self._made

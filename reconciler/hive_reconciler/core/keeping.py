@@ -16,6 +16,7 @@ from .journal import Journal, Open
 from .memory_files import Kept, MemoryFiles
 from .picture import Picture
 from .ports import Ports
+from .slices import in_slices
 from .suspensions import SWARM, Suspension, Suspensions
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Keeper:
 
     async def keep_ports(self) -> None:
         """Give each agent its port, and store it."""
-        roles = self._roles.of(self._picture.agents)
+        roles = await in_slices(self._roles.making(self._picture.agents))
         if roles is self._ported:
             return
         try:

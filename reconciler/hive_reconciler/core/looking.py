@@ -28,7 +28,8 @@ async def look(
             picture.toolchain = await asyncio.to_thread(find_toolchain)
         await observe(picture, runtime)
         async with asyncio.timeout(READ_DEADLINE):
-            picture.desired = await hive.read()
+            desired = await hive.read()
+        await picture.want(desired)
     except RuntimeFailure as error:
         return full_disk(error.message) or (error.reason, error.message)
     except NoTool as error:
@@ -48,5 +49,7 @@ async def look(
 
 async def observe(picture: Picture, runtime: Runtime) -> None:
     """Look at the containers now. Raises RuntimeFailure, TimeoutError."""
-    async with asyncio.timeout(OBSERVE_DEADLINE):
-        picture.see(await runtime.observe())
+    async with picture.looking:
+        async with asyncio.timeout(OBSERVE_DEADLINE):
+            observed = await runtime.observe()
+        await picture.look(observed)

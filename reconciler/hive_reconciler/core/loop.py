@@ -6,14 +6,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hive_wire.jsonrpc import RpcError
 from hive_wire.paths import Layout
 
 from ..git.errors import HiveError
 from ..git.hive import Hive
-from ..model.layered import since
+from ..model.layered import THICK, since
 from ..model.memory import AgentMemory
 from ..model.past import Outcome
 from ..model.plan import Action, Kind, Plan
@@ -32,8 +32,10 @@ from .metrics import Metrics
 from .operations import Operation, Operations
 from .outcomes import Crash, Outcomes
 from .picture import Picture
+from .planner import Swarm
 from .rounds import Rounds
 from .shutdown import stop_all
+from .slices import Pace, in_slices
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ RESYNC = 60.0  # seconds
 SWEEP = 3600.0
 ROUND_DEADLINE = 300.0  # more than all that it waits for may take
 DEBOUNCE = 0.02  # many events of one moment are one round
+BEGUN = 16  # operations in one step of the event loop
 TOLD = "told.json"
 
 
@@ -70,7 +73,7 @@ class Reconciler:
         self.rounds = Rounds()
         self.metrics = Metrics()
         self._acting = Acting(
-            layout, self.picture, self.metrics, on_end=self.wake, on_say=self.changed
+            layout, self.picture, self.metrics, on_end=self.wake, on_say=self._said
         )
         self._operations = Operations(
             layout,
@@ -125,13 +128,13 @@ class Reconciler:
                 words = f"the round did not end within {ROUND_DEADLINE:.0f} s; does the disk hang?"
                 log.warning("%s", words)
                 self.picture.stalled = "Deadline", words
-                self.changed()
+                await self._show()
                 result, plan = "error", None
             except Exception as error:
                 self.metrics.panics += 1
                 words = f"the round broke off ({error!r}); see logs/reconciler.log, and report it"
                 self.picture.stalled = "Failed", words
-                self.changed()
+                await self._show()
                 raise
             finally:
                 self.rounds.end(token)
@@ -155,18 +158,19 @@ class Reconciler:
             return "unchanged", picture.plan
         self._is_calm = False
         if fresh:
-            self._remember()
+            await self._remember()
             await (
                 self.keeper.keep()
             )  # first: who is killed at what follows goes back to no old spec
-            picture.plan = picture.dry_run()
+            swarm = picture.swarm()
+            picture.plan = await in_slices(picture.planning(swarm))
             if picture.suspended is None:
-                await self._steer(picture.plan)
+                await self._steer(picture.plan, swarm)
             await self._tell()
             await self.keeper.keep_ports()
             self._is_calm = self._nothing_due()
             picture.at = time.time()
-        self.changed()
+        await self._show()
         return ("success", picture.plan) if fresh else ("error", None)
 
     def _nothing_new(self) -> bool:
@@ -207,7 +211,7 @@ class Reconciler:
 
     async def ask_broker(self) -> None:
         """What the broker knows of each agent now."""
-        self.picture.statuses = await self.broker.agents()
+        await self.picture.hear(await self.broker.agents())
 
     def figures(self) -> str:
         """For Prometheus."""
@@ -238,32 +242,43 @@ class Reconciler:
         self._is_calm = self._is_calm and not self._acting.settled
         self._acting.settled.clear()
         picture.stalled = await look(picture, self.hive, self.runtime, self._find_toolchain)
-        picture.statuses = await self.broker.recent()
+        await picture.hear(await self.broker.recent())
         return picture.stalled is None
 
-    def _remember(self) -> None:
+    async def _remember(self) -> None:
         """What this round's look says of each agent that is not as the last one saw it."""
-        picture, now = self.picture, time.time()
-        agents, unsettled = picture.agents, self._unsettled()
+        picture, now, pace = self.picture, time.time(), Pace()
+        agents, unsettled = picture.agents, self._unsettled()  # those may end meanwhile, no more
         names = (since(self._recalled, agents.by_name) | agents.timely) & agents.by_name.keys()
-        fresh = [agents.by_name[name] for name in names]
-        news = {
-            a.uid: a.memory for a in fresh if a.valid and picture.memory.get(a.uid) is not a.memory
-        }
-        picture.remember(news)
+        uids = set(self._skipped)
+        for some in _parts(names):
+            fresh = [a for name in some if (a := picture.agents.by_name.get(name)) is not None]
+            uids |= {agent.uid for agent in fresh}
+            picture.remember(
+                {
+                    a.uid: a.memory
+                    for a in fresh
+                    if a.valid and picture.memory.get(a.uid) is not a.memory
+                }
+            )
+            await pace.rest()
         self.keeper.forget(unsettled)
-        uids = {agent.uid for agent in fresh} | self._skipped
         uids = (uids & picture.memory.keys()) | picture.leaving
-        self._recalled, self._skipped = agents.by_name, frozenset(uids & unsettled)
+        await pace.rest()
         clock = time.monotonic()
-        news = {
-            u: recall.seen(picture.memory[u], picture.seen(u), now, clock) for u in uids - unsettled
-        }
-        before = {uid: picture.memory[uid] for uid in news}
+        for some in _parts(uids - unsettled):
+            self._recall([uid for uid in some if uid in picture.memory], now, clock)
+            await pace.rest()
+        self._recalled, self._skipped = agents.by_name, frozenset(uids & unsettled)
+
+    def _recall(self, uids: Sequence[str], now: float, clock: float) -> None:
+        picture = self.picture
+        before = {uid: picture.memory[uid] for uid in uids}
+        news = {u: recall.seen(m, picture.seen(u), now, clock) for u, m in before.items()}
         picture.remember({uid: after for uid, after in news.items() if after is not before[uid]})
-        for uid in sorted(news):
-            if news[uid].crash_retry_at > before[uid].crash_retry_at:
-                self._crashed(uid, news[uid], now)
+        for uid, after in news.items():
+            if after.crash_retry_at > before[uid].crash_retry_at:
+                self._crashed(uid, after, now)
 
     def _crashed(self, uid: str, memory: AgentMemory, now: float) -> None:
         seen = self.picture.seen(uid)
@@ -273,23 +288,38 @@ class Reconciler:
         text, revision = f"it ended by itself{words}", memory.crashed_revision or ""
         self._acting.note(uid, memory.name, Outcome("crash", revision, "Crashed", text, now, now))
 
-    async def _steer(self, plan: Plan) -> None:
-        """Call off what is wanted no longer, begin what is planned."""
+    async def _steer(self, plan: Plan, swarm: Swarm) -> None:
+        """Call off what is wanted no longer, begin what is planned: of `swarm`, so that what is
+        another since is left to the next round."""
         planned = {action.uid: action for action in plan.actions}
         for uid, operation in list(self._operations.under_way.items()):
             other = _is_other(operation, planned.get(uid))
             if operation.waits and (other or self._acting.hurried.get(uid) != operation.now_by):
                 await self._operations.call_off(uid)
                 self._acting.settled.discard(uid)
+        begun = 0
         for action in plan.actions:
-            if action.uid not in self._acting.settled:
-                by = self._acting.hurried.get(action.uid)
-                if self._operations.start(action, self._priority(action), by):
-                    self.metrics.adds += 1
+            if action.uid in self._acting.settled:
+                continue
+            if not self._stands(action, swarm):
+                self.wake()
+                continue
+            by = self._acting.hurried.get(action.uid)
+            if self._operations.start(action, self._priority(action), by):
+                self.metrics.adds += 1
+                begun += 1
+                if begun % BEGUN == 0:
+                    await asyncio.sleep(0)  # their first steps, before those of others
         destroyed = {a.uid for a in plan.actions if a.kind is Kind.DESTROY}
         self.picture.may_destroy |= destroyed
         for uid in set(self._acting.hurried) - set(planned) - set(self._operations.under_way):
             del self._acting.hurried[uid]
+
+    def _stands(self, action: Action, swarm: Swarm) -> bool:
+        """Whether nothing that this was planned from is another now."""
+        picture = self.picture
+        is_present = picture.suspended is None and picture.is_of(swarm)
+        return is_present and picture.is_the_same(action.uid, swarm)
 
     def _priority(self, action: Action) -> Priority:
         if action.uid in self._acting.hurried:
@@ -303,7 +333,7 @@ class Reconciler:
         """Registry, fences of a former process, and what requesters wait for."""
         picture = self.picture
         assert picture.desired is not None
-        known = picture.registry()
+        known = await in_slices(picture.registering())
         try:  # broker and gateway bind when they are told, so the directories come first
             come = (uid for uid in since(self._roomed, known) if uid not in self._roomed)
             if rooms := sorted(come):
@@ -347,9 +377,24 @@ class Reconciler:
         except TimeoutError:
             return
 
-    def changed(self) -> None:
-        self.picture.judge(self._operations.under_way, self.broker.down_since)
+    async def _show(self) -> None:
+        judging = self.picture.judging(self._operations.under_way, self.broker.down_since)
+        await in_slices(judging)
         self._on_change()
+
+    def _said(self, uid: str) -> None:
+        """An operation has something new to show."""
+        agent = self.picture.agents.by_uid.get(uid)
+        if agent is not None:
+            doing = self._operations.under_way
+            self.picture.judge_one(agent.name, doing, self.broker.down_since)
+        self._on_change()
+
+
+def _parts(keys: Iterable[str]) -> Iterable[Sequence[str]]:
+    """All of them, sorted, few enough at a time for mappings that are made of what changed."""
+    order = sorted(keys)
+    return (order[start : start + THICK] for start in range(0, len(order), THICK))
 
 
 def _is_other(operation: Operation, action: Action | None) -> bool:

@@ -31,7 +31,7 @@ OBSERVE_DEADLINE = 30.0
 FILES_DEADLINE = 30.0
 STOP_GRACE = 10.0
 NOW_GRACE = 3.0
-STARTS, BUILDS = 4, 2  # at once
+STARTS, BUILDS, UPDATES = 4, 2, 16  # at once
 WORLD_BUILDS = "nixos"  # the runtime whose starts build a system first
 
 
@@ -82,7 +82,7 @@ class World(Protocol):
 
     def finished(self, operation: Operation, failure: RuntimeFailure | None) -> None: ...
 
-    def changed(self) -> None: ...
+    def changed(self, uid: str) -> None: ...
 
 
 class Operations:
@@ -103,20 +103,21 @@ class Operations:
         self._world = world
         self._journal = journal
         self._builds = runtime.name == WORLD_BUILDS
-        self.gates = {"start": Gate(STARTS), "build": Gate(BUILDS)}
+        self.gates = {"start": Gate(STARTS), "build": Gate(BUILDS), "update": Gate(UPDATES)}
         self.under_way: dict[str, Operation] = {}
+        self._places: dict[str, Operation] = {}  # by the container that each is about
+        self._clearing: dict[str, Operation] = {}  # by uid: those with `clears`
 
     def start(
         self, action: Action, priority: Priority = Priority.CHANGE, now_by: str | None = None
     ) -> bool:
         """Begin, unless something is under way for this agent or its container's name."""
-        if action.uid in self.under_way:
+        if action.uid in self.under_way or action.container in self._places:
             return False
-        for other in self.under_way.values():
-            if action.container in {other.action.container, *other.clears}:
-                return False
+        if any(action.container in other.clears for other in self._clearing.values()):
+            return False
         operation = Operation(action, priority, now_by)
-        self.under_way[action.uid] = operation
+        self.under_way[action.uid] = self._places[action.container] = operation
         operation.task = asyncio.create_task(self._run(operation), name=action.container)
         return True
 
@@ -163,6 +164,7 @@ class Operations:
                 log.warning("the journal is not written in time; does the disk hang?")
             finally:
                 del self.under_way[operation.action.uid]
+                del self._places[operation.action.container]
                 self._world.finished(operation, failure)
 
     async def _act(self, operation: Operation) -> None:
@@ -216,22 +218,29 @@ class Operations:
                 raise RuntimeFailure("RecordLost", f"{before.name} cannot be told from others now")
             # Who has such a name next must not start while its last container is being ended.
             operation.clears = frozenset(o.name for o in mine) - {action.container}
-            await self._begin(operation, "Stopping", "its container is being stopped")
-            self._world.stopping(action.uid)
-            grace = STOP_GRACE if operation.now_by is None else NOW_GRACE
-            for seen in mine:
-                if seen.phase is not Phase.STOPPED:
-                    async with asyncio.timeout(STOP_DEADLINE):
-                        await self._runtime.stop(seen.name, grace)
-                if seen.name != action.container:
-                    await self._clear(operation, seen.name)
-            operation.clears = frozenset()
+            self._clearing[action.uid] = operation
+            try:
+                await self._end(operation, mine)
+            finally:
+                del self._clearing[action.uid]
         return True
+
+    async def _end(self, operation: Operation, mine: list[Observed]) -> None:
+        action = operation.action
+        await self._begin(operation, "Stopping", "its container is being stopped")
+        self._world.stopping(action.uid)
+        grace = STOP_GRACE if operation.now_by is None else NOW_GRACE
+        for seen in mine:
+            if seen.phase is not Phase.STOPPED:
+                async with asyncio.timeout(STOP_DEADLINE):
+                    await self._runtime.stop(seen.name, grace)
+            if seen.name != action.container:
+                await self._clear(operation, seen.name)
 
     async def _clear(self, operation: Operation, name: str) -> None:
         """Remove what is left under a former name, unless another agent is about to have it, or
         it is its own again."""
-        if any(o.action.container == name for o in self.under_way.values()):
+        if name in self._places:
             return
         if self._world.container(operation.action.uid) == name:
             return
@@ -275,20 +284,22 @@ class Operations:
         self._world.started(operation.action.uid, wanted)
 
     async def _update(self, operation: Operation) -> None:
-        wanted = self._unchanged(operation)
-        if wanted is None:
-            return
-        await self._begin(operation, "Updating", operation.action.reason)
-        await self._write_files(wanted)
-        async with asyncio.timeout(STOP_DEADLINE):
-            await self._runtime.update(wanted.container)
-        self._world.started(operation.action.uid, wanted)
+        async with self.gates["update"].enter(operation.priority):
+            wanted = self._unchanged(operation)
+            if wanted is None:
+                return
+            await self._begin(operation, "Updating", operation.action.reason)
+            await self._write_files(wanted)
+            async with asyncio.timeout(STOP_DEADLINE):
+                await self._runtime.update(wanted.container)
+            self._world.started(operation.action.uid, wanted)
 
     async def _adopt(self, operation: Operation) -> None:
-        wanted = self._unchanged(operation)
-        if wanted is not None:
-            await self._write_files(wanted)
-            self._world.started(operation.action.uid, wanted)
+        async with self.gates["update"].enter(operation.priority):
+            wanted = self._unchanged(operation)
+            if wanted is not None:
+                await self._write_files(wanted)
+                self._world.started(operation.action.uid, wanted)
 
     def _unchanged(self, operation: Operation) -> Wanted | None:
         """What is wanted, if it is still what was planned; else the next round plans anew."""
@@ -331,7 +342,7 @@ class Operations:
     def _say(self, operation: Operation, reason: str, message: str) -> None:
         if (operation.reason, operation.message) != (reason, message):
             operation.reason, operation.message = reason, message
-            self._world.changed()
+            self._world.changed(operation.action.uid)
 
 
 def _is_its(seen: Observed, action: Action, before: Observed | None) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hive_wire.jsonrpc import UNAVAILABLE, RpcError
 from hive_wire.names import container_name
@@ -18,7 +20,7 @@ from ..model.memory import AgentMemory, Memory
 from ..model.plan import Action, Blocked, Plan
 from ..runtime.base import Observed, Phase
 from . import health, rollout
-from .agents import NOBODY, Agent, Agents, Sources, joined
+from .agents import NOBODY, Agent, Agents, Sources, joined, joining
 from .containers import Toolchain
 from .events import Events
 from .operations import Operation
@@ -26,6 +28,7 @@ from .outcomes import Stand, Standing
 from .planner import Planner, Swarm
 from .registry import Register
 from .sight import Sight
+from .slices import Work, at_once, in_slices
 
 Doing = tuple[Action | None, Blocked | None, tuple[str, str] | None]
 NO_ENTRIES: Mapping[str, Entry] = {}
@@ -57,6 +60,44 @@ class Picture:
     _planner: Planner = field(default_factory=Planner)
     _register: Register = field(default_factory=Register)
     _judged: tuple[object, Mapping[str, Agent], Mapping[str, Doing]] = (None, {}, {})
+    _steps: tuple[Plan | None, Mapping[str, Action], Mapping[str, Blocked]] = (None, {}, {})
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)  # the later look sees the later
+    _moving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    # -- taking over -----------------------------------------------------------------
+
+    async def want(self, desired: Desired) -> None:
+        """Take over what was read."""
+        async with self._moving:
+            await self._meet(entries=desired.agents)
+            self.desired = desired
+
+    async def look(self, observed: tuple[Observed, ...]) -> None:
+        """Take over an observation."""
+        async with self._moving:
+            found = await in_slices(self._seeing(observed))
+            if found is not None:
+                await self._meet(sight=found[2])
+                self.observed, self._latest, self.sight = found
+
+    async def hear(self, statuses: Mapping[str, AgentStatus] | None) -> None:
+        """Take over what the broker said."""
+        async with self._moving:
+            if statuses is not self._statuses:
+                ready = self._readiness(statuses)
+                await self._meet(ready=ready)
+                self._statuses, self._ready = statuses, ready
+
+    async def _meet(self, **news: Any) -> None:
+        """Join the agents with what comes before it is there: whoever asks for an agent then has
+        little to wait for, and until then has all as it was."""
+        agents = self._agents
+        while True:
+            sources = self._sources()._replace(**news)
+            agents = await in_slices(joining(agents, sources))
+            if sources.memory is self.memory:
+                self._agents = agents
+                return
 
     @property
     def statuses(self) -> Mapping[str, AgentStatus] | None:
@@ -65,19 +106,20 @@ class Picture:
 
     @statuses.setter
     def statuses(self, statuses: Mapping[str, AgentStatus] | None) -> None:
-        if statuses is not self._statuses:
-            ready = {uid: status.ready for uid, status in (statuses or {}).items()}
-            self._ready = self._ready if ready == self._ready else ready
-            self._statuses = statuses
+        self._statuses, self._ready = statuses, self._readiness(statuses)
+
+    def _readiness(self, statuses: Mapping[str, AgentStatus] | None) -> Mapping[str, bool]:
+        ready = {uid: status.ready for uid, status in (statuses or {}).items()}
+        return self._ready if ready == self._ready else ready
 
     @property
     def agents(self) -> Agents:
         """Every agent of the applied commit with all that is known of it now."""
-        entries = NO_ENTRIES if self.desired is None else self.desired.agents
-        self._agents = joined(self._agents, self._sources(entries))
+        self._agents = joined(self._agents, self._sources())
         return self._agents
 
-    def _sources(self, entries: Mapping[str, Entry]) -> Sources:
+    def _sources(self) -> Sources:
+        entries = NO_ENTRIES if self.desired is None else self.desired.agents
         return Sources(entries, self.sight, self.memory, self._ready)
 
     def remember(self, news: Mapping[str, AgentMemory]) -> None:
@@ -95,9 +137,9 @@ class Picture:
             return frozenset()
         return self.memory.keys() - usable.keys()
 
-    def registry(self) -> Mapping[str, RegistryAgent]:
+    def registering(self) -> Work[Mapping[str, RegistryAgent]]:
         """What broker and gateway are told."""
-        return self._register.of(self.agents)
+        return self._register.registering(self.agents)
 
     def inputs(self) -> tuple[object, ...]:
         """What a plan and its telling are made of, but for memory and clock; to be compared."""
@@ -110,20 +152,34 @@ class Picture:
         )
 
     def see(self, observed: tuple[Observed, ...]) -> None:
-        """Take over an observation; a container whose record is lost is whose it was."""
-        if observed == self.observed and "" not in self._latest.by_uid:
-            return
+        """The same at once."""
+        found = at_once(self._seeing(observed))
+        if found is not None:
+            self.observed, self._latest, self.sight = found
+
+    def _seeing(
+        self, observed: tuple[Observed, ...]
+    ) -> Work[tuple[tuple[Observed, ...], Sight, Sight] | None]:
+        """What to hold of an observation, None when it is the last one again; a container whose
+        record is lost is whose it was."""
+        if "" not in self._latest.by_uid and (yield from _is_again(observed, self.observed)):
+            return None
         if any(not one.uid for one in observed):
             known, alive = {o.uid for o in observed}, {o.uid for o in observed if o.lives}
-            living, bearers = self._living(), self._bearers()
-            observed = tuple(
-                _of_its_owner(one, living, alive)
-                if one.lives
-                else _of_its_owner(one, bearers, known)
-                for one in observed
-            )
-        self.observed, self._latest = observed, Sight(observed)
-        self.sight = self.sight.then(self._latest)
+            yield
+            living = self._living()
+            yield
+            bearers = self._bearers()
+            owned: list[Observed] = []
+            for one in observed:
+                yield
+                whose = (living, alive) if one.lives else (bearers, known)
+                owned.append(_of_its_owner(one, *whose))
+            observed = tuple(owned)
+        yield
+        latest = Sight(observed)
+        yield
+        return observed, latest, (yield from self.sight.following(latest))
 
     def _living(self) -> dict[str, str]:
         """Uids by live container: as last seen, else as remembered. A name alone tells nothing:
@@ -152,69 +208,137 @@ class Picture:
         agent = self.agents.by_name.get(name)
         return agent.uid if agent is not None and agent.valid is not None else None
 
-    def dry_run(self, desired: Desired | None = None) -> Plan:
+    def swarm(self) -> Swarm:
+        """All that the plan for the applied commit is made of. Raises RpcError while nothing was
+        read."""
+        desired, toolchain = self._read(self.desired)
+        memory = Memory(self.memory, self.may_destroy, self.suspensions)
+        return Swarm(desired, memory, toolchain, self.agents)
+
+    def is_of(self, swarm: Swarm) -> bool:
+        """Whether `swarm` is about the present, but for what concerns one agent alone."""
+        memory = swarm.memory
+        return (
+            self.desired is swarm.desired
+            and self.toolchain is swarm.toolchain
+            and self.suspensions is memory.suspended
+            and self.may_destroy is memory.may_destroy
+        )
+
+    def is_the_same(self, uid: str, swarm: Swarm) -> bool:
+        """Whether nothing of this agent, or of a container without one, is another than there."""
+        sight = swarm.sight.by_uid.get(uid)
+        agent = swarm.agents.by_uid.get(uid)
+        return self.agents.by_uid.get(uid) is agent and self.sight.by_uid.get(uid) is sight
+
+    def planning(self, swarm: Swarm) -> Work[Plan]:
+        statuses, now = self.statuses, time.time()
+        plan = yield from self._planner.planning(swarm, now)
+        return (yield from rollout.bounding(plan, swarm, statuses, now))
+
+    def foreseeing(self, desired: Desired | None = None) -> Work[Plan]:
         """The plan for `desired`, else for the applied commit, from what was last observed.
 
         Raises RpcError while nothing was read.
         """
-        desired = desired or self.desired
+        wanted, toolchain = self._read(desired or self.desired)
+        memory = Memory(self.memory, self.may_destroy, self.suspensions)
+        sources = self._sources()._replace(entries=wanted.agents)
+        agents = yield from joining(self.agents, sources)
+        return (yield from self.planning(Swarm(wanted, memory, toolchain, agents)))
+
+    def dry_run(self, desired: Desired | None = None) -> Plan:
+        """The same at once."""
+        return at_once(self.foreseeing(desired))
+
+    def _read(self, desired: Desired | None) -> tuple[Desired, Toolchain]:
         if desired is None or self.toolchain is None:
             why = ": ".join(self.stalled) if self.stalled else "the first round is under way"
             raise RpcError(UNAVAILABLE, f"nothing was read yet: {why}")
-        memory = Memory(self.memory, self.may_destroy, self.suspensions)
-        agents = joined(self.agents, self._sources(desired.agents))
-        swarm, now = Swarm(desired, memory, self.toolchain, agents), time.time()
-        return rollout.bounded(self._planner.plan(swarm, now), swarm, self.statuses, now)
+        return desired, self.toolchain
 
     # -- judging ---------------------------------------------------------------------
 
     def judge(self, under_way: Mapping[str, Operation], broker_down_since: float | None) -> None:
-        """Conditions of every agent, from all that is known: anew where that changed."""
-        agents, now = self.agents, time.time()
+        """The same as `judging` at once."""
+        at_once(self.judging(under_way, broker_down_since))
+
+    def judging(
+        self, under_way: Mapping[str, Operation], broker_down_since: float | None
+    ) -> Work[None]:
+        """Conditions of every agent, from all that is known: anew where that changed, and each
+        from what is known at the moment at which it is judged."""
+        agents = self.agents
         shared = (self.stalled, self.suspended, broker_down_since, self.suspensions)
         before, judged, did = self._judged
         names = since(judged, agents.by_name)
         if shared != before:
             names |= agents.by_name.keys()
-        doing = self._doing(under_way)
-        stirred = {n for n in doing.keys() | did.keys() if doing.get(n) != did.get(n)}
-        self._judged = (shared, agents.by_name, doing)
-        for name in names | stirred | agents.timely:
-            agent = agents.by_name.get(name)
-            if agent is None:
-                self.conditions.pop(name, None)
-                continue
-            action, blocked, said = doing.get(name, NOTHING)
-            facts = health.Facts(
-                entry=agent.entry,
-                memory=agent.memory,
-                seen=agent.seen,
-                broker=(self.statuses or {}).get(agent.uid),
-                broker_down_since=broker_down_since,
-                action=action,
-                blocked=blocked,
-                doing=said,
-                swarm_stalled=self.stalled,
-                suspended=self._suspended(agent.uid),
-                now=now,
-            )
-            known = self.conditions.get(name, ())
-            self.conditions[name] = evolve(known, health.conditions(facts), now)
-            self.events.moved(name, known, self.conditions[name], now)
+        yield
+        doing = yield from self._doing(under_way)
+        stirred: set[str] = set()
+        for name in doing.keys() | did.keys():
+            yield
+            if doing.get(name) != did.get(name):
+                stirred.add(name)
+        for name in sorted(names | stirred | agents.timely):
+            yield
+            self.judge_one(name, under_way, broker_down_since)
+        self._judged = (shared, agents.by_name, doing)  # what moved since is judged again
 
-    def _doing(self, under_way: Mapping[str, Operation]) -> dict[str, Doing]:
-        """Of each agent with any, by name: what is planned, what hinders it, what is under way."""
-        by_uid = self.agents.by_uid
+    def judge_one(
+        self, name: str, under_way: Mapping[str, Operation], broker_down_since: float | None
+    ) -> None:
+        agent, now = self.agents.by_name.get(name), time.time()
+        if agent is None:
+            self.conditions.pop(name, None)
+            return
+        actions, blocked = self._planned()
+        facts = health.Facts(
+            entry=agent.entry,
+            memory=agent.memory,
+            seen=agent.seen,
+            broker=(self.statuses or {}).get(agent.uid),
+            broker_down_since=broker_down_since,
+            action=actions.get(name),
+            blocked=blocked.get(name),
+            doing=self._said(agent, under_way),
+            swarm_stalled=self.stalled,
+            suspended=self._suspended(agent.uid),
+            now=now,
+        )
+        known = self.conditions.get(name, ())
+        self.conditions[name] = evolve(known, health.conditions(facts), now)
+        self.events.moved(name, known, self.conditions[name], now)
+
+    def _planned(self) -> tuple[Mapping[str, Action], Mapping[str, Blocked]]:
+        """What the plan has for each agent, by name."""
         plan = self.plan
-        actions = {a.agent: a for a in plan.changes} if plan is not None else {}
-        blocked = {b.agent: b for b in reversed(plan.blocked)} if plan is not None else {}
-        said = {
-            by_uid[uid].name: (operation.reason, operation.message)
-            for uid, operation in under_way.items()
-            if uid in by_uid
-        }
-        names: Iterable[str] = {*actions, *blocked, *said}
-        return {name: (actions.get(name), blocked.get(name), said.get(name)) for name in names}
+        if plan is not self._steps[0]:
+            actions = {a.agent: a for a in plan.changes} if plan is not None else {}
+            blocked = {b.agent: b for b in reversed(plan.blocked)} if plan is not None else {}
+            self._steps = (plan, actions, blocked)
+        return self._steps[1:]
+
+    def _said(self, agent: Agent, under_way: Mapping[str, Operation]) -> tuple[str, str] | None:
+        operation = under_way.get(agent.uid)
+        if operation is None or self.agents.by_uid.get(agent.uid) is not agent:
+            return None
+        return operation.reason, operation.message
+
+    def _doing(self, under_way: Mapping[str, Operation]) -> Work[dict[str, Doing]]:
+        """Of each agent with any, by name: what is planned, what hinders it, what is under way."""
+        actions, blocked = self._planned()
+        found: dict[str, Doing] = {}
+        for name in {*actions, *blocked}:
+            yield
+            found[name] = (actions.get(name), blocked.get(name), None)
+        for uid, operation in tuple(under_way.items()):
+            yield
+            if (agent := self.agents.by_uid.get(uid)) is not None:
+                action, hindrance, _ = found.get(agent.name, NOTHING)
+                found[agent.name] = (action, hindrance, (operation.reason, operation.message))
+        return found
 
     def _suspended(self, uid: str) -> tuple[str, str] | None:
         if self.suspended is not None:
@@ -261,6 +385,16 @@ def _is_ready(agent: Agent) -> bool:
     if seen is None or valid is None or not agent.ready:
         return False
     return seen.phase is Phase.RUNNING and seen.revision == valid.revision
+
+
+def _is_again(one: tuple[Observed, ...], other: tuple[Observed, ...]) -> Work[bool]:
+    if len(one) != len(other):
+        return False
+    for now, before in zip(one, other, strict=True):
+        yield
+        if now is not before and now != before:
+            return False
+    return True
 
 
 def _of_its_owner(seen: Observed, owners: Mapping[str, str], known: Set[str]) -> Observed:

@@ -15,6 +15,7 @@ from ..runtime.base import Observed
 from .agents import FRESH, NOBODY, Agent, Agents, Sources, joined
 from .containers import Toolchain
 from .sight import Sight
+from .slices import Work, at_once
 from .steps import Steps, cooling, steps_of
 
 PRUNE_FLOOR = 2  # deletions that never need a word
@@ -47,46 +48,63 @@ class Swarm:
         return cls(desired, memory, toolchain, joined(NOBODY, sources))
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """The steps of agents, by name, where there are any."""
+
+    shared: tuple[Toolchain, str] | None = None  # what the step of every agent depends on
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    steps: Mapping[str, Steps] = field(default_factory=dict)
+
+
 @dataclass
 class Planner:
     """Plans, and keeps the steps of agents of which nothing changed since: the plan is the one
     that a fresh Planner makes, sooner."""
 
-    _shared: tuple[Toolchain, str] | None = None  # what the step of every agent depends on
-    _agents: Mapping[str, Agent] = field(default_factory=dict)
-    _steps: dict[str, Steps] = field(default_factory=dict)  # by name, where there are any
+    _looked: _Looked = _Looked()
 
-    def plan(self, swarm: Swarm, now: float) -> Plan:
+    def planning(self, swarm: Swarm, now: float) -> Work[Plan]:
         """What to do now. Destroys come first, then the manager, then the others by name."""
+        memory = swarm.memory
         gone = _gone(swarm)
+        yield
         allowed, refusal = _guard(swarm, gone)
         steps: list[Action | Blocked] = [] if refusal is None else [refusal]
-        steps += [_destroy(o, swarm.memory, now) for o in gone if o.uid in allowed]
+        for one in gone:
+            yield
+            if one.uid in allowed:
+                steps.append(_unless_suspended(_destroy(one, memory, now), memory))
         steps += [_unknown(one) for one in swarm.sight.lost]
-        self._look(swarm, now)
+        self._looked = looked = yield from _look(self._looked, swarm, now)
         agents = swarm.agents
-        first = sorted(self._steps, key=lambda n: (agents.by_name[n].uid not in agents.managers, n))
-        steps += [step for name in first for step in self._steps[name]]
-        steps = [_unless_suspended(step, swarm.memory) for step in steps]
+        first = sorted(
+            looked.steps, key=lambda n: (agents.by_name[n].uid not in agents.managers, n)
+        )
+        for name in first:
+            yield
+            steps += [_unless_suspended(step, memory) for step in looked.steps[name]]
         return Plan(
             swarm.desired.commit,
             tuple(step for step in steps if isinstance(step, Action)),
             tuple(step for step in steps if isinstance(step, Blocked)),
         )
 
-    def _look(self, swarm: Swarm, now: float) -> None:
-        """The steps of the agents that are others now, or that wait for a time."""
-        shared = (swarm.toolchain, swarm.sight.stranger)
-        if shared != self._shared:
-            self._shared, self._agents, self._steps = shared, {}, {}
-        agents = swarm.agents.by_name
-        names, self._agents = since(self._agents, agents), agents
-        for name in names | swarm.agents.timely:
-            agent = agents.get(name)
-            if agent is not None and (steps := steps_of(agent, *shared, now)):
-                self._steps[name] = steps
-            else:
-                self._steps.pop(name, None)
+
+def _look(before: _Looked, swarm: Swarm, now: float) -> Work[_Looked]:
+    """The steps of the agents that are others now, or that wait for a time."""
+    shared = (swarm.toolchain, swarm.sight.stranger)
+    if shared != before.shared:
+        before = _Looked(shared)
+    agents, found = swarm.agents.by_name, dict(before.steps)
+    for name in since(before.agents, agents) | swarm.agents.timely:
+        yield
+        agent = agents.get(name)
+        if agent is not None and (steps := steps_of(agent, *shared, now)):
+            found[name] = steps
+        else:
+            found.pop(name, None)
+    return _Looked(shared, agents, found)
 
 
 def plan(
@@ -97,7 +115,7 @@ def plan(
     now: float,
 ) -> Plan:
     """What to do now, from scratch."""
-    return Planner().plan(Swarm.of(desired, observed, memory, toolchain), now)
+    return at_once(Planner().planning(Swarm.of(desired, observed, memory, toolchain), now))
 
 
 def _unless_suspended(step: Action | Blocked, memory: Memory) -> Action | Blocked:

@@ -11,14 +11,16 @@ from hive_wire.spec import AgentSpec
 from ..model.desired import Valid
 from ..runtime.base import Observed
 from .agents import Agents, Made
+from .slices import Work
 
 
-def leaving(agents: Agents) -> dict[str, tuple[str, Valid]]:
+def leaving(agents: Agents) -> Work[dict[str, tuple[str, Valid]]]:
     """(name, spec) by uid of agents whose containers still live though nothing usable stands for
     them, or under a name that they had before: until those are gone, the broker can tell whether
     a turn of theirs runs."""
     found: dict[str, tuple[str, Valid]] = {}
     for seen in agents.sources.sight.of(agents.strays):
+        yield
         if not seen.lives:
             continue
         agent, remembered = agents.by_uid.get(seen.uid), agents.sources.memory.get(seen.uid)
@@ -46,12 +48,16 @@ class Register:
     def __init__(self) -> None:
         self._made = Made(lambda agent: _agent(agent.name, agent.valid))
 
-    def of(self, agents: Agents) -> Mapping[str, RegistryAgent]:
+    def registering(self, agents: Agents) -> Work[Mapping[str, RegistryAgent]]:
         """Who had a name keeps it until its container is gone; who has it now waits that long."""
-        staying, gone = self._made.of(agents), leaving(agents)
+        staying = yield from self._made.making(agents)
+        gone = yield from leaving(agents)
         if not gone:
             return staying
-        taken = {name: _agent(name, valid) for name, valid in gone.values()}
+        taken: dict[str, RegistryAgent] = {}
+        for name, valid in gone.values():
+            yield
+            taken[name] = _agent(name, valid)
         found = {u: a for u, a in staying.items() if u not in gone and a.name not in taken}
         return found | {one.uid: one for one in taken.values()}
 

@@ -18,6 +18,7 @@ from ..model.plan import Action, Blocked, Kind, Plan
 from ..runtime.base import Phase
 from .agents import Agent, Agents
 from .planner import Swarm
+from .slices import Work, at_once
 
 SHARE = 0.2  # of the agents that are to run, at once; at least one
 FAILURES = 2  # so many stop it
@@ -40,26 +41,41 @@ def bounded(plan: Plan, swarm: Swarm, statuses: Statuses | None, now: float) -> 
 
     `statuses` is None while the broker is away: then nobody is known to be well.
     """
+    return at_once(bounding(plan, swarm, statuses, now))
+
+
+def bounding(plan: Plan, swarm: Swarm, statuses: Statuses | None, now: float) -> Work[Plan]:
+    """The same as work in slices."""
     agents = swarm.agents.by_uid
-    candidates = [action for action in plan.actions if _is_rollout(action, agents)]
+    candidates: list[Action] = []
+    for action in plan.actions:
+        yield
+        if _is_rollout(action, agents):
+            candidates.append(action)
     if not candidates:
         return plan
     # Those wait for us, or for something else: neither comes up now.
     waiting = {action.uid for action in candidates} | {blocked.uid for blocked in plan.blocked}
-    running = {uid: agent for uid, agent in agents.items() if _is_to_run(agent)}
-    stands = {uid: _stand(agent, waiting, statuses, now) for uid, agent in running.items()}
+    yield
+    stands: dict[str, _Stand] = {}
+    for uid, agent in agents.items():
+        yield
+        if _is_to_run(agent):
+            stands[uid] = _stand(agent, waiting, statuses, now)
     failed = {uid for uid, stand in stands.items() if stand is _Stand.FAILED}
     # One that failed tries again when its own patience says so.
     fresh = [action for action in candidates if action.uid not in failed]
-    slots = max(1, int(len(running) * SHARE))
+    slots = max(1, int(len(stands) * SHARE))
     if len(failed) >= min(FAILURES, slots):
         names = ", ".join(sorted(agents[uid].name for uid in failed))
-        return _held(plan, fresh, "RolloutHeld", _why_held(names), None)
+        return (yield from _holding(plan, fresh, "RolloutHeld", _why_held(names), None))
     away = sum(stand is _Stand.AWAY for stand in stands.values())
+    yield
     order = sorted(fresh, key=lambda action: _order(action, swarm.agents, statuses))
+    yield
     late = order[max(0, slots - away - len(failed)) :]
     message = f"{len(candidates)} agents are to be replaced, a few at a time and idle ones first"
-    return _held(plan, late, "RolloutQueued", message, now + LOOK_AGAIN)
+    return (yield from _holding(plan, late, "RolloutQueued", message, now + LOOK_AGAIN))
 
 
 def _is_to_run(agent: Agent) -> bool:
@@ -107,18 +123,16 @@ def _order(action: Action, agents: Agents, statuses: Statuses | None) -> tuple[b
     return action.uid in agents.managers, busy, action.agent
 
 
-def _held(
+def _holding(
     plan: Plan, late: Sequence[Action], reason: str, message: str, until: float | None
-) -> Plan:
+) -> Work[Plan]:
     gone = {action.uid for action in late}
-    return replace(
-        plan,
-        actions=tuple(action for action in plan.actions if action.uid not in gone),
-        blocked=(
-            *plan.blocked,
-            *(Blocked(a.agent, a.uid, reason, f"{message}; {a.reason}", until) for a in late),
-        ),
-    )
+    blocked = list(plan.blocked)
+    for a in late:
+        yield
+        blocked.append(Blocked(a.agent, a.uid, reason, f"{message}; {a.reason}", until))
+    actions = tuple(action for action in plan.actions if action.uid not in gone)
+    return replace(plan, actions=actions, blocked=tuple(blocked))
 
 
 def _why_held(names: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from copy import copy
 
 from ..runtime.base import Observed
+from .slices import Work
 
 
 class Sight:
@@ -49,19 +50,27 @@ class Sight:
         found += [one for one in self._behind if one.uid in wanted]
         return sorted(found, key=lambda one: one.name)
 
-    def then(self, now: Sight) -> Sight:
+    def following(self, now: Sight) -> Work[Sight]:
         """`now`, with the objects that are here where nothing but what they use is another;
         this very object when that is all."""
         if len(self.all) == len(now.all) and self.is_simple and now.is_simple:
-            pairs = zip(self.all, now.all, strict=True)
-            moved = [(old, one) for old, one in pairs if old is not one and not old.stands_as(one)]
-            if all((old.name, old.uid) == (one.name, one.uid) for old, one in moved):
-                return self._with([one for _, one in moved])
+            moved: list[Observed] = []
+            for old, one in zip(self.all, now.all, strict=True):
+                yield
+                if old is one or old.stands_as(one):
+                    continue
+                if (old.name, old.uid) != (one.name, one.uid):
+                    break
+                moved.append(one)
+            else:
+                return self._with(moved)
         known = {one.name: one for one in self.all}
-        return Sight(
-            old if (old := known.get(one.name)) is not None and old.stands_as(one) else one
-            for one in now.all
-        )
+        found: list[Observed] = []
+        for one in now.all:
+            yield
+            before = known.get(one.name)
+            found.append(one if before is None or not before.stands_as(one) else before)
+        return Sight(found)
 
     def _with(self, news: list[Observed]) -> Sight:
         """The same containers, of which these are as told now."""

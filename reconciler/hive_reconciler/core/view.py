@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from hive_wire.names import container_name
@@ -16,6 +15,7 @@ from .health import is_live
 from .loop import Reconciler
 from .picture import Picture
 
+STATUS_ROOM = 256 << 10  # bytes; some 300 agents: more would keep all others waiting
 MODEL_ROOM = 48 << 10  # bytes; some 250 agents
 
 
@@ -32,7 +32,7 @@ def status(reconciler: Reconciler, after: str = "") -> dict[str, Any]:
         "stale": _stale(picture),
         "suspended": picture.suspended or picture.suspensions.get("*"),
         "templates": [] if desired is None else sorted(desired.hive.templates),
-        **page(_agents(picture, after), "name"),
+        **page(_agents(picture, after), "name", STATUS_ROOM),
     }
 
 
@@ -85,7 +85,7 @@ def _agent(picture: Picture, agent: Agent) -> dict[str, Any]:
         "state": _state(seen.phase if seen is not None else None, broker.state if broker else None),
         "revision": revision,
         "running_revision": running,
-        "outcomes": [asdict(o) for o in agent.memory.past],
+        "outcomes": [{**vars(o)} for o in agent.memory.past],
         "in_sync": isinstance(entry, Valid) and running == wanted and not _half_way(seen),
         "conditions": [c.as_json() for c in picture.conditions.get(name, ())],
         "model": spec.model if spec is not None else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -71,9 +71,9 @@ class Plan:
         """In `room` bytes, first what is about the whole swarm and what changes something;
         the rest is counted."""
         waiting = sorted(self.blocked, key=lambda b: b.agent != "")
-        blocked, _ = fitting(map(asdict, waiting), room // 2)
+        blocked, _ = fitting(({**vars(b)} for b in waiting), room // 2)
         doing = sorted(self.actions, key=lambda a: a.kind is Kind.ADOPT)
-        rows = ({**asdict(a), "kind": a.kind.value} for a in doing)
+        rows = ({**vars(a), "kind": a.kind.value} for a in doing)
         actions, _ = fitting(rows, room - size(blocked))
         left_out = len(doing) - len(actions) + len(waiting) - len(blocked)
         return {
