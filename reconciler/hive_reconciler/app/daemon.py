@@ -29,6 +29,7 @@ from ..runtime.base import Runtime, RuntimeFailure
 from ..runtime.choose import Wish, choose
 from ..runtime.nix_eval import evaluator
 from ..runtime.toolchain import compile_harness
+from .heap import keep_collections_short
 from .host_api import HostApi
 from .lock import Lock, Taken
 from .requests_api import RequestsApi
@@ -63,6 +64,7 @@ async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     layout.reconciler.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.logs.mkdir(exist_ok=True)
     layout.rehearsal.mkdir(exist_ok=True)
+    keep_collections_short()
     lock = Lock(layout.reconciler / "lock")
     runtime = await asyncio.to_thread(choose, wish, layout)
     record(layout, runtime.name)
