@@ -11,17 +11,15 @@ import logging
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, overload
 
 from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
 
 from .ballast import Ballast
+from .committing import Committing, Counts, DiskFull, Outcome
 from .highwater import HighWater, Marks
 from .rows import Holder, StoredEvent, Unit
-from .tables import Tables
 
 log = logging.getLogger(__name__)
 
@@ -44,31 +42,6 @@ class _Job(NamedTuple):
     failed: Failed
 
 
-class _Outcome(NamedTuple):
-    """Of a batch: its events, who held the keys of messages, and what failed by place."""
-
-    events: list[StoredEvent]
-    held: dict[int, Holder]
-    errors: dict[int, Exception]
-
-
-@dataclass(slots=True)
-class Counts:
-    """Since the start of the process; `messages` newly stored ones."""
-
-    commits: int = 0
-    seconds: float = 0.0  # of the commits, with their fsync
-    messages: int = 0
-    refused: int = 0
-
-
-class DiskFull(Exception):
-    """There is no room for what is not vital."""
-
-    def __str__(self) -> str:
-        return "the host's disk is full"
-
-
 class Writer:
     """Commits units in the order they come. `sequences`: the last number of each history.
 
@@ -86,13 +59,9 @@ class Writer:
         on_events: Callable[[Sequence[StoredEvent]], None],
         on_health: Callable[[], None],
     ) -> None:
-        self._tables = Tables(db, last, sequences)
-        self._high = high
-        self._ballast = ballast
+        self._committing = Committing(db, last, sequences, high, ballast)
         self.full = False
         self.corrupt: str | None = None
-        self._saw_corrupt: str | None = None
-        self.counts = Counts()
         self._on_health = on_health
         self._on_events = on_events
         self._loop = asyncio.get_running_loop()
@@ -163,7 +132,11 @@ class Writer:
     @property
     def last(self) -> Marks:
         """The highest ids on disk."""
-        return self._high.marks
+        return self._committing.last
+
+    @property
+    def counts(self) -> Counts:
+        return self._committing.counts
 
     def post(self, unit: Unit) -> None:
         """Queue `unit` without waiting; a failure is logged."""
@@ -188,7 +161,9 @@ class Writer:
         self._next = self._next[len(batch) :]
         self._queue.put(batch)
 
-    def _done(self, batch: list[_Job], outcome: _Outcome, full: bool, corrupt: str | None) -> None:
+    def _done(self, batch: list[_Job], outcome: Outcome) -> None:
+        """While it begins, nothing is at the disk."""
+        full, corrupt = self._committing.full, self._committing.corrupt
         if self._next:
             self._kick()
         else:
@@ -210,15 +185,12 @@ class Writer:
     def _stored(self, job: _Job, held: dict[int, Holder]) -> None:
         messages = job.unit.messages
         holder = held.get(messages[0].id) if held and messages else None
-        if holder is None:
-            self.counts.messages += len(messages)
         try:
             job.then(holder)
         except Exception:
             log.exception("what follows a commit failed")
 
     def _refused(self, job: _Job, error: Exception) -> None:
-        self.counts.refused += 1
         if not isinstance(error, DiskFull):
             log.error("the database refused a write: %s", error)
         words = f"the broker's database refused it ({error}); nothing was stored"
@@ -228,51 +200,9 @@ class Writer:
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
-            outcome = self._write(batch)
-            self._loop.call_soon_threadsafe(
-                self._done, batch, outcome, self._ballast.full, self._saw_corrupt
-            )
-        self._tables.close()
-        self._high.close()
-
-    def _write(self, batch: list[_Job]) -> _Outcome:
-        """Commit the batch, or what of it can be."""
-        self._ballast.look()
-        was_full = self._ballast.full
-        outcome = self._commit(dict(enumerate(batch)))
-        failed = any(not isinstance(error, DiskFull) for error in outcome.errors.values())
-        if failed and (len(batch) > 1 or self._ballast.full != was_full):
-            outcome = _Outcome([], {}, {})
-            for place, job in enumerate(batch):  # one bad unit must not fail the others
-                alone = self._commit({place: job})
-                outcome.events.extend(alone.events)
-                outcome.held.update(alone.held)
-                outcome.errors.update(alone.errors)
-        return outcome
-
-    def _commit(self, jobs: dict[int, _Job]) -> _Outcome:
-        """All of the jobs, by their places, or none; while the disk is full, the vital ones."""
-        errors: dict[int, Exception] = {}
-        if self._ballast.full:
-            errors = {place: DiskFull() for place, job in jobs.items() if not job.unit.vital}
-            jobs = {place: job for place, job in jobs.items() if job.unit.vital}
-        began = time.perf_counter()
-        try:
-            events, held = self._tables.commit([job.unit for job in jobs.values()])
-        except Exception as error:  # noqa: BLE001 - the writer outlives whatever one unit holds
-            self._note(error)
-            return _Outcome([], {}, errors | dict.fromkeys(jobs, error))
-        self.counts.commits += 1
-        self.counts.seconds += time.perf_counter() - began
-        self._high.raise_to(self._tables.last)
-        return _Outcome(events, held, errors)
-
-    def _note(self, error: Exception) -> None:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_FULL:
-            self._ballast.ran_out()
-        elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            self._saw_corrupt = str(error)
+            outcome = self._committing.commit([job.unit for job in batch])
+            self._loop.call_soon_threadsafe(self._done, batch, outcome)
+        self._committing.close()
 
 
 def _log_failure(future: asyncio.Future[Any]) -> None:
