@@ -39,6 +39,8 @@ class World:
         self.away_since = {}
         self.renamed = set()  # uids whose former containers are removed beside
         self.good = {}  # uid → the last spec of it that could be used
+        self.former = {}  # uid → (since when it is not, the one before)
+        self.lapsed = {}  # the same, of whom a life was killed before it can have kept the last
         self.named = {}  # uid → the name it had then
         self.misread = {}  # uid → since when it is observed wrongly
         self.hurried = set()  # uids that a person wants stopped at once
@@ -87,6 +89,24 @@ class World:
             if isinstance(entry, Valid):
                 self.approved[entry.spec.uid, entry.revision] = entry
         self.say("commit", self.tip.commit, *sorted(agents))
+
+    @property
+    def longest_round(self):
+        return max(seconds for fault, seconds in ROUND.items() if self.faults.get(fault, 1.0))
+
+    def usable(self, name, entry):
+        """The reconciler read it."""
+        uid, before = entry.spec.uid, self.good.get(entry.spec.uid)
+        if before is not entry:
+            self.former[uid] = (self.clock.monotonic(), before)
+        self.good[uid], self.named[uid] = entry, name
+        self.lapsed.pop(uid, None)
+
+    def killed(self):
+        """The reconciler was, maybe before it kept what it had just read."""
+        self.hurried.clear()  # that people asked dies with it
+        since = self.clock.monotonic() - self.longest_round
+        self.lapsed |= {uid: before for uid, (at, before) in self.former.items() if at >= since}
 
     # -- containers ------------------------------------------------------------------
 
@@ -296,20 +316,18 @@ class SimRuntime:
 
     def given(self, desired):
         self.reads.append((self.world.clock.monotonic(), desired))
-        valid = {n: e for n, e in desired.agents.items() if isinstance(e, Valid)}
-        self.world.good.update({e.spec.uid: e for e in valid.values()})
-        self.world.named.update({e.spec.uid: name for name, e in valid.items()})
+        for name, entry in desired.agents.items():
+            if isinstance(entry, Valid):
+                self.world.usable(name, entry)
 
     def _recent(self):
         """What may be acted on: the last that was read, and what a round has still to follow."""
-        since = self.world.clock.monotonic() - max(
-            seconds for fault, seconds in ROUND.items() if self.world.faults.get(fault, 1.0)
-        )
+        since = self.world.clock.monotonic() - self.world.longest_round
         return [self.reads[-1][1], *(desired for at, desired in self.reads if at > since)]
 
     def _is_applied(self, container):
         entries = [self._entry(desired, container.uid) for desired in self._recent()]
-        entries.append(self.world.good.get(container.uid))
+        entries += [self.world.good.get(container.uid), self.world.lapsed.get(container.uid)]
         return container.revision in {entry.revision for entry in entries if entry is not None}
 
     def _entry(self, desired, uid):
@@ -322,6 +340,9 @@ class SimRuntime:
         named = desired.agents.get(seen.name.removeprefix("h-"))
         if entry is not None:
             return named is not entry
+        own = desired.agents.get(self.world.named.get(seen.uid), named)
+        if own is not None and not isinstance(own, Valid):
+            return own is not named  # what stands for it is bad, and it left the name before
         return named is None or isinstance(named, Valid)
 
     def _wants_down(self, desired, seen):

@@ -169,7 +169,7 @@ class _Story:
         self.runtime.alive = False
         self.core.broker.link.alive = self.core.gateway.link.alive = False
         self.world.broker.link = None
-        self.world.hurried.clear()  # that people asked dies with it
+        self.world.killed()
         self.killed.set()
 
     async def _end(self):

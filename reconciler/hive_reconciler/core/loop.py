@@ -170,6 +170,8 @@ class Reconciler:
             await self.keeper.keep_ports()
             self._is_calm = self._nothing_due()
             picture.at = time.time()
+        else:
+            self._find_again()
         await self._show()
         return ("success", picture.plan) if fresh else ("error", None)
 
@@ -244,6 +246,12 @@ class Reconciler:
         picture.stalled = await look(picture, self.hive, self.runtime, self._find_toolchain)
         await picture.hear(await self.broker.recent())
         return picture.stalled is None
+
+    def _find_again(self) -> None:
+        """Nothing is concluded; but whose record was read meanwhile is not lost since before."""
+        picture = self.picture
+        known = {uid: recall.told(m, picture.seen(uid)) for uid, m in picture.memory.items()}
+        picture.remember({uid: m for uid, m in known.items() if m is not picture.memory[uid]})
 
     async def _remember(self) -> None:
         """What this round's look says of each agent that is not as the last one saw it."""

@@ -84,17 +84,28 @@ def seen(memory: AgentMemory, observed: Observed | None, now: float, clock: floa
     return memory
 
 
+def told(memory: AgentMemory, observed: Observed | None) -> AgentMemory:
+    """Lost no longer, where it is known again what the container runs, or it runs no more."""
+    if memory.lost_since is None or _tells_nothing(observed):
+        return memory
+    return replace(memory, lost_since=None, is_lost=False)
+
+
 def _looked_for(memory: AgentMemory, observed: Observed | None, clock: float) -> AgentMemory:
     """Whether something tells what the container runs."""
-    if observed is None or observed.phase is not Phase.RUNNING or observed.restart_key is not None:
-        if memory.lost_since is None:
-            return memory
-        return replace(memory, lost_since=None, is_lost=False)
+    if not _tells_nothing(observed):
+        return told(memory, observed)
     if memory.lost_since is None:
         return replace(memory, lost_since=clock)
     if not memory.is_lost and clock - memory.lost_since >= LOST_GRACE:
         return replace(memory, is_lost=True)
     return memory
+
+
+def _tells_nothing(observed: Observed | None) -> bool:
+    if observed is None or observed.phase is not Phase.RUNNING:
+        return False
+    return observed.restart_key is None
 
 
 def _since(observed: Observed, now: float) -> float:
