@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from subprocess import PIPE
 from unittest import mock
 
 from measure import Aim, Spread, report, shuffled, table
@@ -22,6 +24,7 @@ from support.git_work import git
 from support.many_agents import populate
 
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.jail import PACKING
 from hive_reconciler.git.listing import Entry
 from hive_reconciler.git.store import Store, open_bare
 from hive_reconciler.git.trees import Trees
@@ -56,9 +59,9 @@ class Author:
             tree = trees.put(store.tree_of(tip), "agents/a0/prompt.md", Entry(FILE, blob))
             oid = trees.write_commit(store.commit_text("change\n", tree, (tip,)))
             store.land(trees.unwritten(oid))
+        command = ["git", "-C", str(self.path), "pack-objects", *PACKING]
         revisions = f"{oid}\n^{tip}\n".encode()
-        name = git(self.path, "pack-objects", "-q", "--revs", "pack", stdin=revisions)
-        return oid, (self.path / f"pack-{name}.pack").read_bytes()
+        return oid, subprocess.run(command, input=revisions, stdout=PIPE, check=True).stdout
 
 
 class Stages:

@@ -21,6 +21,8 @@ MAX_PACK = 64 << 20  # bytes
 MAX_TIME = 60.0  # seconds for one export
 CHUNK = 512 << 10  # bytes before base64
 MAX_HAVE = 10_000
+# Deltas on what the asker has: of a large tree come the lines that differ.
+PACKING = ("-q", "--revs", "--thin", "--delta-base-offset", "--stdout")
 _SHORT = re.compile(r"[0-9a-f]{7,40}")
 _OID = re.compile(r"[0-9a-f]{40}")
 
@@ -114,7 +116,7 @@ class Clone:
 
     async def _pack(self, oid: str, known: Sequence[str]) -> AsyncGenerator[bytes, None]:
         revisions = "".join(f"{line}\n" for line in (oid, *(f"^{k}" for k in known)))
-        pipe, argv = asyncio.subprocess.PIPE, ("pack-objects", "-q", "--revs", "--stdout")
+        pipe, argv = asyncio.subprocess.PIPE, ("pack-objects", *PACKING)
         sent = 0
         try:
             async with (

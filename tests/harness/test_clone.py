@@ -48,7 +48,7 @@ async def test_a_commit_is_packed_beyond_what_the_asker_has(
     # Complete beyond the base: a strict index in a repository that has only the base.
     fresh = tmp_path / "fresh.git"
     subprocess.run(["git", "clone", "-q", "--bare", str(manager.applied), str(fresh)], check=True)
-    git(fresh, "index-pack", "--stdin", "--strict", feed=pack)
+    git(fresh, "index-pack", "--stdin", "--strict", "--fix-thin", feed=pack)
     assert git(fresh, "rev-list", "--objects", f"{base}..{head}").count("\n") == 2
     # Without a base the pack holds everything.
     _, whole = await broker.export(head, [])

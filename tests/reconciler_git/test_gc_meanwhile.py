@@ -36,7 +36,7 @@ def test_a_folder_that_git_removes_as_empty_is_made_again(tmp_path: Path) -> Non
             assert tidying.stdout.readline() == b"ready\n"
             for text in texts:
                 oid = object_id(ObjectType.BLOB, text)
-                write(repo.path, [(oid, b"blob %d\0%s" % (len(text), text))], (), lambda _: None)
+                write(repo.path, [(oid, (ObjectType.BLOB, text))], (), lambda _: None)
                 file = folder / oid[:2] / oid[2:]
                 assert repo[oid].data == text
                 file.unlink()  # as when it is packed; its folder is empty again

@@ -8,11 +8,12 @@ import re
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from support.git_work import ENVIRONMENT, Clone, Write, git, spec_of
-from support.hostile_commits import CORPUS, blob, tree_with
+from support.hostile_commits import CORPUS, blob, commit_tree, raw, tree_with
+from support.packs import BLOB, blob_id, copy, delta, ofs_delta, ref_delta, sealed, whole
+from support.packs import pack as made
 from support.proc import descendants
 
 from hive_reconciler.git import importing
@@ -168,6 +169,148 @@ async def test_bad_packs(
     assert await asyncio.to_thread(contents, layout) == there
 
 
+def crafted(clone: Clone, tip: str) -> dict[str, tuple[bytes, str]]:
+    """Packs that git does not write, about a commit that would be fine, and what is said."""
+    good = clone.change("agents/scout/prompt.md", "x\n")
+    pack = clone.pack(good, (tip,))
+    body = pack[:-20]
+    blob_of = whole(BLOB, b"x")
+    change = delta(1, 1, [copy(0, 1)])
+    grown = delta(0xFFFFF, 0xFFFFFF * 8, [copy(0, 0xFFFFF)] * 128)
+    return {
+        "its end is missing": (sealed(body[:-9]), "ends within|cannot be inflated"),
+        "garbage at its end": (pack + b"x", "checksum"),
+        "garbage before its end": (sealed(body + b"x"), "goes on after its last object"),
+        "another checksum": (body + bytes(20), "checksum"),
+        "fewer than it says": (made([blob_of], 2), "ends within"),
+        "more than it says": (made([blob_of, blob_of], 1), "goes on after"),
+        "a short object": (made([whole(BLOB, b"x", 2)]), "shorter than it says"),
+        "a long object": (made([whole(BLOB, b"xx", 1)]), "longer than it says"),
+        "a huge object": (made([whole(BLOB, b"", 1 << 40)]), "MiB are the most"),
+        "a bomb": (made([whole(BLOB, bytes(80 << 20), 10)]), "longer than it says"),
+        "a bomb of deltas": (
+            made([whole(BLOB, bytes(0xFFFFF)), ref_delta(blob_id(bytes(0xFFFFF)), grown)]),
+            "brings too much once its deltas",
+        ),
+        "a cycle": (
+            made([ref_delta("1" * 40, change), ref_delta("2" * 40, change)]),
+            "nowhere|nor",
+        ),
+        "a base outside": (made([blob_of, ofs_delta(3, change)]), "no object of it"),
+        "the same twice": (made([blob_of, blob_of]), "twice"),
+        "an unknown kind": (made([b"\x50" + blob_of[1:]]), "of no kind"),
+        "version 3": (sealed(b"PACK\0\0\0\3\0\0\0\0"), "no pack of git"),
+    }
+
+
+CRAFTED = (
+    *("its end is missing", "garbage at its end", "garbage before its end", "another checksum"),
+    *("fewer than it says", "more than it says", "a short object", "a long object"),
+    *("a huge object", "a bomb", "a bomb of deltas", "a cycle", "a base outside"),
+    *("the same twice", "an unknown kind", "version 3"),
+)
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+async def test_a_pack_that_git_does_not_write(
+    hive: Hive, manager: Requester, clone: Clone, layout: Layout, scout: str, name: str
+) -> None:
+    tip = await hive.tip()
+    data, said = (await asyncio.to_thread(crafted, clone, tip))[name]
+    oid = git(clone.path, "rev-parse", "HEAD")
+    there = await asyncio.to_thread(contents, layout)
+    with pytest.raises(Refused) as caught:
+        await hive.submit_commit(manager, scout, oid, "x", sends(data, oid))
+    assert_matches(said, caught.value.message)
+    assert caught.value.message.isprintable()
+    assert await asyncio.to_thread(contents, layout) == there
+
+
+MALFORMED: dict[str, tuple[bytes, bytes]] = {
+    "a parent that git does not see": (b"\n\n", b"\nparent %TIP%\n\n"),
+    "two authors": (b"\ncommitter ", b"\nauthor x <x> 1 +0000\ncommitter "),
+    "no author": (b"\nauthor ", b"\nwriter "),
+    "a time that is none": (b" +0000\n", b" now\n"),
+    "no name": (b"\nauthor an agent <", b"\nauthor <"),
+    "a nul": (b"\n\n", b"\n\n\0"),
+    "a second tree": (b"\nauthor ", b"\ntree %TIP%\nauthor "),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_a_commit_that_git_does_not_write(
+    hive: Hive, manager: Requester, clone: Clone, layout: Layout, scout: str, name: str
+) -> None:
+    good = clone.change("agents/scout/prompt.md", "x\n")
+    data = git(clone.path, "cat-file", "commit", good).encode() + b"\n"
+    old, new = MALFORMED[name]
+    new = new.replace(b"%TIP%", (await hive.tip()).encode())
+    bad = raw(clone, "commit", data.replace(old, new, 1))
+    assert bad != good
+    there = await asyncio.to_thread(contents, layout)
+    with pytest.raises(Refused, match="not as git writes commits"):
+        await hive.submit_commit(manager, scout, bad, "x", clone.fetch(bad))
+    assert await asyncio.to_thread(contents, layout) == there
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("order", "git's order"),
+        ("twice", "name twice"),
+        ("padded", "no entry"),
+        ("null", "names no object"),
+        ("mode", "has the mode"),
+        (".GIT", "begin with .git"),
+        (".g\u200cit", "begin with .git"),
+        (".git ", "begin with .git"),
+        ("git~1.", "begin with .git"),
+        (".git\\x", "begin with .git"),
+        ("..", "a name that is none"),
+    ],
+)
+async def test_a_tree_that_git_does_not_write_in_no_commit(
+    hive: Hive, manager: Requester, clone: Clone, layout: Layout, scout: str, wrong: str, said: str
+) -> None:
+    """Also where a later commit takes it out again."""
+    file = bytes.fromhex(blob(clone, b"x"))
+    folder = b"".join(
+        {
+            "order": (b"100644 b\0" + file, b"100644 a\0" + file),
+            "twice": (b"100644 a\0" + file, b"100644 a\0" + file),
+            "padded": (b"0100644 a\0" + file,),
+            "null": (b"100644 a\0" + bytes(20),),
+            "mode": (b"100666 a\0" + file,),
+        }.get(wrong, (b"100644 " + wrong.encode() + b"\0" + file,))
+    )
+    tree = git(clone.path, "rev-parse", "HEAD^{tree}")
+    bad = tree_with(clone, [("40000", "folder", raw(clone, "tree", folder))])
+    clone.write("agents/scout/prompt.md", "x\n")
+    git(clone.path, "add", "-A")
+    fine = git(clone.path, "write-tree")
+    oid = commit_tree(clone, fine, bad)
+    assert fine != tree
+    there = await asyncio.to_thread(contents, layout)
+    pack = await asyncio.to_thread(everything_but, clone, there)
+    with pytest.raises(Refused) as caught:
+        await hive.submit_commit(manager, scout, oid, "x", sends(pack, oid))
+    assert_matches(said, caught.value.message)
+    assert await asyncio.to_thread(contents, layout) == there
+
+
+def everything_but(clone: Clone, there: Contents) -> bytes:
+    """A pack of what git does not follow."""
+    listed = ("cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)")
+    new = set(git(clone.path, *listed).splitlines()) - there.objects
+    return subprocess.run(
+        ["git", "-C", str(clone.path), "pack-objects", "-q", "--stdout"],
+        input="".join(f"{line.split()[0]}\n" for line in new).encode(),
+        capture_output=True,
+        check=True,
+        env=ENVIRONMENT,
+    ).stdout
+
+
 async def test_pack_bomb(
     hive: Hive, manager: Requester, clone: Clone, layout: Layout, scout: str
 ) -> None:
@@ -257,11 +400,9 @@ async def test_refusals_are_not_recorded_without_end(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
-async def test_index_pack_runs_as_nobody(
-    hive: Hive, manager: Requester, clone: Clone, scout: str, tmp_path: Path
+async def test_a_pack_is_read_as_nobody(
+    hive: Hive, manager: Requester, clone: Clone, scout: str
 ) -> None:
-    """Also where the directories above the root are closed to everybody else."""
-    tmp_path.chmod(0o700)
     seen: list[int] = []
     oid = clone.change("agents/scout/prompt.md", "x\n")
     pack = clone.pack(oid, (await hive.tip(),))
@@ -269,17 +410,16 @@ async def test_index_pack_runs_as_nobody(
     async def fetch(have: tuple[str, ...], write: Write) -> str:
         await write(pack[:20])
         async with asyncio.timeout(10):
-            while not seen:
-                seen.extend(await asyncio.to_thread(uids_of, "index-pack"))
+            while NOBODY not in seen:
+                seen.extend(await asyncio.to_thread(uids_of, "git.jail"))
                 await asyncio.sleep(0.01)
         await write(pack[20:])
         return oid
 
     assert (await hive.submit_commit(manager, scout, oid, "x", fetch)).state == "open"
-    assert set(seen) == {NOBODY}
     assert (await spec_of(hive, "scout")).prompt != "x\n"
 
 
 def uids_of(word: str) -> list[int]:
     """The uids of descendants of this process that run a command with `word`."""
-    return [process.uid for process in descendants(os.getpid()) if word in process.command]
+    return [p.uid for p in descendants(os.getpid()) if word in " ".join(p.command)]

@@ -1,4 +1,4 @@
-"""The resident process that confines git: it outlives no one, and nothing in it does."""
+"""The resident process that reads what is foreign: it outlives no one, and nothing in it does."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def commands(word: str, pid: int | None = None) -> list[Process]:
 
 
 async def resident() -> Process:
-    (found,) = [p for p in await commands("jail.py") if p.parent == os.getpid()]
+    (found,) = [p for p in await commands("git.jail") if p.parent == os.getpid()]
     return found
 
 
@@ -60,12 +60,12 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def packing() -> bool:
-    return bool(await commands("index-pack"))
+async def busy() -> bool:
+    return bool(await children())
 
 
 async def idle() -> bool:
-    return not await packing()
+    return not await busy()
 
 
 async def submitted(hive: Hive, manager: Requester, clone: Clone, text: str) -> str:
@@ -77,21 +77,17 @@ async def submitted(hive: Hive, manager: Requester, clone: Clone, text: str) -> 
 async def children() -> list[int]:
     """The jobs of the resident process."""
     pid = (await resident()).pid
-    return [process.pid for process in await commands("jail.py", pid)]
+    return [process.pid for process in await commands("git.jail", pid)]
 
 
 async def one_waits() -> bool:
-    """A confined child, and both gits that it has started."""
-    below = await commands("", (await resident()).pid)
-    gits = [process for process in below if "jail.py" not in " ".join(process.command)]
-    return len(await children()) == 1 and len(gits) == 2
+    return len(await children()) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="without root none is made ready")
 async def test_one_process_serves_many_and_leaves_one_child_that_waits(
     hive: Hive, manager: Requester, clone: Clone
 ) -> None:
-    assert not await commands("jail.py")
+    assert not await commands("git.jail")
     waiting = set()
     for text in ("One.\n", "Two.\n"):
         assert await submitted(hive, manager, clone, text) == "open"
@@ -101,23 +97,18 @@ async def test_one_process_serves_many_and_leaves_one_child_that_waits(
     assert await resident()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="without root none is made ready")
 async def test_a_child_that_died_waiting_costs_no_import(
     hive: Hive, manager: Requester, clone: Clone
 ) -> None:
     assert await submitted(hive, manager, clone, "One.\n") == "open"
     await until(one_waits)
-    for process in await commands("", (await resident()).pid):
-        os.kill(process.pid, signal.SIGKILL)
-
-    async def none() -> bool:
-        return not await commands("", (await resident()).pid)
-
-    await until(none)
+    for pid in await children():
+        os.kill(pid, signal.SIGKILL)
+    await until(idle)
     assert await submitted(hive, manager, clone, "Two.\n") == "open"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="without root none is made ready")
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root it has the host's mounts")
 async def test_a_child_that_waits_keeps_no_mount_of_the_host(
     hive: Hive, manager: Requester, clone: Clone, mounted: Path
 ) -> None:
@@ -134,13 +125,12 @@ async def test_a_child_that_waits_keeps_no_mount_of_the_host(
     assert not await kept()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="without root none is made ready")
 async def test_a_child_made_ready_under_other_limits_is_not_used(
     hive: Hive, manager: Requester, clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await submitted(hive, manager, clone, "One.\n") == "open"
-    monkeypatch.setitem(jailer.LIMITS, "file", 100)
-    with pytest.raises(Refused, match="cannot be taken"):
+    monkeypatch.setitem(jailer.LIMITS, "content", 100)
+    with pytest.raises(Refused, match="brings too much"):
         await submitted(hive, manager, clone, "Two.\n" * 1000)
 
 
@@ -150,7 +140,7 @@ async def test_a_killed_jail_is_started_again(hive: Hive, manager: Requester, cl
     os.kill(pid, signal.SIGKILL)
 
     async def gone() -> bool:
-        return pid not in {process.pid for process in await commands("jail.py")}
+        return pid not in {process.pid for process in await commands("git.jail")}
 
     await until(gone)
     assert await submitted(hive, manager, clone, "Two.\n") == "open"
@@ -161,25 +151,22 @@ async def test_a_jail_killed_in_an_import_refuses_it(
 ) -> None:
     async def fetch(have: tuple[str, ...], write: Write) -> str:
         await write(b"PACK")
-        await until(packing)
-        for process in await commands("jail.py"):
+        for process in await commands("git.jail"):
             os.kill(process.pid, signal.SIGKILL)
         return "a" * 40
 
     with pytest.raises(Refused, match="cannot be taken"):
         await hive.submit_commit(manager, manager.name, "a" * 40, "x", fetch)
+
+
+async def test_a_job_ends_with_its_stream(jail: Jail) -> None:
+    async with jail.job("take") as stream:
+        stream.writer.write(b"PACK")
+        await until(busy)
     await until(idle)
 
 
-async def test_a_job_ends_with_its_stream(jail: Jail, tmp_path: Path) -> None:
-    async with importing._quarantine(tmp_path) as directory:
-        async with jail.job("take", directory) as stream:
-            stream.writer.write(b"PACK")
-            await until(packing)
-        await until(idle)
-
-
-@pytest.mark.parametrize(("limit", "value"), [("memory", 2 << 20), ("file", 100), ("count", 3)])
+@pytest.mark.parametrize(("limit", "value"), [("memory", 2 << 20), ("content", 100), ("count", 3)])
 async def test_limits_hold(
     hive: Hive,
     manager: Requester,
@@ -204,35 +191,62 @@ async def test_what_comes_out_has_limits_of_its_own(
 ) -> None:
     """Whatever became of the jail."""
     monkeypatch.setattr(importing, limit, value)
-    with pytest.raises(Refused, match="cannot be taken"):
+    with pytest.raises(Refused, match=r"cannot be taken|brings too much"):
         await submitted(hive, manager, clone, "One.\n" * 1000)
     monkeypatch.undo()
-    await until(idle)
     assert await submitted(hive, manager, clone, "Two.\n") == "open"
+
+
+async def test_bases_of_deltas_have_a_limit(
+    hive: Hive, manager: Requester, clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "MAX_BASES", 10)
+    with pytest.raises(Refused, match="deltas on more than"):
+        await submitted(hive, manager, clone, clone.read("agents/hm1nd/prompt.md") + "More.\n")
 
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b".", b".1\n", b".-1\n", b".x\n", b"?\n", b".1\n" + b"a" * 40 + b" blob 9999999999\n"],
+    [b"", b".", b".1\n", b".-1\n", b".x\n", b"?\n", b".1\n12 3 - 999\nx", b".1\n12 3 - 1\nxx"],
 )
 async def test_an_answer_that_is_none_is_a_refusal(answer: bytes) -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(answer)
     reader.feed_eof()
     with pytest.raises(Refused, match="cannot be taken"):
-        assert await importing._objects(SimpleNamespace(reader=reader)) == ["nothing"]  # type: ignore[arg-type]
+        assert await importing._taken(SimpleNamespace(reader=reader)) == ["nothing"]  # type: ignore[arg-type]
 
 
-async def test_nothing_runs_where_it_cannot_be_confined(jail: Jail, tmp_path: Path) -> None:
-    async with jail.job("take", tmp_path / "missing") as stream:
+UNCONFINED = """
+import sys
+sys.path.append(sys.argv[1])
+from hive_reconciler.git import jail
+def refused(name, *arguments):
+    raise OSError(f"{name} is not possible here")
+jail._call = refused
+jail.main()
+"""
+
+
+async def test_nothing_runs_where_it_cannot_be_confined(
+    jail: Jail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jailer, "_START", UNCONFINED)
+    async with jail.job("take") as stream:
         stream.writer.write(b"PACK")
         stream.writer.write_eof()
-        with pytest.raises(Refused, match="No such file"):
-            await importing._objects(stream)
-    assert await idle()
+        with pytest.raises(Refused, match="is not possible here"):
+            await importing._taken(stream)
+
+
+async def test_a_repository_that_is_gone_gives_no_pack(jail: Jail, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    given = {"git": jailer.find_git(), "directory": missing, "objects": missing}
+    async with jail.job("pack", **given) as stream:
+        assert await stream.reader.read() == b""
 
 
 async def test_the_jail_ends_with_hive(hive: Hive, manager: Requester, clone: Clone) -> None:
     assert await submitted(hive, manager, clone, "One.\n") == "open"
     await hive.close()
-    assert not await commands("jail.py")
+    assert not await commands("git.jail")

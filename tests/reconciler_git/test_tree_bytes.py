@@ -14,6 +14,7 @@ from support.git_work import git
 
 from hive_reconciler.git.durable import write
 from hive_reconciler.git.listing import BadTree, Entry, Listing
+from hive_reconciler.git.objects import object_id
 from hive_reconciler.git.store import MAIL, NAME, Store, create_bare
 from hive_reconciler.git.trees import EMPTY
 from hive_reconciler.model.tree import DIRECTORY, FILE, SUBMODULE
@@ -62,8 +63,8 @@ def test_a_tree_of_ten_thousand_is_compared_at_its_change() -> None:
     old = Listing.of({f"a{n:05}": Entry(DIRECTORY, oid(n)) for n in range(10_000)})
     new = old.patched({"a05000": Entry(DIRECTORY, oid(-1))})
     assert old.differing(Listing(new.raw)) == (
-        {"a05000": Entry(DIRECTORY, oid(5000))},
-        {"a05000": Entry(DIRECTORY, oid(-1))},
+        {f"a{n:05}": Entry(DIRECTORY, oid(n)) for n in (4999, 5000, 5001)},
+        {f"a{n:05}": Entry(DIRECTORY, oid(-1 if n == 5000 else n)) for n in (4999, 5000, 5001)},
     )
 
 
@@ -78,28 +79,47 @@ def test_what_is_no_tree(raw: bytes) -> None:
         _ = Listing(raw).entries
 
 
-def test_a_name_that_comes_twice_is_seen_far_from_each_other() -> None:
+@pytest.mark.parametrize(
+    ("name", "place"), [(b"a5", b"a59"), (b"zz", b"a0"), (b"a", b"a89"), (b"a55", b"a54")]
+)
+def test_an_entry_at_a_wrong_place_is_seen(name: bytes, place: bytes) -> None:
+    """Whatever stands around it stands there in the other tree, too."""
     old = Listing.of(base)
-    twice = Listing(old.raw + b"40000 a0\0" + bytes(20))
+    before, there, after = old.raw.partition(b"40000 %b\0" % place)
+    line = b"40000 %b\0%b" % (name + b"-", bytes.fromhex(oid(3)))
+    new = Listing(before + line + there + after)
+    with pytest.raises(BadTree, match="order"):
+        old.differing(new)
+
+
+def test_a_name_that_comes_twice_is_seen_far_from_each_other() -> None:
+    old = Listing.of({**base, **{f"a8-{n}": Entry(DIRECTORY, oid(n)) for n in range(30)}})
+    before, after = old.raw.partition(b"40000 a8-0\0")[::2]
+    twice = Listing(before + b"100644 a8\0" + bytes(20) + b"40000 a8-0\0" + after)
     with pytest.raises(BadTree, match="twice"):
         old.differing(twice)
 
 
 def test_objects_are_written_as_git_reads_them(tmp_path: Path) -> None:
     repo = create_bare(tmp_path / "x.git", {}, 0o700)
-    bodies = [b"blob 0\0", b"blob 2\0hi", b"blob 100000\0" + bytes(100_000)]
+    blobs = [b"", b"hi", bytes(100_000)]
     folder = b"".join(b"40000 a%05d\0%s" % (n, bytes.fromhex(EMPTY)) for n in range(9000))
-    bodies += [b"tree 0\0", b"tree %d\0%s" % (len(folder), folder)]
     head = f"tree {EMPTY}\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\n".encode()
-    for length in (65534, 65535, 65536, 2 * 65535):  # in the end, with the header
-        text = head + b"x" * (length - len(head) - len(b"commit 65535\0"))
-        bodies.append(b"commit %d\0%s" % (len(text), text))
-    assert {65535, 65536} <= {len(body) for body in bodies}
-    found = [(hashlib.sha1(body, usedforsecurity=False).hexdigest(), body) for body in bodies]
+    lengths = (65534, 65535, 65536, 2 * 65535)
+    commits = [head + b"x" * (length - len(head)) for length in lengths]
+    found = [
+        (object_id(kind, data), (int(kind), data))
+        for kind, contents in (
+            (ObjectType.BLOB, blobs),
+            (ObjectType.TREE, [b"", folder]),
+            (ObjectType.COMMIT, commits),
+        )
+        for data in contents
+    ]
     write(repo.path, found, (), lambda _: None)
-    for name, body in found:
-        assert git(tmp_path / "x.git", "cat-file", "-s", name) == str(len(body.split(b"\0", 1)[1]))
-        assert repo.odb.read(name)[1] == body.split(b"\0", 1)[1]
+    for name, (_, data) in found:
+        assert git(tmp_path / "x.git", "cat-file", "-s", name) == str(len(data))
+        assert repo.odb.read(name)[1] == data
     git(tmp_path / "x.git", "fsck", "--strict")
     repo.free()
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.jail import PACKING
 from hive_reconciler.model.desired import Valid
 from hive_reconciler.model.proposal import Requester
 
@@ -68,7 +69,7 @@ class Clone:
         known = [h for h in have if self.has(h)]
         revisions = "\n".join([commit, *(f"^{oid}" for oid in known)]) + "\n"
         return subprocess.run(
-            ["git", "-C", str(self.path), "pack-objects", "-q", "--revs", "--stdout"],
+            ["git", "-C", str(self.path), "pack-objects", *PACKING],
             input=revisions.encode(),
             capture_output=True,
             check=True,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .errors import Conflict
+from .objects import Raw, header
 
 T = TypeVar("T")
 _AT_ONCE = 4  # the disk takes them together
@@ -50,11 +51,11 @@ class _Fresh:
 
 def write(
     repository: str,
-    objects: Sequence[tuple[str, bytes]],
+    objects: Sequence[tuple[str, Raw]],
     changes: Sequence[RefChange],
     current: Callable[[str], str | None],
 ) -> None:
-    """Put (OID, header and content) into a repository as loose objects, then change refs, all in
+    """Put objects, by OID, into a repository as loose objects, then change refs, all in
     the order given: nothing is there before what stands in front of it. On return all of it is
     on disk. `current` reads a ref.
 
@@ -66,12 +67,12 @@ def write(
     try:
         for change in changes:
             refs.append(_lock(os.path.join(repository, change.name)))
-            _fill(refs[-1], f"{change.oid}\n".encode(), 0o644)
+            _fill(refs[-1], [f"{change.oid}\n".encode()], 0o644)
         for change in changes:
             _check(change, current(change.name))
-        for oid, data in objects:
+        for oid, (kind, data) in objects:
             fresh.append(_object(os.path.join(repository, "objects"), oid))
-            _fill(fresh[-1], _zlib(data), 0o444)
+            _fill(fresh[-1], _zlib(header(kind, data), data), 0o444)
         _each(os.fsync, [file.descriptor for file in (*refs, *fresh)])
         _place(fresh)
         for ref in refs:  # one by one: a disk may keep the last move and lose the first
@@ -88,15 +89,15 @@ def sync_tree(folder: Path) -> None:
     """Wait until all in a folder is on disk, and its own name in the folder above."""
     for where, _, files in os.walk(folder, topdown=False):
         _each(_sync_file, [os.path.join(where, name) for name in files])
-        _sync(where)
-    _sync(os.path.dirname(folder))
+        sync_folder(where)
+    sync_folder(os.path.dirname(folder))
 
 
 def move(fresh: Path, place: Path) -> None:
     """Give a finished folder its name; on return that is on disk, too."""
     sync_tree(fresh)
     os.rename(fresh, place)
-    _sync(os.path.dirname(place))
+    sync_folder(os.path.dirname(place))
 
 
 def _check(change: RefChange, found: str | None) -> None:
@@ -129,7 +130,7 @@ def make_folder(path: str) -> None:
         make_folder(above)
     with suppress(FileExistsError):
         os.mkdir(path)
-    _sync(above)
+    sync_folder(above)
 
 
 def _object(store: str, oid: str) -> _Fresh:
@@ -138,29 +139,32 @@ def _object(store: str, oid: str) -> _Fresh:
     return _Fresh(_create(path), path, folder, f"{folder}/{oid[2:]}")
 
 
-def _zlib(data: bytes) -> bytes:
-    """What git reads as `data`. Only long files get smaller: trees are mostly hashes, and to set
-    up a compression takes longer than to write what is short."""
-    if len(data) > _BLOCK and data.startswith(b"blob "):
-        return zlib.compress(data, 1)
-    parts = [b"\x78\x01"]
+def _zlib(head: bytes, data: bytes) -> list[bytes | memoryview]:
+    """What git reads as `head` and `data`, in pieces. Only long files get smaller: trees are
+    mostly hashes, and to set up a compression takes longer than to write what is short."""
+    if len(data) > _BLOCK and head.startswith(b"blob "):
+        return [zlib.compress(head + data, 1)]
+    parts: list[bytes | memoryview] = [b"\x78\x01", _stored(head, last=not data), head]
+    view = memoryview(data)
     for start in range(0, len(data), _CHUNK):
-        part = data[start : start + _CHUNK]
-        last = start + _CHUNK >= len(data)
-        parts += [struct.pack("<BHH", last, len(part), len(part) ^ 0xFFFF), part]
-    return b"".join([*parts, struct.pack(">I", zlib.adler32(data))])
+        part = view[start : start + _CHUNK]
+        parts += [_stored(part, last=start + _CHUNK >= len(data)), part]
+    return [*parts, struct.pack(">I", zlib.adler32(data, zlib.adler32(head)))]
+
+
+def _stored(part: bytes | memoryview, *, last: bool) -> bytes:
+    """What stands in front of bytes that deflate has as they are."""
+    return struct.pack("<BHH", last, len(part), len(part) ^ 0xFFFF)
 
 
 def _create(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
-def _fill(file: _Fresh, data: bytes, mode: int) -> None:
+def _fill(file: _Fresh, parts: Sequence[bytes | memoryview], mode: int) -> None:
     os.fchmod(file.descriptor, mode)
-    with open(file.descriptor, "wb", buffering=0, closefd=False) as out:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[out.write(rest) :]
+    with open(file.descriptor, "wb", closefd=False) as out:
+        out.writelines(parts)
 
 
 def _place(files: Sequence[_Fresh]) -> None:
@@ -170,7 +174,7 @@ def _place(files: Sequence[_Fresh]) -> None:
         if _rename(file):
             folders.add(os.path.dirname(file.folder))
         folders.add(file.folder)
-    _each(_sync, list(folders))
+    _each(sync_folder, list(folders))
 
 
 def _rename(file: _Fresh) -> bool:
@@ -215,7 +219,8 @@ def _sync_file(path: str) -> None:
         os.close(descriptor)
 
 
-def _sync(folder: str) -> None:
+def sync_folder(folder: str) -> None:
+    """Wait until the names in it are on disk, and which are there no more."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:

@@ -300,12 +300,10 @@ class Hive:
     ) -> Submitted:
         """What becomes of a commit that `fetch` brings; `ask` proposes it, in the git thread."""
         async with self._imports:
-            oid, objects = await receive(
-                self._jail, self._all.layout.reconciler, commit, (tip,), fetch
-            )
+            oid, brought = await receive(self._jail, commit, (tip,), fetch)
 
             def taken() -> Submitted:
-                return ask(collect(self._all.trees, self._all.store.repo, objects, oid, tip))
+                return ask(collect(self._all.trees, self._all.store.repo, brought, oid, tip))
 
             return await self._thread.run(taken)
 

@@ -1,41 +1,38 @@
-"""Bringing a commit in from somebody not trusted: pack → jail → values in memory → checks.
+"""Bringing a commit in from somebody not trusted: pack → jail → objects in memory → checks.
 
-Nothing but `git index-pack` and `git cat-file` in the jail parses a pack. What comes back are
-plain objects, hashed, counted and followed here; hive.git sees nothing of them before the checks
-have passed.
+What is compressed is inflated in the jail, and by nobody else. Here deltas are applied, objects
+hashed, followed and held to what git writes; hive.git sees nothing of them before the checks have
+passed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pygit2
 from pygit2.enums import ObjectType
 
+from .deltas import Resolver
 from .errors import ReadFailed, Refused
 from .jail import REFUSED, TAKEN
 from .jailer import MAX_CONTENT, MAX_OBJECTS, Jail, Stream
 from .listing import Entry
-from .objects import Raw, object_id
+from .objects import Raw
+from .pack import Packed, load
 from .trees import EMPTY, Trees, referred, tree_oid
+from .wellformed import check_commit, check_entry
 
 MAX_PACK = 16 << 20  # bytes
+MAX_BASES = 16 << 20  # bytes of objects of hive.git that deltas of one pack change
 MAX_COMMITS = 200
 SECONDS = 60.0  # from the first byte to the last
-_LIMITED = "it does not fit the limits of time and memory"
+_LINES = 100 * MAX_OBJECTS  # bytes that the jail's answer has beside contents
 _OID = re.compile(r"[0-9a-f]{40}")
 _NAMED = re.compile(r"[0-9a-f]{7,40}")
-_TAKEN = re.compile(re.escape(TAKEN) + rb"([0-9]{1,9})\n")
-_HEADER = re.compile(rb"[0-9a-f]{40} (commit|tree|blob|tag) ([0-9]{1,9})\n")
-_KINDS = {b"commit": ObjectType.COMMIT, b"tree": ObjectType.TREE, b"blob": ObjectType.BLOB}
 
 Write = Callable[[bytes], Awaitable[None]]
 # Brings a commit: called with what hive.git has and a function that takes the bytes of a pack
@@ -54,45 +51,58 @@ class Imported:
 
 
 async def receive(
-    jail: Jail, folder: Path, named: str, have: tuple[str, ...], fetch: Fetch
-) -> tuple[str, list[Raw]]:
-    """The OID that `named` abbreviates, and the objects of the pack that `fetch` writes. Without
-    root the pack lies in `folder` meanwhile. Raises Refused, and what `fetch` raises."""
+    jail: Jail, named: str, have: tuple[str, ...], fetch: Fetch
+) -> tuple[str, list[Packed]]:
+    """The OID that `named` abbreviates, and what the pack that `fetch` writes holds.
+    Raises Refused, and what `fetch` raises."""
     if not _NAMED.fullmatch(named):
         raise Refused(f"{named[:60]!r} is no commit id: 7 to 40 of 0-9 and a-f")
     try:
-        async with (
-            _quarantine(folder) as directory,
-            asyncio.timeout(SECONDS),
-            jail.job("take", directory) as stream,
-        ):
+        async with asyncio.timeout(SECONDS), jail.job("take") as stream:
             oid = await fetch(have, _writer(stream.writer))
             with contextlib.suppress(OSError):
                 stream.writer.write_eof()
-            objects = await _objects(stream)
+            entries = await _taken(stream)
     except TimeoutError:
         raise Refused(f"the commit did not arrive within {SECONDS:g} s") from None
     if not _OID.fullmatch(oid) or not oid.startswith(named):
         raise Refused(f"another commit came than {named}")
-    return oid, objects
+    return oid, entries
 
 
 def collect(
-    trees: Trees, repo: pygit2.Repository, brought: Sequence[Raw], oid: str, tip: str
+    trees: Trees, repo: pygit2.Repository, brought: Sequence[Packed], oid: str, tip: str
 ) -> Imported:
     """What of `brought` the commit needs and hive.git lacks. In the git thread. Raises Refused."""
-    objects = {object_id(kind, data): (kind, data) for kind, data in brought}
-    with trees.scratch(objects):
-        reach = _Reach(trees, repo, objects)
-        try:
+    try:
+        objects = Resolver(_Bases(trees).get, MAX_CONTENT).resolve(brought)
+        with trees.scratch(objects):
+            reach = _Reach(trees, repo, objects)
             reach.follow(oid)
             starts = [pygit2.Oid(hex=known) for known in sorted(reach.known)]
             base = repo.merge_base_many([pygit2.Oid(hex=tip), *starts]) if starts else None
-        except (ReadFailed, KeyError, ValueError, pygit2.GitError) as error:
-            raise Refused(f"commit {oid[:12]} is not complete: {error}") from None
-        if base is None:
-            raise Refused(f"commit {oid[:12]} shares no history with applied")
-        return Imported(oid, reach.tree_of(oid), str(base), reach.found)
+            if base is None:
+                raise Refused(f"commit {oid[:12]} shares no history with applied")
+            return Imported(oid, reach.tree_of(oid), str(base), reach.found)
+    except (ReadFailed, KeyError, ValueError, pygit2.GitError) as error:
+        raise Refused(f"commit {oid[:12]} cannot be taken: {error}") from None
+
+
+class _Bases:
+    """Objects of hive.git, for deltas on them."""
+
+    def __init__(self, trees: Trees) -> None:
+        self._trees = trees
+        self._room = MAX_BASES
+
+    def get(self, oid: str) -> Raw | None:
+        """Raises Refused, ReadFailed."""
+        if not self._trees.has(oid):
+            return None
+        self._room -= self._trees.size(oid)
+        if self._room < 0:
+            raise Refused(f"it has deltas on more than {MAX_BASES >> 20} MiB of applied")
+        return self._trees.raw(oid)
 
 
 class _Reach:
@@ -121,7 +131,7 @@ class _Reach:
             commits += 1
             if commits > MAX_COMMITS:
                 raise Refused(f"more than {MAX_COMMITS} commits are not in applied; squash them")
-            self._take(oid, ObjectType.COMMIT)
+            check_commit(oid, self._take(oid, ObjectType.COMMIT))
             parents = self._parents(oid)
             before = self.tree_of(parents[0]) if parents else EMPTY
             self._follow_tree(before, self.tree_of(oid))
@@ -150,6 +160,7 @@ class _Reach:
             self._take(tree, ObjectType.TREE)
             old, new = self._trees.differing(before, tree)
             for name, entry in new.items():
+                check_entry(tree, name, entry)
                 if entry.is_tree:
                     todo.append((tree_oid(old.get(name)), entry.oid))
                 elif entry != old.get(name) and not entry.is_submodule:
@@ -159,11 +170,12 @@ class _Reach:
         if entry.oid not in self.found and not self._trees.has(entry.oid):
             self._take(entry.oid, ObjectType.BLOB)
 
-    def _take(self, oid: str, kind: ObjectType) -> None:
+    def _take(self, oid: str, kind: ObjectType) -> bytes:
         raw = self._objects.get(oid)
         if raw is None or raw[0] != kind:
             raise ReadFailed(f"object {oid} is missing")
         self.found[oid] = raw
+        return raw[1]
 
     def _kind(self, oid: str) -> int | None:
         if oid in self._objects:
@@ -175,56 +187,25 @@ class _Reach:
         )
 
 
-@contextlib.asynccontextmanager
-async def _quarantine(folder: Path) -> AsyncIterator[Path | None]:
-    """A directory for one pack; root's jail has a tmpfs of its own instead."""
-    if os.geteuid() == 0:
-        yield None
-        return
-    path = await asyncio.to_thread(_make_quarantine, folder)
-    try:
-        yield path
-    finally:
-        await asyncio.to_thread(shutil.rmtree, path, True)
-
-
-def _make_quarantine(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=folder, prefix="pack-"))
-
-
-async def _objects(stream: Stream) -> list[Raw]:
-    """What the jail sends, tags left out. Raises Refused."""
-    found: list[Raw] = []
-    room = MAX_CONTENT
-    try:
-        for _ in range(await _count(stream)):
-            header = _HEADER.fullmatch(await stream.reader.readline())
-            if header is None:
-                raise Refused(f"the commit cannot be taken: {_LIMITED}")
-            size = int(header[2])
-            room -= size
-            if room < 0:
-                most = f"{MAX_CONTENT >> 20} MiB are the most"
-                raise Refused(f"the commit cannot be taken: it brings too much: {most}")
-            data = await stream.reader.readexactly(size + 1)
-            if (kind := _KINDS.get(header[1])) is not None:
-                found.append((int(kind), data[:-1]))
-    except (asyncio.IncompleteReadError, OSError, ValueError):
-        raise Refused(f"the commit cannot be taken: {_LIMITED}") from None
-    return found
-
-
-async def _count(stream: Stream) -> int:
-    """Of the objects that follow. Raises Refused, ValueError when it is no answer."""
-    answer = await stream.reader.readline()
+async def _taken(stream: Stream) -> list[Packed]:
+    """What the jail answers; nothing of it is believed. Raises Refused."""
+    parts, room = [], MAX_CONTENT + _LINES
+    with contextlib.suppress(OSError):
+        while room >= 0 and (part := await stream.reader.read(room + 1)):
+            parts.append(part)
+            room -= len(part)
+    answer = b"".join(parts)
     if answer.startswith(REFUSED):
-        said = re.sub(r"[^ -~]", "?", answer[1:-1].decode(errors="replace"))[:300]
+        said = re.sub(r"[^ -~]", "?", answer[1:].decode(errors="replace"))[:300]
         raise Refused(f"the commit cannot be taken: {said}")
-    found = _TAKEN.fullmatch(answer)
-    if found is None or int(found[1]) > MAX_OBJECTS:
-        raise ValueError("no answer of the jail")
-    return int(found[1])
+    try:
+        if room < 0 or not answer.startswith(TAKEN):
+            raise ValueError("no answer of the jail")
+        return load(answer[1:], MAX_OBJECTS)
+    except ValueError:
+        raise Refused(
+            "the commit cannot be taken: it does not fit the limits of time and memory"
+        ) from None
 
 
 def _writer(stdin: asyncio.StreamWriter) -> Write:

@@ -12,7 +12,7 @@ from ..model.proposal import Requester
 from ..model.records import MAX_DESCRIPTION, who_problem
 from .errors import Refused
 from .importing import Fetch, Write
-from .jailer import Jail
+from .jailer import Jail, find_git
 from .repositories import Repositories
 from .store import Store, open_bare
 
@@ -56,7 +56,8 @@ def fetch_from(jail: Jail, inbox: Path, gid: int, hive_objects: Path, commit: st
     """Packs one head of the inbox, as nobody of the inbox's group; its hooks never run."""
 
     async def fetch(have: tuple[str, ...], write: Write) -> str:
-        async with jail.job("pack", inbox, hive_objects, gid) as stream:
+        given = {"git": find_git(), "directory": str(inbox), "objects": str(hive_objects)}
+        async with jail.job("pack", gid=gid, **given) as stream:
             stream.writer.write("\n".join([commit, *(f"^{oid}" for oid in have), ""]).encode())
             stream.writer.write_eof()
             empty = True

@@ -1,32 +1,35 @@
-"""The reconciler's end of the jail: starts it at the first need, and a job at a time in it."""
+"""The reconciler's end of the jail: starts it at the first need, and jobs in it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import os
 import select
 import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from . import jail
 from .errors import Refused
 
 NOBODY = 65534
+_START = (
+    "import sys; sys.path.append(sys.argv[1]); from hive_reconciler.git.jail import main; main()"
+)
 _LATER = 0.05  # seconds
 _AHEAD = 1 << 20  # bytes that are taken before they are asked for
 MAX_OBJECTS = 5000
-MAX_CONTENT = 64 << 20  # bytes of all objects, unpacked
+MAX_CONTENT = 64 << 20  # bytes of all that a pack holds, inflated
 LIMITS = {
     "cpu": 20,  # seconds
     "memory": 512 << 20,  # bytes
-    "file": 64 << 20,  # bytes, of one file and of all together
+    "file": 64 << 20,  # bytes
     "count": MAX_OBJECTS,
+    "content": MAX_CONTENT,
 }
 
 
@@ -43,21 +46,15 @@ class Jail:
 
     def __init__(self) -> None:
         self._control: socket.socket | None = None
-        self._ready: tuple[bytes, socket.socket] | None = None  # a request, and its stream
         self._process: asyncio.subprocess.Process | None = None
+        self._ready: tuple[bytes, socket.socket] | None = None  # a request, and its stream
         self._starts: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def job(
-        self,
-        kind: Literal["take", "pack"],
-        directory: Path | None,
-        objects: Path | None = None,
-        gid: int = NOBODY,
-    ) -> AsyncIterator[Stream]:
+    async def job(self, kind: Literal["take", "pack"], **given: Any) -> AsyncIterator[Stream]:
         """A stream to a child of its own, as the head of `jail` says. Raises Refused."""
-        request = _request(kind, directory, objects, gid)
+        request = _request(kind, given)
         stream = self._take_ready(request) or await self._child(request)
         reader, writer = await asyncio.open_connection(sock=stream, limit=_AHEAD)
         try:
@@ -66,20 +63,11 @@ class Jail:
             writer.transport.abort()
 
     def make_ready(self) -> None:
-        """Start a child that waits, confined and with git running, for the next pack to take: a
-        person waits for the next card, and most of a small import is these starts. It starts a
-        little later: somebody waits for what was taken just now. As root only: others have no
-        tmpfs for it to wait in."""
-        if os.geteuid() == 0 and (self._starts is None or self._starts.done()):
+        """Start a child that waits, confined, for the next pack to take: a person waits for the
+        next card, and this is a third of a small import. It starts a little later: somebody waits
+        for what was taken just now."""
+        if self._starts is None or self._starts.done():
             self._starts = asyncio.create_task(self._make_ready())
-
-    async def _make_ready(self) -> None:
-        await asyncio.sleep(_LATER)
-        with contextlib.suppress(Refused):  # the next job says why
-            request = _request("take", None, None, NOBODY)
-            stream = await self._child(request)
-            self._forget_ready()
-            self._ready = (request, stream)
 
     async def close(self) -> None:
         """End it, and with it every job."""
@@ -87,6 +75,14 @@ class Jail:
             self._starts.cancel()
             await asyncio.wait([self._starts])
         await self._end()
+
+    async def _make_ready(self) -> None:
+        await asyncio.sleep(_LATER)
+        with contextlib.suppress(Refused):  # the next job says why
+            request = _request("take", {})
+            stream = await self._child(request)
+            self._forget_ready()
+            self._ready = (request, stream)
 
     async def _end(self) -> None:
         self._forget_ready()
@@ -135,30 +131,21 @@ class Jail:
                 self._control = await self._start()
                 socket.send_fds(self._control, [request], [stream.fileno()])
             except OSError as error:
-                raise Refused(f"git cannot be confined here, and does not run: {error}") from None
+                raise Refused(f"commits cannot be read in a jail here: {error}") from None
 
     async def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-IS", jail.__file__),
+                *(sys.executable, "-IS", "-c", _START, str(Path(jail.__file__).parents[2])),
                 stdin=theirs.fileno(),
                 start_new_session=True,
             )
         return ours
 
 
-def _request(kind: str, directory: Path | None, objects: Path | None, gid: int) -> bytes:
-    request = {
-        "job": kind,
-        "git": _git(),
-        "uid": NOBODY,
-        "gid": gid,
-        "directory": None if directory is None else str(directory),
-        "objects": None if objects is None else str(objects),
-        **LIMITS,
-    }
-    return json.dumps(request).encode()
+def _request(kind: str, given: dict[str, Any]) -> bytes:
+    return json.dumps({"job": kind, "uid": NOBODY, "gid": NOBODY, **LIMITS, **given}).encode()
 
 
 def _heard(*streams: socket.socket) -> bool:
@@ -169,7 +156,8 @@ def _heard(*streams: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _git() -> str:
+def find_git() -> str:
+    """Raises Refused."""
     found = shutil.which("git")
     if found is None:
         raise Refused("git is not installed on this host; commits cannot be taken")

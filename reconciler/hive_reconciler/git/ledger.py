@@ -20,7 +20,7 @@ from .durable import ANY, RefChange
 from .errors import Conflict, NotFound, ReadFailed
 from .history import History
 from .numbered import NumberedRefs, PackedRefs
-from .objects import framed, object_id
+from .objects import Raw, object_id
 from .store import CLOSED, PROPOSALS, STATUS, Store, host_name
 
 
@@ -87,7 +87,7 @@ class Ledger:
         message = proposal_message(pinned)
         return self._store.tag_text(f"proposal/{pinned.n}", pinned.commit, message, pinned.created)
 
-    def pin(self, n: int, record: str, objects: Sequence[tuple[str, bytes]]) -> None:
+    def pin(self, n: int, record: str, objects: Sequence[tuple[str, Raw]]) -> None:
         """Make the tag object `record` proposal `n`, once `objects`, itself among them, are on
         disk. Raises Conflict when the number is taken."""
         self._store.land(objects, RefChange(f"{PROPOSALS}{n}", record, None))
@@ -109,7 +109,7 @@ class Ledger:
         data = text.encode(errors="replace")
         oid = object_id(ObjectType.BLOB, data)
         change = RefChange(f"{self._status}{n}", oid, ANY)
-        self._store.land([(oid, framed(ObjectType.BLOB, data))], change)
+        self._store.land([(oid, (ObjectType.BLOB, data))], change)
 
     # -- tags ----------------------------------------------------------------------
 

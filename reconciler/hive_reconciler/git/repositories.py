@@ -6,7 +6,6 @@ import contextlib
 import grp
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from ..model.swarm import HostAbilities
 from .durable import RefChange, make_folder, move
 from .first import FirstCommit, make_first_commit
 from .history import History
-from .importing import SECONDS
 from .ledger import Ledger
 from .parsed import Parsed
 from .previews import Previews
@@ -66,7 +64,6 @@ def open_repositories(layout: Layout, first: FirstCommit, host: HostAbilities) -
             share_inbox(layout.inbox_git, grp.getgrnam(PUSHERS).gr_gid)
     found = _assemble(layout, host, created, writes=True)
     found.store.remove_stale_locks()
-    _remove_old_quarantines(layout.reconciler)
     found.key.ensure()
     return found
 
@@ -137,13 +134,6 @@ def _fresh(place: Path) -> Path:
     path = place.with_name(f"{place.name}.new")
     shutil.rmtree(path, ignore_errors=True)
     return path
-
-
-def _remove_old_quarantines(folder: Path) -> None:
-    """What a killed import left; one that still runs is younger."""
-    for path in folder.glob("pack-*"):
-        if path.stat().st_mtime < time.time() - 10 * SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _store(layout: Layout, path: Path) -> Store:

@@ -18,7 +18,7 @@ from pygit2.enums import ConfigLevel, ObjectType
 
 from .durable import RefChange, write
 from .errors import Busy, ReadFailed
-from .objects import framed, object_id
+from .objects import Raw, object_id
 
 APPLIED = "refs/heads/applied"
 PROPOSALS = "refs/tags/proposal/"
@@ -110,7 +110,7 @@ class Store:
             raise ReadFailed(f"the refs of {self.repo.path} cannot be read: {error}") from None
         return found
 
-    def land(self, objects: Sequence[tuple[str, bytes]], *changes: RefChange) -> None:
+    def land(self, objects: Sequence[tuple[str, Raw]], *changes: RefChange) -> None:
         """Put objects on disk, then change refs, as `durable.write` does. Raises Conflict when a
         ref exists or moved, Busy when a lock file is in the way, OSError when the disk is full."""
         try:
@@ -129,7 +129,7 @@ class Store:
         """An annotated tag `refs/tags/<name>`, create-only. Raises as `land` does."""
         text = self.tag_text(name, target, message, time.time() if at is None else at)
         oid = object_id(ObjectType.TAG, text)
-        self.land([(oid, framed(ObjectType.TAG, text))], RefChange(f"refs/tags/{name}", oid, None))
+        self.land([(oid, (ObjectType.TAG, text))], RefChange(f"refs/tags/{name}", oid, None))
 
     @staticmethod
     def tag_text(name: str, target: str, message: str, at: float) -> bytes:

@@ -7,7 +7,7 @@ a swarm of ten thousand; and every walk is bounded, so a hostile tree cannot exp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 
 import pygit2
@@ -16,10 +16,11 @@ from pygit2.enums import ObjectType
 from ..model.tree import DIRECTORY, Blob, FileChange
 from .errors import ReadFailed
 from .listing import BadTree, Entries, Entry, Listing
-from .objects import Raw, framed, object_id
+from .objects import Raw, object_id
 
 _REFERRED = re.compile(rb"^(?:tree|parent) ([0-9a-f]{40})$", re.MULTILINE)
 _CACHED = 8 << 20  # bytes of trees
+_COMPARED = 20  # pairs of them: the same few at every step of a proposal
 EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
@@ -34,6 +35,7 @@ class Trees:
         self.repo = repo
         self._cache: dict[str, Listing] = {}
         self._cached = 0  # bytes
+        self._compared: dict[tuple[str, str], tuple[Entries, Entries]] = {}
         self._scratch: dict[str, Raw] | None = None
 
     # -- scratch -----------------------------------------------------------------
@@ -48,12 +50,13 @@ class Trees:
         finally:
             self._scratch = None
 
-    def unwritten(self, *oids: str) -> list[tuple[str, bytes]]:
+    def unwritten(self, *oids: str) -> list[tuple[str, Raw]]:
         """Scratch objects that the repository lacks, with those they name before them, for
         `Store.land`."""
         scratch: Mapping[str, Raw] = self._scratch or {}
+        seen: set[str] = set()
         done: set[str] = set()
-        found: list[tuple[str, bytes]] = []
+        found: list[tuple[str, Raw]] = []
         todo = [(oid, False) for oid in oids]
         while todo:
             oid, below_done = todo.pop()
@@ -62,10 +65,11 @@ class Trees:
             if below_done:  # what an object names is there before it: presence means complete
                 done.add(oid)
                 if not self.has(oid):
-                    found.append((oid, framed(*scratch[oid])))
+                    found.append((oid, scratch[oid]))
             else:
+                seen.add(oid)
                 todo.append((oid, True))
-                todo += ((below, False) for below in _named(scratch[oid], scratch))
+                todo += ((below, False) for below in _named(scratch[oid], scratch.keys() - seen))
         return found
 
     # -- reading ---------------------------------------------------------------
@@ -80,10 +84,17 @@ class Trees:
     def differing(self, old: str, new: str) -> tuple[Entries, Entries]:
         """Of both trees the entries among which are all that differ; cheap for large trees that
         share most, and so is reading `new` afterwards. Raises ReadFailed."""
+        known = self._compared.get((old, new))
+        if known is not None:
+            return known
         try:
-            return self._listing(old).differing(self._listing(new))
+            found = self._listing(old).differing(self._listing(new))
         except BadTree as error:
             raise ReadFailed(f"tree {old} or {new} cannot be read: {error}") from None
+        while len(self._compared) >= _COMPARED:
+            self._compared.pop(next(iter(self._compared)))
+        self._compared[old, new] = found
+        return found
 
     def _listing(self, tree: str) -> Listing:
         if tree == EMPTY:
@@ -146,6 +157,8 @@ class Trees:
         """An object's type and content. Raises ReadFailed."""
         if self._scratch is not None and oid in self._scratch:
             return self._scratch[oid]
+        if oid in self._cache:
+            return int(ObjectType.TREE), self._cache[oid].raw
         try:
             kind, data = self.repo.odb.read(pygit2.Oid(hex=oid))
         except (KeyError, ValueError, OSError, pygit2.GitError) as error:
@@ -258,13 +271,13 @@ def referred(raw: Raw) -> list[str]:
     return []
 
 
-def _named(raw: Raw, scratch: Mapping[str, Raw]) -> list[str]:
-    """Which scratch objects `raw` names. In a large tree they are searched for: that is faster
+def _named(raw: Raw, among: Set[str]) -> list[str]:
+    """Which of these objects `raw` names. In a large tree they are searched for: that is faster
     than to read all its lines."""
     kind, data = raw
-    if kind == ObjectType.TREE and len(data) > 500 * len(scratch):
-        return [oid for oid in scratch if bytes.fromhex(oid) in data]
-    return [oid for oid in referred(raw) if oid in scratch]
+    if kind == ObjectType.TREE and len(data) > 500 * len(among):
+        return [oid for oid in among if bytes.fromhex(oid) in data]
+    return [oid for oid in referred(raw) if oid in among]
 
 
 def tree_oid(entry: Entry | None) -> str:
