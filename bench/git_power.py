@@ -1,4 +1,5 @@
-"""The power goes right before and right after every sync of hive.git's first life: what is there?
+"""The power goes right before and right after every sync of hive.git's first life, in which it is
+packed twice: what is there?
 
 Needs a C compiler. python bench/git_power.py [--most 40]
 """

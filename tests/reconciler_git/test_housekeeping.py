@@ -1,12 +1,15 @@
 """gc when there is something to pack, under a reader that goes on."""
 
 import asyncio
+import os
 
 import pytest
+from support.git_work import git
 
-from hive_reconciler.git import housekeeping
+from hive_reconciler.git import housekeeping, packdir
 from hive_reconciler.git.first import FirstCommit
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.model.proposal import Requester
 from hive_wire.paths import Layout
 
 
@@ -30,7 +33,7 @@ async def test_many_loose_objects_are_packed_and_everything_is_still_there(hive,
     await housekeeping.collect(path)
     assert len(loose(path)) > 400, "few are left as they are"
     monkeypatch.setattr(housekeeping, "LOOSE", 100)
-    monkeypatch.setattr(housekeeping, "KEEP", "now")
+    monkeypatch.setattr(housekeeping, "KEEP", 0.0)
     await housekeeping.collect(path)
     assert loose(path) == []
     assert (await found.read()) == before
@@ -40,6 +43,40 @@ async def test_many_loose_objects_are_packed_and_everything_is_still_there(hive,
     await again.close()
 
 
+async def test_packing_again_leaves_one_pack_and_no_ref_behind(hive, monkeypatch):
+    found, path = hive
+    monkeypatch.setattr(housekeeping, "LOOSE", 0)
+    for n in range(3):
+        done = await found.submit_spawn(Requester.user("ada"), f"a{n}", "x")
+        await housekeeping.collect(path)
+        assert len(packdir.indexes(path)) == 1
+        assert not list((path / "refs").rglob("[0-9]*"))
+        assert [p.n for p in await found.proposals()] == list(range(done.n, 0, -1))
+        await housekeeping.collect(path)  # with nothing new
+        git(path, "fsck", "--strict", "--connectivity-only")
+
+
+async def test_what_only_an_old_pack_has_stays_for_two_weeks(hive, monkeypatch):
+    """As a push that was packed, and has no branch yet."""
+    found, path = hive
+    monkeypatch.setattr(housekeeping, "LOOSE", 0)
+    oid = git(path, "hash-object", "-w", "--stdin", stdin=b"on its way")
+    name = git(path, "pack-objects", "-q", "objects/pack/pack", stdin=f"{oid}\n".encode())
+    git(path, "prune-packed")
+    (path / f"objects/pack/pack-{'0' * 40}.pack").write_bytes(b"left by a power cut")
+    await found.submit_spawn(Requester.user("ada"), "a", "x")
+    await housekeeping.collect(path)
+    assert git(path, "cat-file", "-t", oid) == "blob"
+    for file in (path / "objects/pack").iterdir():
+        if name in file.name or "0" * 40 in file.name:
+            os.utime(file, (0, 0))
+    await found.submit_spawn(Requester.user("ada"), "b", "x")
+    await housekeeping.collect(path)
+    assert len(packdir.indexes(path)) == 1
+    assert not list((path / "objects/pack").glob(f"*{'0' * 40}*"))
+    assert len(await found.proposals()) == 2
+
+
 async def test_a_gc_that_does_not_end_is_killed_with_its_children(hive, monkeypatch, tmp_path):
     _, path = hive
     program = tmp_path / "git"
@@ -47,6 +84,7 @@ async def test_a_gc_that_does_not_end_is_killed_with_its_children(hive, monkeypa
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(housekeeping, "DEADLINE", 0.5)
+    monkeypatch.setattr(housekeeping, "LOOSE", 0)
     await housekeeping.collect(path)
     pid = (tmp_path / "pid").read_text().strip()
     async with asyncio.timeout(10):

@@ -21,6 +21,18 @@ async def test_a_power_cut_takes_nothing_that_was_said_and_leaves_nothing_half_d
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("left_out", ["", "S", "D"])
+async def test_a_power_cut_while_git_packs_takes_nothing(tmp_path: Path, left_out: str) -> None:
+    """And the replay finds what does not wait for contents, or for names."""
+    ops = await asyncio.to_thread(power_git.traced_life, tmp_path)
+    syncs = set(power_git.packing(ops))
+    assert {ops[n].kind for n in syncs} == {"S", "D"}
+    hasty = [op for n, op in enumerate(ops) if n not in syncs or op.kind != left_out]
+    found = await asyncio.to_thread(power_git.replay, hasty, 12, among=power_git.packing)
+    assert bool(found.wrong) == bool(left_out), found.wrong
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("left_out", ["S", "D"])
 async def test_the_replay_finds_a_writer_that_does_not_wait_for_the_disk(
     tmp_path: Path, left_out: str

@@ -1,26 +1,31 @@
 """Power cuts for hive.git: a short life of a root, and what is left of it after each cut.
 
-Run as a script with a ROOT, under `power_trace.c`: makes it, and submits, approves, denies and
-records; every word on standard output, a socket, is said once it is done.
+Run as a script with a ROOT, under `power_trace.c`: makes it, submits, approves, denies and
+records, and packs it twice meanwhile; every word on standard output, a socket, is said once it is
+done.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 from support.power_records import Op, records
 from support.power_tree import WAYS, Disk, boundaries
 from support.preload import build
 
+from hive_reconciler.git import housekeeping
 from hive_reconciler.git.decide import Decisions
 from hive_reconciler.git.errors import HiveError
 from hive_reconciler.git.first import FirstCommit
@@ -90,8 +95,28 @@ def live(root: Path) -> None:
         say("open", denied)
         life.deny(denied)
         say("denied", denied)
+        say("packing")
+        asyncio.run(pack(root, shutil.which("git") or "git"))
+        say("packed")
     say("merged", life.stop("agent0"))
     say("open", life.submit("last"))
+
+
+async def pack(root: Path, git: str) -> None:
+    """As the reconciler does when there is much; git is traced, too."""
+    traced = ("LD_PRELOAD", "TRACE_DIR", "TRACE_OUT")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "git"
+        names = " ".join(f"{name}={shlex.quote(os.environ[name])}" for name in traced)
+        program.write_text(f'#!/bin/sh\nexport {names}\nexec {shlex.quote(git)} "$@"\n')
+        program.chmod(0o755)
+        path = f"{folder}:{os.environ['PATH']}"
+        with (
+            mock.patch.dict(os.environ, {"PATH": path}),
+            mock.patch.object(housekeeping, "LOOSE", 1),
+            mock.patch.object(housekeeping, "KEEP", 0.0),
+        ):
+            await housekeeping.collect(Layout.of(root).hive_git)
 
 
 def traced_life(folder: Path) -> list[Op]:
@@ -139,10 +164,23 @@ class Replayed:
     wrong: list[str]
 
 
-def replay(ops: Sequence[Op], most: int | None = None, seed: int = 1) -> Replayed:
+def packing(ops: Sequence[Op]) -> list[int]:
+    """The syncs of housekeeping."""
+    said = {number: op.data for number, op in enumerate(ops) if op.kind == "A"}
+    edges = [number for number, words in said.items() if words in (b"packing\n", b"packed\n")]
+    times = list(zip(edges[::2], edges[1::2], strict=True))
+    return [n for n in boundaries(ops) if any(first < n < last for first, last in times)]
+
+
+def replay(
+    ops: Sequence[Op],
+    most: int | None = None,
+    seed: int = 1,
+    among: Callable[[Sequence[Op]], list[int]] = boundaries,
+) -> Replayed:
     """Cut the power right before and right after syncs: all of them, or so many."""
     dice = random.Random(seed)
-    places = boundaries(ops)
+    places = among(ops)
     chosen = set(places if most is None else dice.sample(places, min(most, len(places))))
     disk, promised, cuts, wrong = Disk(), Promised(), 0, list[str]()
     with tempfile.TemporaryDirectory(prefix="hive-cut-", dir="/dev/shm") as scratch:

@@ -81,6 +81,7 @@ static int opened(int fd, const char *path, int flags) {
   const char *name = inside(path);
   if (fd < 0 || fd >= FDS || !name) return fd;
   pthread_mutex_lock(&lock);
+  if (!opens) opens = (getpid() & 0x7fff) << 16;  // other processes have other numbers
   int32_t fresh = number[fd] = ++opens;
   pthread_mutex_unlock(&lock);
   folder[fd] = is_folder(fd);

@@ -1,4 +1,6 @@
-"""Our own schedule of `git gc`: git itself may not choose the moment (gc.auto = 0)."""
+"""Keeping repositories small: at our own time (gc.auto = 0), and so that a power cut at any moment
+takes nothing. What holds an object or a ref is on disk, name and all, before another copy of it
+goes; `git gc` waits for contents only."""
 
 from __future__ import annotations
 
@@ -8,14 +10,20 @@ import logging
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
+
+from . import packdir
+from .durable import sync_tree
+from .store import open_bare
 
 log = logging.getLogger(__name__)
 
 EVERY = 6 * 3600.0  # seconds
 DEADLINE = 1800.0
 LOOSE = 1000  # objects; fewer are left as they are
-KEEP = "2.weeks.ago"  # what nothing refers to, such as a proposal that is being made
+PACKS = 20
+KEEP = 14 * 86400.0  # seconds, for what nothing refers to, such as a push that is under way
 
 
 async def keep_small(repositories: tuple[Path, ...]) -> None:
@@ -27,37 +35,55 @@ async def keep_small(repositories: tuple[Path, ...]) -> None:
 
 
 async def collect(path: Path) -> None:
-    """Pack a repository if it has many loose objects. Reading and writing go on meanwhile."""
+    """Pack a repository if it has many files. Reading and writing go on meanwhile."""
     git = shutil.which("git")
     if git is None:
         return  # nothing was ever brought in either
-    settings = (
-        f"gc.auto={LOOSE}",
-        "gc.autoDetach=false",
-        f"gc.pruneExpire={KEEP}",
-        "core.fsync=all",  # what is packed is removed where it was on disk
-    )
     try:
-        child = await asyncio.create_subprocess_exec(
-            *(git, f"--git-dir={path}"),
-            *(word for setting in settings for word in ("-c", setting)),
-            *("gc", "--auto", "--quiet"),
-            env={"PATH": os.environ.get("PATH", ""), "GIT_CONFIG_NOSYSTEM": "1", "HOME": "/"},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        if not await asyncio.to_thread(_has_many, path):
+            return
+        before = await asyncio.to_thread(packdir.indexes, path)
+        await _run(git, path, "repack", "-a", "-l", "-n", "-q")
+        await asyncio.to_thread(_replace, path, before, time.time() - KEEP)
+        await _run(git, path, "prune", f"--expire={int(KEEP)}.seconds.ago")
+    except TimeoutError:
+        log.warning("git of %s did not end within %.0f s", path, DEADLINE)
     except OSError as error:
-        log.warning("git gc of %s: %s", path, error)
-        return
+        log.warning("%s is not packed: %s", path, error)
+
+
+def _has_many(path: Path) -> bool:
+    loose = sum(len(os.listdir(folder)) for folder in (path / "objects").glob("??"))
+    return loose >= LOOSE or len(packdir.indexes(path)) > PACKS
+
+
+def _replace(path: Path, before: set[Path], old: float) -> None:
+    """All that is referred to is packed: once that is on disk, the other copies go."""
+    sync_tree(path / "objects/pack")
+    packdir.drop_copies(path, before, old)
+    repo = open_bare(path)
+    try:
+        repo.compress_references()  # it, too, waits for the name before it removes a ref's file
+    finally:
+        repo.free()
+
+
+async def _run(git: str, path: Path, *arguments: str) -> None:
+    """Raises OSError, TimeoutError."""
+    child = await asyncio.create_subprocess_exec(
+        *(git, f"--git-dir={path}", "-c", "core.fsync=all", *arguments),
+        env={"PATH": os.environ.get("PATH", ""), "GIT_CONFIG_NOSYSTEM": "1", "HOME": "/"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         async with asyncio.timeout(DEADLINE):
             _, errors = await child.communicate()
         if child.returncode:
-            log.warning("git gc of %s: %s", path, errors.decode(errors="replace")[-500:])
-    except TimeoutError:
-        log.warning("git gc of %s did not end within %.0f s", path, DEADLINE)
+            said = errors.decode(errors="replace")[-500:]
+            raise OSError(f"git {arguments[0]}: {said}")
     finally:
         if child.returncode is None:
             with contextlib.suppress(ProcessLookupError):
