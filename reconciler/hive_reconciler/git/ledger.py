@@ -126,9 +126,9 @@ class Ledger:
     def _pin(self, n: int, oid: str) -> Pinned:
         known = self._pinned.get(oid)
         if known is None:
-            tag = self._tag(oid)
+            target, message = self._tag(oid)
             try:
-                known = parse_proposal(n, str(tag.target), tag.message or "")
+                known = parse_proposal(n, target, message)
             except BadRecord as error:
                 raise ReadFailed(str(error)) from None
             self._pinned[oid] = known
@@ -138,14 +138,19 @@ class Ledger:
         known = self._closed.get(oid)
         if known is None:
             try:
-                known = parse_closed(n, self._tag(oid).message or "")
+                known = parse_closed(n, self._tag(oid)[1])
             except BadRecord as error:
                 raise ReadFailed(str(error)) from None
             self._closed[oid] = known
         return known
 
-    def _tag(self, oid: str) -> pygit2.Tag:
+    def _tag(self, oid: str) -> tuple[str, str]:
+        """What it names, and its message. By bytes: at a start thousands are read."""
         try:
-            return self._store.repo[oid].peel(pygit2.Tag)
+            kind, data = self._store.repo.odb.read(oid)
+            head, _, message = data.partition(b"\n\n")
+            if kind != ObjectType.TAG or not head.startswith(b"object "):
+                raise ValueError("it is no tag")
+            return head[7:47].decode(), message.decode()
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise ReadFailed(f"tag {oid} cannot be read: {error}") from None

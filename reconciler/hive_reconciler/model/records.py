@@ -11,12 +11,15 @@ import re
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from pydantic_core import from_json
+
 from .proposal import Closed, Ending, Kind, Merged, Pinned, Requester
 
 MAX_DESCRIPTION = 4000  # characters
 MAX_REASON = 4000
 _WHO = re.compile(r"[A-Za-z0-9_.@+/-][A-Za-z0-9_.@+/ -]{0,119}")
-_TRAILER = re.compile(r"([A-Z][A-Za-z-]*): (.*)")
+_TRAILER = re.compile(r"^([A-Z][A-Za-z-]*): (.*)$", re.MULTILINE)
+_KINDS, _ENDINGS = frozenset(get_args(Kind)), frozenset(get_args(Ending))
 
 
 class BadRecord(ValueError):
@@ -123,9 +126,9 @@ def proposal_message(pinned: Pinned) -> str:
 def parse_proposal(n: int, commit: str, message: str) -> Pinned:
     """Raises BadRecord."""
     try:
-        body = json.loads(message.split("\n\n", 1)[1])
+        body = from_json(message.split("\n\n", 1)[1])
         kind, requester = body["kind"], body["requester"]
-        if kind not in get_args(Kind):
+        if kind not in _KINDS:
             raise BadRecord(f"proposal/{n} is of an unknown kind")
         return Pinned(
             n,
@@ -140,7 +143,9 @@ def parse_proposal(n: int, commit: str, message: str) -> Pinned:
             body["source"],
             body.get("key", ""),
         )
-    except (IndexError, KeyError, TypeError, json.JSONDecodeError):
+    except BadRecord:
+        raise
+    except (IndexError, KeyError, TypeError, ValueError):
         raise BadRecord(f"proposal/{n} is no proposal that this program pinned") from None
 
 
@@ -156,11 +161,11 @@ def parse_closed(n: int, message: str) -> Closed:
     values = _trailers(message)
     try:
         outcome = values["Outcome"]
-        if outcome not in get_args(Ending):
+        if outcome not in _ENDINGS:
             raise BadRecord(f"closed/{n} has an unknown outcome")
         return Closed(
             outcome,  # type: ignore[arg-type]  # one of Ending
-            json.loads(values["Reason"]),
+            from_json(values["Reason"]),
             values["By"],
             float(values["At"]),
         )
@@ -173,12 +178,7 @@ def accepted_message(oid: str, who: str, why: str) -> str:
 
 
 def _trailers(message: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line in message.split("\n"):
-        match = _TRAILER.fullmatch(line)
-        if match:
-            found[match[1]] = match[2]
-    return found
+    return dict(_TRAILER.findall(message))
 
 
 def _line(value: Any) -> str:
