@@ -23,7 +23,7 @@ from .engine.turn import Ending, Turn
 from .settings import Settings
 from .spool import Spool
 from .states import UNKILLABLE, Doing
-from .tending import Tending
+from .upkeep_times import UpkeepTimes
 from .uplink import Uplink, Welcome
 from .verdict import Verdict, failed
 
@@ -73,11 +73,11 @@ class Conductor:
         self._welcome = asyncio.Event()  # the broker has said which turns stand
         self._engine = engine(self)
         self._uplink = uplink(self)
-        self._tending = Tending(
+        self._upkeep = UpkeepTimes(
             self._engine,
             lambda: (self._launch(), self._policy()),
-            self._uplink.may_tend,
-            lambda does: self.show(self.doing.tending(does)),
+            self._uplink.may_do_upkeep,
+            lambda does: self.show(self.doing.upkeep(does)),
         )
 
     async def run(self) -> None:
@@ -208,7 +208,7 @@ class Conductor:
                 await self._keep_fit()
 
     async def _keep_fit(self) -> None:
-        await self._tending.after_turn()
+        await self._upkeep.after_turn()
         loop = asyncio.get_running_loop()
         after = self._settings.notes_after
         self._rested = loop.call_later(after, lambda: self._beside(self._note()))
@@ -217,7 +217,7 @@ class Conductor:
         async with self._quiet:
             if not self._queued:
                 with contextlib.suppress(ShuttingDown):
-                    await self._tending.at_rest()
+                    await self._upkeep.at_rest()
 
     async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:
         resumed = resumed and await asyncio.to_thread(self._spool.running) == turn

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from .verdict import Verdict
 
 UNKILLABLE = "something that the turn started cannot be killed; the container starts anew"
-TENDS = "takes notes, shortens its conversation"
+UPKEEP = "takes notes, shortens its conversation"
 
 _AFTER = {"auth": "needs-login", "rate_limit": "rate-limited"}
 _BROKEN = frozenset(
@@ -38,7 +38,7 @@ class Doing:
 
     rest: Badge = STARTING  # what is shown while nothing runs
     runs: bool = False  # a turn
-    tends: bool = False  # the conversation is shortened
+    upkeep_runs: bool = False  # the conversation is shortened
     asks: tuple[str, ...] = ()  # tools that the turn asks a person about, oldest first
     problem: str = ""  # with agent.json
     trouble: str = ""  # that the engine has with the model's API, and tries to overcome
@@ -52,8 +52,8 @@ class Doing:
             return Badge("waiting", f"may it use {self.asks[0]}?")
         if self.runs:
             return Badge("thinking", self.trouble or self.problem)
-        if self.tends:
-            return Badge("thinking", TENDS)
+        if self.upkeep_runs:
+            return Badge("thinking", UPKEEP)
         return self.rest
 
     def engine_up(self, problem: str = "") -> Doing:
@@ -83,9 +83,9 @@ class Doing:
     def turn_ended(self, verdict: Verdict, problem: str = "") -> Doing:
         return Doing(_after(verdict, problem), lost=self.lost)
 
-    def tending(self, does: bool) -> Doing:
+    def upkeep(self, does: bool) -> Doing:
         """The conversation begins to be shortened, or that is over."""
-        return replace(self, tends=does)
+        return replace(self, upkeep_runs=does)
 
     def stuck(self) -> Doing:
         return replace(self, lost=True)

@@ -80,13 +80,13 @@ class Uplink:
         """The connection, as soon as it stands."""
         return await self._link.up()
 
-    async def may_tend(self) -> bool:
+    async def may_do_upkeep(self) -> bool:
         """Whether the model may be asked between turns: what stops a turn stops that, too."""
         if not self._link.is_up:
             return False
         try:
             peer = await self._link.up()
-            answer = await peer.request("tend", {}, timeout=ANSWER_WITHIN)
+            answer = await peer.request("upkeep", {}, timeout=ANSWER_WITHIN)
         except (RpcError, TimeoutError) as error:
             log.info("nothing is done between turns: %s", error)
             return False

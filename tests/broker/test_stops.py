@@ -118,7 +118,7 @@ async def test_what_stops_turns_stops_what_is_done_between_them(hive):
     scout = await hive.harness(A)
 
     async def may() -> bool:
-        return (await scout.ask("tend"))["may"]
+        return (await scout.ask("upkeep"))["may"]
 
     assert await may()
     for uid in (A, None):

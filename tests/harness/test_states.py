@@ -26,29 +26,29 @@ HAPPENINGS = st.one_of(
     st.tuples(st.sampled_from(["engine_failed", "troubled"]), st.just("words")),
     st.tuples(st.sampled_from(["asked", "answered"]), TOOLS),
     st.tuples(st.just("turn_ended"), VERDICTS),
-    st.tuples(st.just("tending"), st.booleans()),
+    st.tuples(st.just("upkeep"), st.booleans()),
 )
 
 
 @given(st.lists(HAPPENINGS))
 def test_a_badge_says_what_is(course: list[tuple[str, Any]]) -> None:
-    doing, turn, open_, tends = Doing(), False, list[str](), False
+    doing, turn, open_, keeps_up = Doing(), False, list[str](), False
     for what, given_ in course:
         doing = getattr(doing, what)(given_)
         match what:
             case "turn_began" | "turn_ended":
                 turn, open_ = what == "turn_began", []
-                tends = tends and turn
+                keeps_up = keeps_up and turn
             case "asked" if turn:
                 open_.append(given_)
             case "answered" if given_ in open_:
                 open_.remove(given_)
-            case "tending":
-                tends = given_
+            case "upkeep":
+                keeps_up = given_
         badge = doing.badge
         assert badge.state in get_args(AgentState)
         assert (badge.state == "waiting") == bool(open_)
-        assert (badge.state == "thinking") == (not open_ and (turn or tends))
+        assert (badge.state == "thinking") == (not open_ and (turn or keeps_up))
         if open_:
             assert open_[0] in badge.detail
         assert doing.stuck().badge.state == "failed"
@@ -69,8 +69,8 @@ def test_a_badge_says_what_is(course: list[tuple[str, Any]]) -> None:
 )
 def test_what_the_end_of_a_turn_leaves(verdict: Verdict, badge: Badge) -> None:
     assert Doing().turn_began().turn_ended(verdict).badge == badge
-    tended = Doing().turn_began().turn_ended(verdict).tending(True).tending(False)
-    assert tended.badge == badge
+    kept_up = Doing().turn_began().turn_ended(verdict).upkeep(True).upkeep(False)
+    assert kept_up.badge == badge
 
 
 def test_a_broken_agent_file_is_seen_at_rest_and_in_a_turn() -> None:

@@ -279,7 +279,7 @@ async def test_the_model_is_not_asked_between_turns_of_an_agent_that_is_paused(
         async with rig.harness:
             rig.broker.post("x")
             await rig.broker.ended()
-            await rig.broker.until(lambda: rig.broker.tends == (2 if uses is LONG else 1))
+            await rig.broker.until(lambda: rig.broker.upkeeps == (2 if uses is LONG else 1))
             rig.broker.post("y")
             await rig.broker.ended(2)
             assert [request.last for request in rig.api.requests if "| " not in request.last] == []

@@ -46,7 +46,7 @@ class FakeBroker:
         self.regrant = True  # a failed or returned turn comes again at once
         self.resume = True  # a running turn that a hello reports still stands
         self.open = True  # the model may be asked between turns
-        self.tends = 0  # how often that was wished
+        self.upkeeps = 0  # how often that was wished
         self.forgets_ends = False  # turn.end is neither stored nor answered
         self.stored: dict[str, dict[str, Any]] = {}
         self._queue: deque[tuple[dict[str, Any], int]] = deque()
@@ -73,7 +73,7 @@ class FakeBroker:
             "stream": self._stream,
             "state": self._state,
             "turn.end": self._turn_end,
-            "tend": self._tend,
+            "upkeep": self._upkeep,
             "permission": self._permission,
             "permission.withdraw": self._withdraw,
             "chunk": self._chunk,
@@ -223,8 +223,8 @@ class FakeBroker:
             await asyncio.Event().wait()
         return {"text": "", "by": "ann", **(self.decision or {})}
 
-    def _tend(self, *_: object) -> dict[str, Any]:
-        self.tends += 1
+    def _upkeep(self, *_: object) -> dict[str, Any]:
+        self.upkeeps += 1
         self._tell()
         return {"may": self.open}
 

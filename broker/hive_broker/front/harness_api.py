@@ -57,7 +57,7 @@ class HarnessApi:
             "stream": self._stream,
             "state": self._state,
             "turn.end": self._turn_end,
-            "tend": self._tend,
+            "upkeep": self._upkeep,
             "permission": self._permission,
             "permission.withdraw": self._withdraw,
             "chunk": self._chunk,
@@ -121,7 +121,7 @@ class HarnessApi:
         end = p.parse(TurnEnd, params)
         return self._app.broker.start(self._app.turns.turn_end(agent, peer, end))
 
-    def _tend(self, peer: Peer, _: Params) -> dict[str, Any]:
+    def _upkeep(self, peer: Peer, _: Params) -> dict[str, Any]:
         return {"may": self._app.deliveries.is_open(self._greeted(peer))}
 
     async def _permission(self, peer: Peer, params: Params) -> dict[str, Any]:

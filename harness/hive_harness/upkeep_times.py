@@ -1,4 +1,4 @@
-"""What is done between turns: for the conversation, where a turn might begin; for the process."""
+"""When upkeep is done: between turns, of the conversation where a turn might begin; of the process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .engine.resident import ResidentEngine
 log = logging.getLogger(__name__)
 
 
-class Tending:
+class UpkeepTimes:
     """`choices` raises BadAgentFile; `may` says whether the model may be asked between turns;
     `shows` hears when that begins and ends. Both methods raise ShuttingDown."""
 
@@ -34,25 +34,25 @@ class Tending:
 
     async def after_turn(self) -> None:
         """Shorten a long conversation, renew a process that grew."""
-        await self._tend(self._engine.upkeep.is_due, self._engine.upkeep.after)
+        await self._upkeep(self._engine.upkeep.is_due, self._engine.upkeep.after)
         with _told("the engine could not be renewed"):
             await self._engine.renew(self._choices()[0])
 
     async def at_rest(self) -> None:
         """Take notes of a conversation that may grow cold."""
-        await self._tend(self._engine.upkeep.lacks_notes, self._engine.upkeep.note)
+        await self._upkeep(self._engine.upkeep.lacks_notes, self._engine.upkeep.note)
 
-    async def _tend(
+    async def _upkeep(
         self,
         is_due: Callable[[Launch, Policy], bool],
         work: Callable[[Launch, Policy], Awaitable[None]],
     ) -> None:
-        with _told("the conversation could not be cared for"):
+        with _told("the upkeep of the conversation failed"):
             choices = self._choices()
             if not is_due(*choices):
                 return
             if not await self._may():
-                log.info("the conversation waits for its care: no turn may begin now either")
+                log.info("the upkeep of the conversation waits: no turn may begin now either")
                 return
             self._shows(True)
             try:
