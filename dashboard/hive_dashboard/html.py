@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 from typing import TypeAlias, Union
 
@@ -34,14 +34,14 @@ BASE: ContextVar[str] = ContextVar("base", default="")
 _OURS = ("href", "action", "src")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verbatim:
     """What the reader typed themselves: escaped, but not revealed."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Element:
     """`static` is text for readers without scripts; scripts write their own there."""
 
@@ -67,43 +67,53 @@ class Kept:
 
 
 def h(spec: str, *children: Child, static: str = "", **attrs: Attr) -> Element:
-    """An element: `h("a.btn.pri", "text", href="/", data_n=1)`.
+    """An element: `h("a.btn.pri", "text", href="/", data_n=1)`. Names are the code's own, never data.
 
     In names of attributes `_` stands for `-`, a trailing one is dropped. `class_` adds to
     the classes of `spec`. True is an attribute without value; None and False leave it out.
     Raises ValueError for an attribute that could carry script or style.
     """
-    tag, *classes = spec.split(".")
+    tag, _, classes = spec.partition(".")
+    classes = classes.replace(".", " ")
     if extra := attrs.pop("class_", None):
-        classes.append(str(extra))
-    pairs: list[tuple[str, str]] = [("class", " ".join(classes))] if classes else []
+        classes = f"{classes} {extra}" if classes else str(extra)
+    pairs: list[tuple[str, str]] = [("class", classes)] if classes else []
     for key, value in attrs.items():
         if value is None or value is False:
             continue
-        name = key.rstrip("_").replace("_", "-")
-        if not _SAFE_NAME.fullmatch(name) or _FORBIDDEN.match(name):
-            raise ValueError(f"attribute {name!r} is not allowed")
+        name = _attr_name(key)
         text = "" if value is True else str(value)
         if name in ("href", "action") and not _LINK.match(text):
             raise ValueError(f"{name} {text[:80]!r} is no link that a page may carry")
         pairs.append((name, text))
-    return Element(tag, tuple(pairs), tuple(_flat(children)), static)
+    return Element(tag, tuple(pairs), tuple(_flat(children, [])), static)
 
 
-def _flat(children: Iterable[Child]) -> Iterable[Node]:
+@cache
+def _attr_name(key: str) -> str:
+    """Raises ValueError."""
+    name = key.rstrip("_").replace("_", "-")
+    if not _SAFE_NAME.fullmatch(name) or _FORBIDDEN.match(name):
+        raise ValueError(f"attribute {name!r} is not allowed")
+    return name
+
+
+def _flat(children: Iterable[Child], into: list[Node]) -> list[Node]:
     for child in children:
-        if child is None or child == "":
+        if isinstance(child, str):
+            if child:
+                into.append(reveal(child))
+        elif child is None:
             continue
-        if isinstance(child, Element | Kept):
-            yield child
+        elif isinstance(child, (Element, Kept)):
+            into.append(child)
         elif isinstance(child, Verbatim):
-            yield child.text.encode(errors="replace").decode()
-        elif isinstance(child, str):
-            yield reveal(child)
+            into.append(child.text.encode(errors="replace").decode())
         elif isinstance(child, int):
-            yield str(child)
+            into.append(str(child))
         else:
-            yield from _flat(child)
+            _flat(child, into)
+    return into
 
 
 def render(node: Node) -> str:
@@ -147,17 +157,17 @@ def tree(node: Node) -> Json:
         return node.json
     if ("data-keep", "") in node.attrs or node.tag == "noscript":
         return [node.tag, dict(_placed(node.attrs))]
-    return [node.tag, dict(_placed(node.attrs)), *(tree(child) for child in node.children)]
+    return [node.tag, dict(_placed(node.attrs)), *map(tree, node.children)]
 
 
 def _placed(attrs: tuple[tuple[str, str], ...]) -> Iterable[tuple[str, str]]:
     base = BASE.get()
     if not base:
         return attrs
-    return (
+    return [
         (name, base + value if name in _OURS and value.startswith("/") else value)
         for name, value in attrs
-    )
+    ]
 
 
 def leet(glyphs: str, words: str, *, tail: Child = None) -> tuple[Child, ...]:

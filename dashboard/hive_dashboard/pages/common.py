@@ -112,12 +112,11 @@ def span_text(seconds: float) -> str:
 
 def clock(at: float, *, seconds: bool = True) -> Element:
     """A time of day: UTC in the page, the reader's zone once scripts run."""
-    moment = datetime.fromtimestamp(at, UTC)
-    shown = moment.strftime("%H:%M:%S" if seconds else "%H:%M")
+    moment = datetime.fromtimestamp(at, UTC).isoformat()
     return h(
         "time",
-        static=shown,
-        datetime=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        static=moment[11 : 19 if seconds else 16],
+        datetime=f"{moment[:19]}Z",
         data_at=f"{at:.3f}",
         data_short=not seconds,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from hive_wire.names import OPERATOR
@@ -48,12 +49,17 @@ def row(event: Event, *, rich: bool = True, tools: Tools = _NO_TOOLS) -> Element
     return h(
         f"div.e.{cls.replace(' ', '.')}",
         h("a.tm", clock(event.at), href=f"/a/{event.name}/?at={event.id}#e{event.id}"),
-        h("span.g", glyph, aria_hidden="true"),
+        _glyph(glyph),
         h("div", h("span.mut", f"{label} ") if label else None, body),
         id=f"e{event.id}",
         data_id=event.id,
         data_k=filter_,
     )
+
+
+@cache
+def _glyph(glyph: str) -> Element:
+    return h("span.g", glyph, aria_hidden="true")
 
 
 _Row = tuple[str, str, str, Child]  # classes, filter, glyph, content
