@@ -76,6 +76,26 @@ async def test_ping_comes_first_and_rows_follow(page_world: World) -> None:
         assert s.ids == [wanted]
 
 
+async def test_a_slow_reader_gets_every_row_once_and_in_order(page_world: World) -> None:
+    """Rows go out in the step that hears them, and wait in the queue while nobody reads."""
+    world = page_world
+    async with stream(world, f"?stream={SCOUT}") as s:
+        await s.next()
+        first = world.broker.emit("text", {"text": "read at once"})
+        await s.rows(first)
+        (client,) = world.site.hub._clients
+        last = first
+        async with asyncio.timeout(60):
+            while len(client.queue) < 50:
+                last = world.broker.emit("text", {"text": "x" * 3000})
+                await asyncio.sleep(0)
+        rows = await s.rows(last)
+        assert [row[0] for row in rows] == list(range(first + 1, last + 1))
+        last = world.broker.emit("text", {"text": "at once again"})
+        assert [row[0] for row in await s.rows(last)] == [last]
+        assert not client.queue
+
+
 async def test_rows_of_turns_only_for_who_wants_them(page_world: World) -> None:
     world = page_world
     async with stream(world) as s:

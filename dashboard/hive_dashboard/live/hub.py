@@ -29,10 +29,13 @@ class Full(Exception):
 
 @dataclass(eq=False)
 class Client:
-    """One browser. Rows of running turns only of the agents in `wanted` (uids)."""
+    """One browser. Rows of running turns only of the agents in `wanted` (uids). `send` is there
+    while its stream waits: it writes rows at once, or tells to queue them."""
 
     session: str
     wanted: frozenset[str]
+    send: Callable[[list[Event]], bool] | None = None
+    last: int | None = None  # id of the last event sent; None until it is known where to begin
     queue: deque[Event] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     version: int = 0  # of the last snapshot
@@ -41,6 +44,12 @@ class Client:
 
     def wants(self, event: Event) -> bool:
         return event.kind not in STREAM_KINDS or event.agent in self.wanted
+
+    def sent(self, rows: list[Event]) -> bool:
+        """Whether they could be written at once."""
+        if self.send is None or self.queue or self.reset or self.dropped:
+            return False
+        return self.send(rows)
 
     def take(self) -> list[Event]:
         rows = list(self.queue)
@@ -89,9 +98,10 @@ class Hub:
         self.last = rows[-1].id
         self.heard_total += len(rows)
         self._kept.extend(rows)
+        self._on_events(rows)
         for client in self._clients:
             mine = [row for row in rows if client.wants(row)]
-            if not mine:
+            if not mine or client.sent(mine):
                 continue
             if len(client.queue) + len(mine) > QUEUE:
                 self.dropped_total += 1
@@ -99,7 +109,6 @@ class Hub:
                 continue
             client.queue.extend(mine)
             client.wake.set()
-        self._on_events(rows)
 
     # -- towards browsers ------------------------------------------------------
 

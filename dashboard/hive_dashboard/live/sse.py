@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import orjson
@@ -55,32 +56,38 @@ class Streams:
             )
             harden(response)
             await response.prepare(request)
-            await self._pump(response, client, after)
+            await self._pump(request, response, client, after)
             return response
         except (ConnectionError, RpcError, TimeoutError):
             return response  # the browser left, or the broker: it comes back and resumes
         finally:
             self._hub.leave(client)
 
-    async def _pump(self, response: web.StreamResponse, client: Client, after: int | None) -> None:
+    async def _pump(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        client: Client,
+        after: int | None,
+    ) -> None:
         await response.write(self._ping())
-        last: int | None = None  # None: the broker has not said yet where its events end
+        send = partial(self._send, request, response, client)
         seen, next_ping = -1, time.monotonic() + PING
         while not client.dropped:
-            if last is None and self._hub.last is not None:
-                last = self._hub.last if after is None else after
-                if last > self._hub.last:
+            if client.last is None and self._hub.last is not None:
+                start = self._hub.last if after is None else after
+                if start > self._hub.last:
                     client.reset = True  # ids of another store
                 else:
-                    last = await self._catch_up(response, client, last)
+                    client.last = await self._catch_up(response, client, start)
             if client.reset:
                 await response.write(b"event: reset\ndata: {}\n\n")
                 return
+            last = client.last
             rows = [row for row in client.take() if last is not None and row.id > last]
-            for start in range(0, len(rows), BATCH):
-                await response.write(self._frame(rows[start : start + BATCH], client))
+            await self._write(response, client, rows)
             if rows:
-                last = rows[-1].id
+                client.last = rows[-1].id
             if self._hub.version != seen:
                 seen = self._hub.version
                 await response.write(_event("changed", {"version": seen}))
@@ -89,11 +96,34 @@ class Streams:
                     return
                 await response.write(self._ping())
                 next_ping = time.monotonic() + PING
+            client.send = send
             try:
                 async with asyncio.timeout(max(0.0, next_ping - time.monotonic())):
                     await client.wake.wait()
             except TimeoutError:
                 pass
+            client.send = None
+
+    def _send(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        client: Client,
+        rows: list[Event],
+    ) -> bool:
+        """Write in the step of the loop that heard of the rows, without waking the pump. False
+        where it is the pump's: nothing was sent yet, or the browser does not read at once."""
+        transport = request.transport
+        behind = transport is None or transport.get_write_buffer_size()
+        if client.last is None or behind or len(rows) > BATCH:
+            return False
+        try:
+            _begin(response.write(self._frame(rows, client)))
+        except ConnectionError:
+            client.drop()
+            return True
+        client.last = rows[-1].id
+        return True
 
     async def _catch_up(self, response: web.StreamResponse, client: Client, last: int) -> int:
         """Send what happened after `last`; the queue holds what happens meanwhile."""
@@ -104,17 +134,15 @@ class Streams:
         while rows is None:
             answer = await self._broker.ask("events", after=last, limit=PAGE)
             found = [Event.model_validate(row) for row in answer["events"]]
-            await self._write_wanted(response, client, found)
+            await self._write(response, client, found)
             last = found[-1].id if found else max(last, self._hub.last or 0)
             rows = self._hub.kept_after(last)
             if len(found) < PAGE:
                 rows = rows or []
-        await self._write_wanted(response, client, rows)
+        await self._write(response, client, rows)
         return rows[-1].id if rows else last
 
-    async def _write_wanted(
-        self, response: web.StreamResponse, client: Client, rows: list[Event]
-    ) -> None:
+    async def _write(self, response: web.StreamResponse, client: Client, rows: list[Event]) -> None:
         rows = [row for row in rows if client.wants(row)]
         for start in range(0, len(rows), BATCH):
             await response.write(self._frame(rows[start : start + BATCH], client))
@@ -144,6 +172,15 @@ class Streams:
 
     def _ping(self) -> bytes:
         return _event("ping", {"last": self._hub.last, "now": time.time()})
+
+
+def _begin(write: Coroutine[Any, Any, None]) -> None:
+    """The first step of a write gives all to the transport; the next would wait for the reader."""
+    try:
+        write.send(None)
+    except StopIteration:
+        return
+    write.close()
 
 
 def _event(name: str, data: Any) -> bytes:
