@@ -109,6 +109,39 @@ async def test_what_agents_write_never_runs(world: World) -> None:
         assert b.troubles == []
 
 
+async def test_a_copied_row_is_what_a_built_one_is(world: World) -> None:
+    """New rows are made from copies of others of their class."""
+    for text in ("one", "two lines\nof it", "**bold** `code`", "- a list\n- of two", *PAYLOADS):
+        for kind in ("text", "thinking", "stderr"):
+            world.broker.emit(kind, {"text": text})
+        for ok in (True, False):
+            world.broker.emit("tool_use", {"id": text, "name": text, "input": {"command": text}})
+            world.broker.emit("tool_result", {"id": text, "ok": ok, "text": text})
+        world.broker.emit("turn.started", {"turn": text, "attempt": len(text)})
+        world.broker.emit("unheard of", {text: text})
+    async with browsing(world) as b:
+        page = await b.tab("/a/scout/")
+        said = await page.evaluate(
+            """async () => {
+          const script = document.querySelector("script[type=module]").src;
+          const { build, cast } = await import(script.replace("agent.js", "dom.js"));
+          const { rows } = await (await fetch("/api/agent/scout/history?before=100000", {headers: {Accept: "application/json"}})).json();
+          const differ = [];
+          for (const [, tree] of [...rows, ...rows, ...rows.toReversed()]) {
+            const [a, c] = [build(tree), cast(tree)];
+            if (!a.isEqualNode(c)) differ.push([a.outerHTML, c.outerHTML]);
+          }
+          const row = (href, more = {}) => ["div", {class: "a row"}, ["a", {href, ...more}, "x"]];
+          cast(row("/good"));
+          const bad = cast(row("javascript:window.pwn=1", {onclick: "window.pwn=1"})).firstChild;
+          return {n: rows.length, differ, bad: bad.getAttributeNames()};
+        }"""
+        )
+        assert said["n"] > 100
+        assert said["differ"] == []
+        assert said["bad"] == []
+
+
 async def test_nothing_can_be_injected_or_framed(world: World) -> None:
     async with browsing(world) as b:
         said = await b.page.evaluate(

@@ -1,5 +1,5 @@
 import { startCopy } from "./copy.js";
-import { BASE, build, make, startClocks, tick } from "./dom.js";
+import { BASE, cast, make, startClocks, tick } from "./dom.js";
 import { startForms } from "./forms.js";
 import { Live, showLive } from "./live.js";
 import { Sections } from "./page.js";
@@ -16,21 +16,21 @@ const clocks = startClocks();
 
 const sections = new Sections(`/api/agent/${name}`, (state) => { showCount(state, live.leads); clocks(); reveal(); });
 
-async function history(before) {
-  const answer = await fetch(`${BASE}/api/agent/${name}/history?before=${before}`, { headers: { Accept: "application/json" } });
+async function rowsBefore(id) {
+  const answer = await fetch(`${BASE}/api/agent/${name}/history?before=${id}`, { headers: { Accept: "application/json" } });
   if (!answer.ok) return [];
   return (await answer.json()).rows.map(([id, tree]) => ({ id, tree }));
 }
 
 const tail = new Tail(log, {
-  make: ({ tree }) => build(tree),
+  make: ({ tree }) => cast(tree),
   history: async (before) => {
-    const rows = await history(before);
+    const rows = await rowsBefore(before);
     if (!rows.length) document.getElementById("older")?.parentElement.remove();
     return rows;
   },
   onUnseen: (n) => { if (pill) { pill.hidden = !n; pill.textContent = `↓ ${n} new`; } },
-  onDrawn: () => found || running(),
+  onDrawn: () => { if (!found) { document.querySelector(".tail > .empty")?.remove(); running(); } },
   onSkip: (n) => gap(`${n} rows came faster than they can be shown; scroll up to load them`),
 });
 
@@ -119,12 +119,11 @@ document.addEventListener("keydown", (event) => {
 
 const live = new Live(uid, cursor ? Number(cursor) : null);
 showLive(live);
-live.addEventListener("rows", ({ detail }) => {
-  const mine = detail.filter((row) => row[1] === uid && row[3]);
-  document.querySelector(".tail > .empty")?.remove();
-  if (document.hidden) away.push(...mine);
+live.onRows = (rows) => {
+  const mine = rows.filter((row) => row[1] === uid && row[3]);
   if (!found) tail.push(mine.map(([id, , , tree]) => ({ id, tree })));
-});
+  if (document.hidden) away.push(...mine);
+};
 live.addEventListener("changed", () => sections.refresh());
 live.addEventListener("reset", () => found || location.reload());
 if (found) {

@@ -10,16 +10,59 @@ export function build(tree) {
   if (typeof tree === "string") return document.createTextNode(tree);
   const [tag, attrs, ...children] = tree;
   const el = SVG.has(tag) ? document.createElementNS(NS, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attrs)) put(el, name, value);
+  for (const name in attrs) put(el, name, attrs[name]);
   for (const child of children) el.append(build(child));
-  if (el.dataset.at || el.dataset.since || el.dataset.until) tick(el);
+  if (isTimed(attrs)) tick(el);
   return el;
 }
 
+// As `build`, for what looks much like others of its class: a copy of the first one, made ready
+// before it is needed, with what differs put in.
+const moulds = new Map();
+export function cast(tree) {
+  const { class: kind } = tree[1], mould = moulds.get(kind);
+  if (!mould) {
+    const el = build(tree);
+    moulds.set(kind, { tree, el: el.cloneNode(true) });
+    return el;
+  }
+  if (!fitsIn(mould.tree, tree)) return build(tree);
+  const el = mould.ready ?? mould.el.cloneNode(true);
+  alter(el, mould.tree, tree);
+  mould.ready = null;
+  mould.timer ??= setTimeout(() => { mould.timer = null; mould.ready = mould.el.cloneNode(true); }, 50);
+  return el;
+}
+
+function alter(el, from, to) {
+  const attrs = to[1];
+  for (const name in attrs) if (attrs[name] !== from[1][name]) put(el, name, attrs[name]);
+  if (isTimed(attrs)) return tick(el);
+  for (let i = 2, node = el.firstChild; i < to.length; i++) {
+    const child = to[i], next = node.nextSibling;
+    if (child !== from[i]) {
+      if (!fitsIn(from[i], child)) node.replaceWith(build(child));
+      else if (typeof child === "string") node.data = child;
+      else alter(node, from[i], child);
+    }
+    node = next;
+  }
+}
+
+// Whether what was built of `from` can be altered to look like `to`.
+function fitsIn(from, to) {
+  if (typeof from === "string" || typeof to === "string") return typeof from === typeof to;
+  if (from[0] !== to[0] || from.length !== to.length) return false;
+  for (const name in from[1]) if (!(name in to[1])) return false;
+  return true;
+}
+
+const isTimed = (attrs) => "data-at" in attrs || "data-since" in attrs || "data-until" in attrs;
+
 function put(el, name, value) {
   if (BAD.test(name)) return;
-  if ((name === "href" || name === "action") && !LINK.test(value)) return;
-  if (el.getAttribute(name) !== value) el.setAttribute(name, value);
+  if ((name === "href" || name === "action") && !LINK.test(value)) el.removeAttribute(name);
+  else el.setAttribute(name, value);
 }
 
 // Makes `el` look like `tree`, keeping elements, what was typed, the focus and what is open.
@@ -28,12 +71,12 @@ export function patch(el, tree) {
   if ("keep" in el.dataset) return;
   for (const { name } of [...el.attributes])
     if (!(name in attrs) && !OWN.has(name) && !name.startsWith("data-x-") && name !== "stroke-dasharray") el.removeAttribute(name);
-  for (const [name, value] of Object.entries(attrs)) if (!OWN.has(name)) put(el, name, value);
+  for (const [name, value] of Object.entries(attrs)) if (!OWN.has(name) && el.getAttribute(name) !== value) put(el, name, value);
   // What a button carries (the effect that it approves) is what was looked at, never what
   // came in under the pointer: the newer value waits until the server said what changed.
   if (el.type === "hidden" && attrs.value !== el.value) el.dataset.xNext = attrs.value;
   if (el.dataset.ring) return ring(el);
-  if (el.dataset.at || el.dataset.since || el.dataset.until) return tick(el);
+  if (isTimed(attrs)) return tick(el);
   if (el.localName === "textarea") return;
   patchChildren(el, children);
 }
@@ -111,19 +154,15 @@ export let utc = localStorage.getItem("hive-utc") === "1";
 export function setNow(now) { if (now) skew = Date.now() / 1000 - Number(now); }
 export function serverNow() { return Date.now() / 1000 - skew; }
 
-const formats = new Map(); // to make one costs more than a row
-function format(short) {
-  const key = `${short} ${utc}`;
-  if (!formats.has(key)) {
-    const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-    if (!short) options.second = "2-digit";
-    if (utc) options.timeZone = "UTC";
-    formats.set(key, new Intl.DateTimeFormat("en-GB", options));
+const formats = new Map(), last = {}; // to make a format costs more than a row, to use it half of one
+function clock(el) {
+  const at = Math.floor(el.dataset.at), minute = Math.floor(at / 60);
+  if (last.minute !== minute || last.utc !== utc) {
+    if (!formats.has(utc)) formats.set(utc, new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(utc && { timeZone: "UTC" }) }));
+    Object.assign(last, { minute, utc, text: formats.get(utc).format(minute * 60000) });
   }
-  return formats.get(key);
+  return "short" in el.dataset ? last.text : `${last.text}:${String(at % 60).padStart(2, "0")}`;
 }
-
-export const clock = (el) => format("short" in el.dataset).format(el.dataset.at * 1000);
 
 export function span(seconds) {
   const s = Math.max(0, Math.floor(seconds)), pad = (n) => String(n).padStart(2, "0");

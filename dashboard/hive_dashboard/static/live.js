@@ -6,6 +6,7 @@ const PING_LATE = 25000, LONGEST = 15000;
 
 export class Live extends EventTarget {
   // `stream`: uid whose rows are wanted, or ""; `after`: id of the last event the page shows.
+  // `onRows` may be set to hear of new rows.
   constructor(stream, after) {
     super();
     this.tab = crypto.getRandomValues(new Uint32Array(2)).join("-");
@@ -16,6 +17,7 @@ export class Live extends EventTarget {
     this.wait = 250;
     this.channel = new BroadcastChannel("hive");
     this.channel.onmessage = ({ data }) => this.told(data);
+    this.untold = []; // what the other tabs are yet to hear, in order
     addEventListener("pagehide", () => this.say({ t: "bye", tab: this.tab }));
     addEventListener("pageshow", (event) => event.persisted && this.say(this.want()));
     for (const name of ["visibilitychange", "online"]) addEventListener(name, () => this.check(), true);
@@ -26,7 +28,15 @@ export class Live extends EventTarget {
   }
 
   want() { return { t: "want", tab: this.tab, stream: this.stream, after: this.last }; }
-  say(message) { this.channel.postMessage(message); }
+  say(message) { this.untold.push(message); this.tell(); }
+
+  // After this tab is drawn; a timer of a hidden tab would be late.
+  sayLater(message) {
+    if (this.untold.push(message) === 1 && !document.hidden) setTimeout(() => this.tell());
+    if (document.hidden) this.tell();
+  }
+
+  tell() { for (const message of this.untold.splice(0)) this.channel.postMessage(message); }
 
   told(m) {
     if (m.t === "rows") this.rows(m.rows);
@@ -43,7 +53,7 @@ export class Live extends EventTarget {
     const fresh = rows.filter((row) => this.last === null || row[0] > this.last);
     if (!fresh.length) return;
     this.last = fresh[fresh.length - 1][0];
-    this.emit("rows", fresh);
+    this.onRows?.(fresh); // called straight, as an event costs as much as to parse them
   }
 
   ping(data) {
@@ -93,7 +103,7 @@ export class Live extends EventTarget {
       use(data);
     });
     share("ping", (data) => { this.lastPing = data; this.ping(data); this.say({ t: "ping", data }); });
-    share("rows", (rows) => { this.sent = rows[rows.length - 1][0]; this.rows(rows); this.say({ t: "rows", rows }); });
+    share("rows", (rows) => { this.sent = rows[rows.length - 1][0]; this.rows(rows); this.sayLater({ t: "rows", rows }); });
     share("changed", (data) => { this.say({ t: "changed", data }); this.emit("changed", data); });
     share("reset", (data) => { this.last = null; this.say({ t: "reset", data }); this.emit("reset", data); });
     source.onerror = () => { if (source === this.source) this.later(); };

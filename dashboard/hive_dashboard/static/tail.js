@@ -81,8 +81,8 @@ export class Tail {
       this.scroll();
     };
     if (document.hidden) return setTimeout(run, 500);
-    requestAnimationFrame(run);
     if (performance.now() - this.drawnAt > ALONE_MS) this.flush(); // what comes alone waits for no frame
+    requestAnimationFrame(run);
   }
 
   get firstId() { return this.chunks[0]?.first; }
@@ -105,13 +105,13 @@ export class Tail {
     }
     this.rows += made.length;
     queue.splice(0, made.length);
-    if (made.length && !queue.length) this.onDrawn?.();
     if (!this.follow) this.count(made.length);
     this.drawnAt = performance.now();
   }
 
   // Once a frame: whoever reads a position makes the browser lay the page out.
   scroll() {
+    if (!this.queue.length) this.onDrawn?.();
     if (this.follow) {
       this.trim();
       this.toBottom();
