@@ -65,6 +65,38 @@ async def test_the_agents_prompt_and_commands(world: World) -> None:
         await expect(page.locator('#tail [data-k="messages"]').first).to_be_hidden()
 
 
+async def test_filters_are_part_of_the_address(world: World) -> None:
+    world.broker.emit_many([("text", {"text": "said"}), ("thinking", {"text": "thought"})])
+    async with browsing(world) as b:
+        page = await b.tab("/a/scout/?q=")
+        rows = {
+            kind: page.locator(f'#tail [data-k="{kind}"]').first for kind in ("text", "thinking")
+        }
+        await page.click("button[data-filter=thinking]")
+        await expect(rows["thinking"]).to_be_hidden()
+        await page.click("button[data-filter=text]")
+        await expect(rows["text"]).to_be_hidden()
+        shared = page.url
+        await page.go_back()
+        await expect(rows["text"]).to_be_visible()
+        await expect(rows["thinking"]).to_be_hidden()
+        await page.go_back()
+        await expect(rows["thinking"]).to_be_visible()
+        assert page.url == f"{world.url}/a/scout/?q=", (
+            "the address that one came by is left as it was"
+        )
+        await page.evaluate("localStorage.clear()")
+        await page.goto(shared)
+        await expect(rows["text"]).to_be_hidden()
+        await expect(rows["thinking"]).to_be_hidden()
+        pressed = page.locator("button[data-filter=text]")
+        await expect(pressed).to_have_attribute("aria-pressed", "false")
+        await page.goto(f"{world.url}/a/scout/?hide=text,%22%5D*%7Bdisplay:none%7D")
+        await expect(rows["text"]).to_be_hidden()
+        await expect(rows["thinking"]).to_be_visible()
+        assert b.troubles == []
+
+
 async def test_twelve_tabs_share_one_stream(world: World) -> None:
     async with browsing(world) as b:
         tabs = [await b.tab("/a/scout/" if i % 3 == 0 else "/") for i in range(11)]

@@ -66,23 +66,32 @@ document.getElementById("older")?.addEventListener("click", (event) => {
   tail.older();
 });
 
-// Filters by kind: kept in this browser, done by one attribute on the log.
-const off = new Set(JSON.parse(localStorage.getItem("hive-filters") ?? '["state"]'));
+// Filters by kind, done by one attribute on the log: in the address, so that a link carries them
+// and Back takes one off, and kept in this browser for addresses that say nothing of them.
+const buttons = [...document.querySelectorAll("[data-filter]")];
 const sheet = new CSSStyleSheet();
 document.adoptedStyleSheets = [sheet];
-function filter() {
+let off = new Set();
+function filter(kinds) {
+  off = new Set(kinds);
   sheet.replaceSync([...off].map((kind) => `.tail [data-k="${CSS.escape(kind)}"]{display:none}`).join(""));
-  for (const b of document.querySelectorAll("[data-filter]")) b.setAttribute("aria-pressed", String(!off.has(b.dataset.filter)));
+  for (const b of buttons) b.setAttribute("aria-pressed", String(!off.has(b.dataset.filter)));
   tail.remeasure();
 }
+const hidden = new URLSearchParams(location.search).get("hide");
+const asked = hidden?.split(",").filter((kind) => buttons.some((b) => b.dataset.filter === kind));
+filter(asked ?? JSON.parse(localStorage.getItem("hive-filters") ?? '["state"]'));
+history.replaceState([...off], "");
 document.getElementById("tool").addEventListener("click", ({ target }) => {
   const kind = target.dataset.filter;
   if (!kind) return;
-  if (!off.delete(kind)) off.add(kind);
+  filter(off.has(kind) ? [...off].filter((other) => other !== kind) : [...off, kind]);
+  const url = new URL(location);
+  url.searchParams.set("hide", [...off]);
+  history.pushState([...off], "", url);
   localStorage.setItem("hive-filters", JSON.stringify([...off]));
-  filter();
 });
-filter();
+addEventListener("popstate", ({ state }) => { if (state) filter(state); });
 
 // Wrapped lines and times: how this reader likes them.
 for (const button of document.querySelectorAll("[data-toggle]")) {
