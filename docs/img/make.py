@@ -54,6 +54,7 @@ async def main() -> None:
                     await hive.question()
             last = await hive.open_proposal("apply")
             await page.locator(f'form[action="/proposals/{last["n"]}/approve"]').wait_for()
+            await page.emulate_media(reduced_motion="reduce")  # nothing blinks away
             await page.evaluate("scrollTo(0, 0)")
             await page.locator("#notices > *").wait_for(state="detached")
             await page.screenshot(path=HERE / "swarm.png")
