@@ -159,6 +159,7 @@ def _routes(site: Site) -> web.Application:
     get(f"/api/agent/{name}/history", views.agent_history)
     get(f"/a/{name}/", views.agent_page)
     get(f"/proposals/{n}", views.one_proposal)
+    get(f"/proposals/{n}/whole", views.whole_proposal)
     get("/sessions", views.session_list)
     get("/login", forms.login_form)
     get("/s/{version}/{name}", site.assets.serve)

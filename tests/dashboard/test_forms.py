@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -111,6 +112,31 @@ async def test_what_a_card_leaves_out_counts(page_world: World) -> None:
     await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "1"}, 422)
     await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "42"})
     assert world.host.called("approve")[-1]["allow_prune"] == 42
+
+
+async def test_all_that_a_card_leaves_out_can_be_seen(page_world: World) -> None:
+    """Page by page, whatever an agent writes into it."""
+    world = page_world
+    await with_proposal(world)
+    effect = world.host.proposals[7]["row"]["effect"]
+    effect["changes"] = [
+        {"agent": f"a{k}", "field": "", "risk": "low", "text": f"a{k} <b>bold</b>"}
+        for k in range(5)
+    ]
+    effect["actions"] = [
+        {"kind": "update", "agent": f"a{k}", "reason": "model changed"} for k in range(5)
+    ]
+    for part, words in (("changes", "a{} &lt;b&gt;bold"), ("actions", " a{} ")):
+        seen: list[int] = []
+        after: str | None = "0"
+        while after is not None:
+            page = await world.get(f"/proposals/7/whole?part={part}&after={after}")
+            seen += [k for k in range(5) if words.format(k) in page]
+            found = re.search(rf"whole\?part={part}&amp;after=([1-9][0-9]*)", page)
+            after = found[1] if found else None
+        assert seen == list(range(5))
+    assert "systemPackages" in await world.get("/proposals/7/whole?part=diff&after=x")
+    assert "a0 " in await world.get("/proposals/7/whole?part=%3Cb%3E")
 
 
 async def test_spawn_makes_a_proposal(page_world: World) -> None:

@@ -90,6 +90,7 @@ class FakeHost(FakeServer):
                 "status": lambda _p, q: self._status(q),
                 "proposals": lambda _p, q: self._proposals(q),
                 "proposal": lambda _p, q: self._proposal(q["n"]),
+                "proposal_part": lambda _p, q: self._part(q["n"], q["part"], q["after"]),
                 "approve": lambda _p, q: self._approve(q),
                 "deny": lambda _p, q: self._end(q["n"], "denied", q["reason"], q["on_behalf"]),
                 "spawn": lambda _p, q: self._spawn(q),
@@ -150,6 +151,17 @@ class FakeHost(FakeServer):
             raise RpcError(NOT_FOUND, f"there is no proposal {n}")
         found = self.proposals[n]
         return {**found["row"], "plan": None, **{k: v for k, v in found.items() if k != "row"}}
+
+    def _part(self, n: int, part: str, after: int) -> Json:
+        """Two rows a page."""
+        found = self._proposal(n)
+        rows = found["diff"] if part == "diff" else found["effect"][part]
+        behind = after + 2
+        return {
+            "digest": found["effect"]["digest"],
+            "rows": rows[after:behind],
+            "next": behind if behind < len(rows) else None,
+        }
 
     def _approve(self, q: Params) -> Json:
         self._proposal(q["n"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..html import Child, Element, h, leet
 from ..live.mirror import Review, minute
-from ..live.models import RISKS, Change, Effect, Proposal
+from ..live.models import RISKS, Change, Effect, PlannedAction, Proposal
 from ..text import one_line, plural
 from .build import built
 from .common import View, age, panel
@@ -93,12 +93,16 @@ def card(
             if len(row.description) > 120 or "\n" in row.description
             else None,
             tiles(row.effect, found.detail.build if found else None) if row.effect else None,
-            _effect(row.effect, found)
+            _effect(row.n, row.effect, found)
             if row.effect
             else h("p.dim", "The effect is being worked out…"),
             built(found.detail.build) if found and found.detail.build else None,
             review(row.n, files, limit) if files else None,
-            h("p.warn.s-think", f"⚠ {plural(left_out, 'more file')}: look at them with git")
+            h(
+                "p.warn.s-think",
+                f"⚠ {plural(left_out, 'more file')}: ",
+                h("a.c", "all of them", href=f"/proposals/{row.n}/whole?part=diff"),
+            )
             if left_out
             else None,
             decide(view, row, found) if row.state == "open" and not view.view_only else None,
@@ -133,38 +137,41 @@ def _chips(row: Proposal, found: Review | None) -> Element:
     )
 
 
-def _effect(effect: Effect, found: Review | None) -> Element:
+def _effect(n: int, effect: Effect, found: Review | None) -> Element:
     """Changed settings, the riskiest first, and what the loop would do: by the effect alone,
     and as things stand where that differs."""
     changes = sorted(effect.changes, key=lambda c: RISKS.index(c.risk))
     first = [c for c in changes if c.risk != "low" or len(changes) <= FOLD]
     rest = changes[len(first) :]
-    actions = [
+    actions = [planned(action) for action in effect.actions]
+    actions += [
         h(
             "li",
-            h("b.hi", action.kind),
-            f" {action.agent or ''} ",
-            h("span.dim", one_line(action.reason, 200)),
+            f"… and {count} more to {kind}: ",
+            h("a.c", "all of them", href=f"/proposals/{n}/whole?part=actions"),
         )
-        for action in effect.actions
+        for kind, count in effect.left_out.actions.items()
     ]
-    actions += [h("li", f"… and {n} more to {kind}") for kind, n in effect.left_out.actions.items()]
     return h(
         "div.sem",
         h(
             "div",
             h("h3", leet("EFF3CT", "Effect"), h("span.dim.num", f" {effect.digest[:12]}")),
-            h("ul.risks", [_change(c) for c in first])
+            h("ul.risks", [setting(c) for c in first])
             if changes
             else h("p.dim", "no setting of an agent changes"),
             [
-                h("p.s-think", f"… and {n} more of {risk} risk, too many to be shown")
-                for risk, n in effect.left_out.changes.items()
+                h(
+                    "p.s-think",
+                    f"… and {count} more of {risk} risk: ",
+                    h("a.c", "all of them", href=f"/proposals/{n}/whole"),
+                )
+                for risk, count in effect.left_out.changes.items()
             ],
             h(
                 "details.fold",
                 h("summary.more", f"▸ {len(rest)} of low risk"),
-                h("ul.risks", [_change(c) for c in rest]),
+                h("ul.risks", [setting(c) for c in rest]),
             )
             if rest
             else None,
@@ -202,7 +209,16 @@ def _why(row: dict[str, Any]) -> str:
     return one_line(str(row.get("reason") if "kind" in row else row.get("message", "")), 200)
 
 
-def _change(c: Change) -> Element:
+def planned(action: PlannedAction) -> Element:
+    return h(
+        "li",
+        h("b.hi", action.kind),
+        f" {action.agent or ''} ",
+        h("span.dim", one_line(action.reason, 200)),
+    )
+
+
+def setting(c: Change) -> Element:
     glyph, kind = _RISK[c.risk]
     risk = h("span.c", glyph, " ", c.risk)
     where = ".".join(filter(None, [c.agent, c.field]))

@@ -78,7 +78,14 @@ def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
         if painted.hidden
         else None,
         h("p.dim.pad", "binary file") if file.binary else None,
-        h("p.warn.s-think", "⚠ too long to be shown: look at it with git") if file.cut else None,
+        h(
+            "p.warn.s-think",
+            "⚠ too long to be shown here: ",
+            h("a.c", "all files", href=f"/proposals/{n}/whole?part=diff"),
+            ", or look at it with git",
+        )
+        if file.cut
+        else None,
         lines,
         h(
             "p.dim.pad",

@@ -19,6 +19,7 @@ from ..live.backends import Backend
 from ..live.mirror import read_proposal
 from ..live.models import Proposal
 from ..live.reading import NEWEST
+from ..live.whole import PARTS, part_page
 from ..pages import agent as agent_pages
 from ..pages import looks, swarm
 from ..pages.agents import AgentView, NotRead
@@ -27,6 +28,7 @@ from ..pages.common import Notice, View, icon_name
 from ..pages.decisions import audit_page
 from ..pages.need import count
 from ..pages.plain import proposal_page, sessions_page
+from ..pages.whole import whole_page
 from .guard import Refused
 from .site import SITE, Packed, Site, differing, json, page, port_of, see
 
@@ -200,6 +202,14 @@ async def show_proposal(site: Site, view: View, n: int, status: int = 200) -> we
     except TimeoutError:
         raise Refused(504, "The reconciler did not answer within 20 s.") from None
     return page(proposal_page(view, site.assets.url, found), status)
+
+
+async def whole_proposal(request: web.Request) -> web.Response:
+    site, n = request.app[SITE], int(request.match_info["n"])
+    part = next((part for part in PARTS if part == request.query.get("part")), PARTS[0])
+    after = _number(request, "after") or 0
+    answer = await _ask(site.host, "proposal_part", n=n, part=part, after=after)
+    return page(whole_page(site.view(), site.assets.url, await part_page(n, part, after, answer)))
 
 
 async def audit(request: web.Request) -> web.Response:

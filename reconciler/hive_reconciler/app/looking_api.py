@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,12 @@ class Logs(Request):
     limit: Annotated[int, Field(ge=1, le=5000)] = 200
 
 
+class PartOf(Request):
+    n: Annotated[int, Field(ge=1)]
+    part: Literal["changes", "actions", "diff"]
+    after: Annotated[int, Field(ge=0)] = 0
+
+
 class LookingApi:
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
@@ -42,6 +48,7 @@ class LookingApi:
         return {
             "reconcile": on(Reconcile, self._reconcile),
             "plan": on(PlanOf, self._plan),
+            "proposal_part": on(PartOf, self._part),
             "events": on(EventsOf, self._events),
             "logs": on(Logs, self._logs),
             "doctor": on(Nothing, self._doctor),
@@ -64,6 +71,9 @@ class LookingApi:
             raise RpcError(UNAVAILABLE, "the runtime does not answer; try again") from None
         plan = await in_slices(self._reconciler.picture.foreseeing(desired))
         return plan.as_json()
+
+    async def _part(self, _peer: Peer, params: PartOf) -> Any:
+        return await self._reconciler.hive.part(params.n, params.part, params.after)
 
     async def _events(self, _peer: Peer, params: EventsOf) -> Any:
         events = self._reconciler.picture.events

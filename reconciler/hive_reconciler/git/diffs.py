@@ -30,6 +30,20 @@ def diff_json(changes: Sequence[FileChange]) -> list[dict[str, Any]]:
     return rows
 
 
+def diff_page(changes: Sequence[FileChange]) -> list[dict[str, Any]]:
+    """The first files with all their lines, as many as fit an answer: at least one, `cut` if it
+    is too long even alone."""
+    rows: list[dict[str, Any]] = []
+    room = ROOM
+    for change in changes:
+        (row,) = diff_json([change])
+        room -= size(row)
+        if rows and room < 0:
+            break
+        rows.append(row)
+    return rows
+
+
 def _file(change: FileChange) -> tuple[dict[str, Any], pygit2.Patch | None]:
     """Without its lines; these, where they can be shown."""
     old, new = _data(change.old), _data(change.new)

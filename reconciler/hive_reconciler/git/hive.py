@@ -34,7 +34,7 @@ from .retired import Retired, RetiredAgents
 from .submit import NewAgent, PowerAction, Submissions
 from .thread import GitThread
 from .undo import Undo
-from .views import Filter, Views
+from .views import Filter, Part, Views
 from .watch import Watch
 
 log = logging.getLogger(__name__)
@@ -140,6 +140,10 @@ class Hive:
     async def diff(self, n: int) -> list[dict[str, Any]]:
         """Per file as docs/protocol.md has it, made from blobs alone. Raises NotFound."""
         return await self._thread.run(self._views.diff, n)
+
+    async def part(self, n: int, part: Part, after: int) -> dict[str, Any]:
+        """A page of one part of what there is to see, whole. Raises NotFound."""
+        return await self._thread.run(self._views.part, n, part, after)
 
     async def preview(self, n: int) -> Desired | None:
         """The desired state after merging `n`, for the live plan; None when it needs a rebase."""

@@ -130,6 +130,8 @@ class Intake:
         if wish.tree == base:
             raise Refused("the request changes nothing")
         try:
+            if wish.scoped:
+                previews.bound_to_one(base, wish.tree)
             step = previews.merge(base, ours, wish.tree)
             own = previews.step(base, wish.tree)
         except TooLarge as error:

@@ -22,7 +22,7 @@ _START = (
 )
 _LATER = 0.05  # seconds
 _AHEAD = 1 << 20  # bytes that are taken before they are asked for
-MAX_OBJECTS = 5000
+MAX_OBJECTS = 6000  # two for each of the files that one proposal may write, and more
 MAX_CONTENT = 64 << 20  # bytes of all that a pack holds, inflated
 LIMITS = {
     "cpu": 20,  # seconds

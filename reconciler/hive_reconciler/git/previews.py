@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from hive_wire.hivetoml import HiveToml, ProposalClass
 
-from ..model.checks import MAX_FILE, MAX_FILES, Problem, file_problems, too_many
+from ..model.checks import IN_ALL, IN_ONE, MAX_FILE, Problem, file_problems, too_many
 from ..model.desired import Entry
 from ..model.effect import Effect, Side, effect
 from ..model.glue import FLAKE, LOCK, glue_problems
@@ -23,7 +23,10 @@ from .trees import TooMany, Trees
 K = TypeVar("K")
 V = TypeVar("V")
 _KEPT = 200
-_MAX_COMPARED = 8 * MAX_FILES  # directories and paths, before a comparison is given up
+_MAX_KEPT = 64 << 20  # bytes of steps
+# Directories and paths, before a comparison is given up: of one agent, and of all of them.
+_COMPARED_IN_ONE = 8 * IN_ONE.files
+_COMPARED_IN_ALL = 2 * IN_ALL.files + _COMPARED_IN_ONE
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Conflicts:
 class TooLarge(Exception):
     """So much differs that it is not even looked at."""
 
-    def __init__(self) -> None:
-        super().__init__(str(too_many(_MAX_COMPARED)))
+    def __init__(self, limit: int) -> None:
+        super().__init__(str(too_many(limit)))
 
 
 class Previews:
@@ -63,6 +66,7 @@ class Previews:
         self._reader = reader
         self._merged: dict[tuple[str, str, str], str | Conflicts] = {}
         self._steps: dict[tuple[str, str], Step] = {}
+        self._kept = 0  # bytes of them
 
     def merge(self, base: str, ours: str, theirs: str) -> Step | Conflicts:
         """The step from tree `ours` to its merge with `theirs`. Raises TooLarge, ReadFailed."""
@@ -71,7 +75,7 @@ class Previews:
         if isinstance(found, str) and (ours, found) in self._steps:
             return self._steps[ours, found]
         if not isinstance(found, Conflicts):
-            self._bound(base, theirs)
+            self._bound(base, theirs, _COMPARED_IN_ALL)
             tree, paths = merge_trees(self._trees, base, ours, theirs)
             found = Conflicts(paths) if paths else tree
             _keep(self._merged, key, found)
@@ -84,15 +88,24 @@ class Previews:
     def step(self, old: str, new: str) -> Step:
         """Raises TooLarge, and ReadFailed when `old` cannot be used."""
         key = (old, new)
-        if key not in self._steps:
-            _keep(self._steps, key, self._compute(old, new))
-        return self._steps[key]
+        found = self._steps.get(key)
+        if found is None:
+            found = self._compute(old, new)
+            self._kept += _weight(found)
+            while self._steps and (self._kept > _MAX_KEPT or len(self._steps) >= _KEPT):
+                self._kept -= _weight(self._steps.pop(next(iter(self._steps))))
+            self._steps[key] = found
+        return found
+
+    def bound_to_one(self, base: str, theirs: str) -> None:
+        """What is to change one agent is not looked at beyond what that can be. Raises TooLarge."""
+        self._bound(base, theirs, _COMPARED_IN_ONE)
 
     def _compute(self, old: str, new: str) -> Step:
         try:
-            changes = self._trees.changes(old, new, limit=_MAX_COMPARED, max_bytes=MAX_FILE)
+            changes = self._trees.changes(old, new, limit=_COMPARED_IN_ALL, max_bytes=MAX_FILE)
         except TooMany:
-            raise TooLarge from None
+            raise TooLarge(_COMPARED_IN_ALL) from None
         problems = file_problems(changes, self._siblings(new, changes))
         if any(change.path in (FLAKE, LOCK) for change in changes):
             problems += glue_problems(*(self._trees.file(new, path) for path in (FLAKE, LOCK)))
@@ -121,12 +134,12 @@ class Previews:
             after,
         )
 
-    def _bound(self, base: str, theirs: str) -> None:
+    def _bound(self, base: str, theirs: str, limit: int) -> None:
         """A merge opens what differs: refuse what would expand before it does."""
         try:
-            self._trees.changed(base, theirs, _MAX_COMPARED)
+            self._trees.changed(base, theirs, limit)
         except TooMany:
-            raise TooLarge from None
+            raise TooLarge(limit) from None
 
     def _siblings(self, tree: str, changes: Sequence[FileChange]) -> list[str]:
         """The paths beside changed ones. Agents' names are lower case by their own rule."""
@@ -146,6 +159,12 @@ class Previews:
 
 def _only(agents: Mapping[str, Entry], names: set[str]) -> dict[str, Entry]:
     return {name: agents[name] for name in names if name in agents}
+
+
+def _weight(step: Step) -> int:
+    """Bytes, about."""
+    sides = (side for change in step.changes for side in (change.old, change.new))
+    return sum(1000 + len(side.data or b"") for side in sides if side is not None)
 
 
 def _keep(kept: dict[K, V], key: K, value: V) -> None:

@@ -13,7 +13,7 @@ from hive_wire.names import name_problem, new_uid
 from hive_wire.parse import SpecError, parse_agent
 from hive_wire.spec import AgentSpec
 
-from ..model.checks import MAX_FILES
+from ..model.checks import IN_ONE
 from ..model.desired import Valid
 from ..model.fields import flat
 from ..model.proposal import Requester
@@ -141,7 +141,7 @@ class Submissions:
             base = self._all.store.tree_of(imported.base)
             _, data = imported.objects.get(imported.commit, (0, b""))
             try:
-                changed = trees.changed(base, imported.tree, MAX_FILES)
+                changed = trees.changed(base, imported.tree, IN_ONE.files)
                 agents = {agent_of(path) for path, _, _ in changed}
             except TooMany:
                 agents = set()

@@ -194,19 +194,23 @@ class Trees:
 
     def changes(self, old: str, new: str, *, limit: int, max_bytes: int) -> tuple[FileChange, ...]:
         """The same with contents; a file larger than `max_bytes` has none. Raises TooMany."""
+        once: dict[str, bytes | None] = {}  # what is in many files is there once
         return tuple(
-            FileChange(path, self._side(a, max_bytes), self._side(b, max_bytes))
+            FileChange(path, self._side(a, max_bytes, once), self._side(b, max_bytes, once))
             for path, a, b in self.changed(old, new, limit)
         )
 
-    def _side(self, entry: Entry | None, max_bytes: int) -> Blob | None:
+    def _side(
+        self, entry: Entry | None, max_bytes: int, once: dict[str, bytes | None]
+    ) -> Blob | None:
         if entry is None:
             return None
         if entry.is_submodule:  # its commit is not here
             return Blob(entry.mode, entry.oid, 0, None)
         size = self.size(entry.oid)
-        data = self.blob(entry.oid) if size <= max_bytes else None
-        return Blob(entry.mode, entry.oid, size, data)
+        if entry.oid not in once:
+            once[entry.oid] = self.blob(entry.oid) if size <= max_bytes else None
+        return Blob(entry.mode, entry.oid, size, once[entry.oid])
 
     # -- writing ---------------------------------------------------------------
 

@@ -7,15 +7,19 @@ from typing import Any, Literal
 
 import pygit2
 
+from hive_wire.pages import fitting
+
 from ..model.desired import Desired
 from ..model.proposal import Proposal
+from ..model.shown import effect_rows
 from .decide import Decisions
-from .diffs import diff_json
+from .diffs import diff_json, diff_page
 from .errors import NotFound, ReadFailed
-from .previews import Conflicts
+from .previews import Conflicts, Step
 from .repositories import Repositories
 
 Filter = Literal["open", "closed", "merged"]
+Part = Literal["changes", "actions", "diff"]
 
 
 class Views:
@@ -48,15 +52,33 @@ class Views:
 
     def diff(self, n: int) -> list[dict[str, Any]]:
         with self._all.trees.scratch():
-            proposal = self._all.ledger.one(n)
-            step = self._decisions.seen(proposal)
-            if isinstance(step, Conflicts):
-                step = self._decisions.as_proposed(proposal)
+            step = self._step(n)
             return [] if step is None else diff_json(step.changes)
+
+    def part(self, n: int, part: Part, after: int) -> dict[str, Any]:
+        """`proposal_part` as docs/protocol.md has it."""
+        with self._all.trees.scratch():
+            step = self._step(n)
+            if step is None:
+                raise NotFound(f"the effect of proposal {n} cannot be computed any more")
+            if part == "diff":
+                count, rows = len(step.changes), diff_page(step.changes[after:])
+            else:
+                whole = effect_rows(step.effect, part)
+                count, (rows, _) = len(whole), fitting(whole[after:])
+            end = after + len(rows)
+            digest = step.effect.digest
+        return {"digest": digest, "rows": rows, "next": end if end < count else None}
 
     def preview(self, n: int) -> Desired | None:
         with self._all.trees.scratch():
             return self._decisions.desired_after(self._all.ledger.one(n))
+
+    def _step(self, n: int) -> Step | None:
+        """What there is to see of it."""
+        proposal = self._all.ledger.one(n)
+        step = self._decisions.seen(proposal)
+        return self._decisions.as_proposed(proposal) if isinstance(step, Conflicts) else step
 
     def _resolve(self, rev: str) -> str:
         try:

@@ -11,12 +11,26 @@ from hive_wire.names import name_problem
 
 from .tree import EXECUTABLE, FILE, SUBMODULE, SYMLINK, Blob, FileChange, agent_of
 
-MAX_FILES = 100  # written by one proposal
 MAX_FILE = 128 << 10  # bytes
-MAX_TOTAL = 256 << 10  # bytes of all new contents
-MAX_LINES = 5000  # of all new contents
 MAX_DEPTH = 8
+_SPLIT = (
+    "split it into several commits on branches of their own, or, where all agents are to have one "
+    "setting, write it once, in [defaults] of hive.toml"
+)
 SHARED_FILES = frozenset({"hive.toml", "flake.nix", "flake.lock", "README.md"})
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Of what is written: files, and in them bytes and lines."""
+
+    files: int
+    size: int
+    lines: int
+
+
+IN_ONE = Bounds(100, 256 << 10, 5000)  # in one agent's directory, or outside of all of them
+IN_ALL = Bounds(2500, 4 << 20, 50_000)  # as when all agents of a large swarm change
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,79}")
 _ALLOWED_CONTROL = frozenset("\n\t")
 _FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
@@ -33,16 +47,34 @@ class Problem:
 
 def file_problems(changes: Sequence[FileChange], siblings: Iterable[str]) -> list[Problem]:
     """What is wrong with changed files. `siblings` are the paths beside them after the merge."""
-    written = sum(1 for change in changes if change.new is not None)
-    if written > MAX_FILES:
-        return [Problem("", f"writes {written} files; {MAX_FILES} is the most at once")]
+    large = _too_large(changes)
+    if large:
+        return large
     found = [problem for change in changes for problem in _file(change)]
-    new = [change.new for change in changes if change.new is not None and change.new.data]
-    if sum(blob.size for blob in new) > MAX_TOTAL:
-        found.append(Problem("", f"the new files have more than {MAX_TOTAL >> 10} KiB together"))
-    if sum((blob.data or b"").count(b"\n") for blob in new) > MAX_LINES:
-        found.append(Problem("", f"the new files have more than {MAX_LINES} lines together"))
     return found + _case_collisions(changes, siblings)
+
+
+def _too_large(changes: Sequence[FileChange]) -> list[Problem]:
+    """More than a person looks through."""
+    written: dict[str | None, list[Blob]] = {}
+    for change in changes:
+        if change.new is not None:
+            written.setdefault(agent_of(change.path), []).append(change.new)
+    for agent, blobs in sorted(written.items(), key=lambda item: item[0] or ""):
+        if wrong := _beyond(IN_ONE, blobs):
+            return [Problem("", f"{wrong} {f'in agents/{agent}/' if agent else 'at once'}")]
+    wrong = _beyond(IN_ALL, [blob for blobs in written.values() for blob in blobs])
+    return [Problem("", f"{wrong} at once; {_SPLIT}")] if wrong else []
+
+
+def _beyond(bounds: Bounds, blobs: Sequence[Blob]) -> str | None:
+    if len(blobs) > bounds.files:
+        return f"writes {len(blobs)} files; {bounds.files} is the most"
+    if sum(blob.size for blob in blobs if blob.data) > bounds.size:
+        return f"the new files have more than {bounds.size >> 10} KiB together"
+    if sum((blob.data or b"").count(b"\n") for blob in blobs) > bounds.lines:
+        return f"the new files have more than {bounds.lines} lines together"
+    return None
 
 
 def scope_problems(changes: Sequence[FileChange], agent: str) -> list[Problem]:
@@ -59,7 +91,7 @@ def scope_problems(changes: Sequence[FileChange], agent: str) -> list[Problem]:
 
 
 def too_many(limit: int) -> Problem:
-    return Problem("", f"changes more than {limit} files or directories; split it up")
+    return Problem("", f"changes more than {limit} files or directories; {_SPLIT}")
 
 
 def hidden_character(text: str) -> tuple[int, str] | None:

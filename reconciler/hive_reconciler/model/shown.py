@@ -4,7 +4,7 @@ The digest covers all of it."""
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 from hive_wire.frames import size
 from hive_wire.pages import fitting
@@ -30,6 +30,12 @@ def effect_json(value: Effect) -> dict[str, Any]:
         "files": len(rest["files"]),
     }
     return {"digest": value.digest, "version": value.version, **shown, "left_out": left_out}
+
+
+def effect_rows(value: Effect, part: Literal["changes", "actions"]) -> list[dict[str, Any]]:
+    """All that `effect_json` has of it, and what it leaves out."""
+    whole = body(value.version, value.files, value.changes, value.actions)
+    return [_short(row) for row in whole[part]]
 
 
 def difference_lines(shown: Effect | None, now: Effect) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hive_wire.pages import PART, read_whole
 from hive_wire.paths import Layout
 
 from ...model.build import build_text
@@ -59,12 +60,37 @@ def _listed(reconciler: Client, state: str | None) -> list[dict[str, Any]]:
 
 def show(layout: Layout, options: argparse.Namespace) -> int:
     with host(layout) as reconciler:
-        found = reconciler.call("proposal", n=options.n)
+        found = _whole(reconciler, options.n)
     if options.json:
         print_json(found)
     else:
         print(proposal_text(found))
     return 0
+
+
+def _whole(reconciler: Client, n: int) -> dict[str, Any]:
+    """A proposal with all that one answer leaves out."""
+    while True:
+        found: dict[str, Any] = reconciler.call("proposal", n=n)
+        effect = found["effect"]
+        if effect is None or not _is_short(found):
+            return found
+        parts = {
+            part: read_whole(reconciler.call, PART, n=n, part=part)
+            for part in ("changes", "actions", "diff")
+        }
+        if all(part["digest"] == effect["digest"] for part in parts.values()):
+            rows = {part: answer["rows"] for part, answer in parts.items()}
+            nothing = {"changes": {}, "actions": {}, "files": effect["left_out"]["files"]}
+            effect |= {"changes": rows["changes"], "actions": rows["actions"]}
+            effect["left_out"] = nothing
+            return found | {"diff": rows["diff"], "diff_left_out": 0}
+
+
+def _is_short(found: dict[str, Any]) -> bool:
+    left_out = found["effect"]["left_out"]
+    cut = any(file["cut"] for file in found["diff"])
+    return bool(left_out["changes"] or left_out["actions"] or found["diff_left_out"] or cut)
 
 
 def approve(layout: Layout, options: argparse.Namespace) -> int:
@@ -77,7 +103,7 @@ def approve(layout: Layout, options: argparse.Namespace) -> int:
                     f"without a terminal say what you approve: see hive show {options.n}, then "
                     f"hive approve {options.n} --expect DIGEST"
                 )
-            digest = _ask(reconciler.call("proposal", n=options.n))
+            digest = _ask(_whole(reconciler, options.n))
             if digest is None:
                 print("nothing was approved")
                 return 1
