@@ -6,9 +6,10 @@ import re
 import signal
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 from support.browsing import NEEDED, Browser, browsing
 from support.dashboard_apart import apart
+from support.dashboard_world import World
 
 from hive_wire.paths import Layout
 
@@ -74,3 +75,25 @@ async def test_after_a_sleep_the_page_goes_on_where_it_was(layout: Layout) -> No
         last = world.broker.emit("text", {"text": "after"})
         await expect(page.locator(f'[data-id="{last}"]')).to_be_visible()
         assert await ids(page) == list(range(1, last + 1))
+
+
+async def test_a_bad_gateway_is_asked_again(world: World) -> None:
+    """A browser's own EventSource gives up for ever after one such answer."""
+    async with browsing(world) as b:
+        await expect(b.page.locator("#live")).to_contain_text("L1VE")
+        refused: list[str] = []
+
+        async def refuse(route: Route) -> None:
+            refused.append(route.request.url)
+            await route.fulfill(status=502)
+
+        await b.context.route("**/events?*", refuse, times=2)
+        page = await b.tab("/a/scout/")  # its rows make the stream open anew
+        world.broker.emit_many([("text", {"text": f"meanwhile {i}"}) for i in range(30)])
+        await b.page.wait_for_function(
+            "document.getElementById('live').textContent.includes('L1VE')"
+        )
+        last = world.broker.emit("text", {"text": "after"})
+        await expect(page.locator(f'[data-id="{last}"]')).to_be_visible()
+        assert await ids(page) == list(range(1, last + 1))
+        assert len(refused) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..html import Child, Element, h, leet
 from ..live.spending import Spent
-from ..text import one_line
+from ..text import one_line, plural
 from .agents import AgentView
 from .common import View, age, button, count_text, form, gauge, hidden, size
 
@@ -151,7 +151,7 @@ def _tokens(view: View, it: AgentView) -> Element:
         "Tokens of each turn",
         "think",
         _bars(spent),
-        _kv("24 hours", f"{count_text(spent.tokens)} tok · {spent.turns} turns"),
+        _kv("24 hours", f"{count_text(spent.tokens)} tok · {plural(spent.turns, 'turn')}"),
         _kv("cost", cost),
         _kv("failed", spent.failed) if spent.failed else None,
     )

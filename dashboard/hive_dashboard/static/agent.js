@@ -43,7 +43,8 @@ function running() {
   if (run.parentElement === row.lastElementChild) return;
   run.dataset.since = row.querySelector("time").dataset.at;
   tick(run);
-  row.lastElementChild.querySelector("b").after(" ", run);
+  const name = row.lastElementChild.querySelector("b"), what = name.nextElementSibling;
+  (what?.localName === "span" ? what : name).after(" ", run); // behind what it was given
 }
 
 function gap(text) {
