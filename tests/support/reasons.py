@@ -12,7 +12,7 @@ GIVERS = {
     "_bad": 0,
     "Blocked": 2,
     "Condition": 2,
-    "_held": 2,
+    "_holding": 2,
     "_say": slice(None),
     "say": 0,
     "_begin": slice(None),
