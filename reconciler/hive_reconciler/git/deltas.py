@@ -11,6 +11,7 @@ from .objects import Raw, attested_id
 from .pack import Packed
 
 MAX_STEPS = 50_000  # of all deltas of one pack: a tenth of a second
+_LARGE = 1000  # bytes: what is smaller takes less room as a copy
 _SHORTEST = 4  # bytes: git takes no shorter one
 _DIGITS = 9  # of seven bits; larger numbers than that are no size
 _TOO_MUCH = "it brings too much once its deltas are applied"
@@ -84,25 +85,26 @@ def patched(base: bytes, delta: bytes, room: int, most_steps: int) -> tuple[byte
         raise Refused("it has a delta of another base than it names")
     if after > room:
         raise Refused(_TOO_MUCH)
-    view, made, steps = memoryview(base), bytearray(), 0
-    while position < len(delta) and len(made) <= after:
-        if steps == most_steps:
+    parts, left = list[bytes | memoryview](), after
+    while position < len(delta) and left >= 0:
+        if len(parts) == most_steps:
             raise Refused(f"its deltas have more than {MAX_STEPS} steps")
-        steps += 1
         step, position = delta[position], position + 1
         if step & 0x80:
             offset, size, position = _copied(delta, step, position)
-            part: bytes | memoryview = view[offset : offset + size]
+            source: bytes | memoryview = base if size < _LARGE else memoryview(base)
+            part = source[offset : offset + size]
         else:
             size = step
             part = delta[position : position + size]
             position += size
         if not size or len(part) != size:
             raise Refused("it has a delta with a step that git does not know")
-        made += part
-    if len(made) != after:
+        parts.append(part)
+        left -= size
+    if left:
         raise Refused("it has a delta that makes another size than it says")
-    return bytes(made), steps
+    return b"".join(parts), len(parts)
 
 
 def _copied(delta: bytes, step: int, position: int) -> tuple[int, int, int]:
