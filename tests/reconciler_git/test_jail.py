@@ -17,7 +17,7 @@ from support.proc import Process, descendants
 from hive_reconciler.git import importing, jailer
 from hive_reconciler.git.errors import Refused
 from hive_reconciler.git.hive import Hive
-from hive_reconciler.git.jailer import Jail
+from hive_reconciler.git.jailer import NOBODY, Jail
 from hive_reconciler.model.proposal import Requester
 
 
@@ -95,6 +95,28 @@ async def test_one_process_serves_many_and_leaves_one_child_that_waits(
         waiting |= set(await children())
     assert len(waiting) == 2, "a child takes one pack"
     assert await resident()
+
+
+async def test_what_reads_a_pack_can_open_nothing(
+    hive: Hive, manager: Requester, clone: Clone
+) -> None:
+    """No file, no socket, no process: the kernel holds a limit of none against it."""
+    assert await submitted(hive, manager, clone, "One.\n") == "open"
+    await until(one_waits)
+    (pid,) = await children()
+
+    async def confined() -> bool:
+        text = await asyncio.to_thread(Path(f"/proc/{pid}/limits").read_text)
+        limits = {line[:25].strip(): line[25:].split()[:2] for line in text.splitlines()}
+        nothing = ("Max open files", "Max processes", "Max core file size")
+        return all(limits[name] == ["0", "0"] for name in nothing)
+
+    await until(confined)
+    status = await asyncio.to_thread(Path(f"/proc/{pid}/status").read_text)
+    assert "NoNewPrivs:\t1" in status
+    if os.geteuid() == 0:
+        assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
+        assert "CapEff:\t0000000000000000" in status
 
 
 async def test_a_child_that_died_waiting_costs_no_import(

@@ -84,7 +84,7 @@ def _serve(request: dict[str, Any], stream: socket.socket, problem: OSError | No
 
 
 def _take(request: dict[str, Any], stream: socket.socket) -> None:
-    _become_nobody(request, descriptors=0, processes=0)
+    _become_nobody(request, {resource.RLIMIT_NOFILE: 0, resource.RLIMIT_NPROC: 0})
     try:
         found = unpack(_received(stream), request["count"], request["content"])
         answer = [TAKEN, *dump(found)]
@@ -110,7 +110,7 @@ def _pack(request: dict[str, Any], stream: socket.socket) -> None:
     silence = os.open(os.devnull, os.O_RDWR)
     for source, target in ((stream.fileno(), 0), (stream.fileno(), 1), (silence, 2)):
         os.dup2(source, target)
-    _become_nobody(request, descriptors=64, processes=64)
+    _become_nobody(request, {resource.RLIMIT_NOFILE: 64})
     os.chdir(directory)
     environment = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -128,22 +128,21 @@ def _pack(request: dict[str, Any], stream: socket.socket) -> None:
 # -- confinement -------------------------------------------------------------------
 
 
-def _become_nobody(request: dict[str, Any], descriptors: int, processes: int) -> None:
-    """With limits; what is open stays open."""
+def _become_nobody(request: dict[str, Any], limits: dict[int, int]) -> None:
+    """With limits, some of which all jobs have; what is open stays open."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(request["gid"])
         os.setuid(request["uid"])
     _call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # setuid clears it
-    for limit, value in (
-        (resource.RLIMIT_CPU, request["cpu"]),
-        (resource.RLIMIT_AS, request["memory"]),
-        (resource.RLIMIT_FSIZE, request["file"]),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, descriptors),
-        (resource.RLIMIT_NPROC, processes),
-    ):
+    limits = limits | {
+        resource.RLIMIT_CPU: request["cpu"],
+        resource.RLIMIT_AS: request["memory"],
+        resource.RLIMIT_FSIZE: request["file"],
+        resource.RLIMIT_CORE: 0,
+    }
+    for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
     _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
