@@ -107,6 +107,7 @@ async def test_what_a_card_leaves_out_counts(page_world: World) -> None:
         "… and 41 more of high risk",
         "… and 41 more to destroy",
         "82 more files",
+        'required><span>I looked at <a class="c" href="/proposals/7/whole">all of it',
     ):
         assert words in page, words
     await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "1"}, 422)

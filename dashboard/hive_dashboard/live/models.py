@@ -208,6 +208,13 @@ class ProposalDetail(Answer):
         return bool(self.checks) or self.is_evaluated_now
 
     @property
+    def is_short(self) -> bool:
+        """Whether this is not all that would be approved."""
+        effect = self.proposal.effect
+        left_out = effect is not None and (effect.left_out.changes or effect.left_out.actions)
+        return bool(left_out or self.diff_left_out or any(file.cut for file in self.diff))
+
+    @property
     def is_over_the_guard(self) -> bool:
         """Whether the loop deletes nothing unless the merge says how many agents."""
         plan = self.plan if isinstance(self.plan, dict) else {}
