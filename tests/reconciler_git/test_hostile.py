@@ -325,6 +325,32 @@ async def test_pack_bomb(
     assert await asyncio.to_thread(contents, layout) == there
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "said"), [("MAX_TREE", 1000, "MiB"), ("MAX_NAMES", 80, "names are new")]
+)
+async def test_large_trees_are_not_read(
+    hive: Hive,
+    manager: Requester,
+    clone: Clone,
+    layout: Layout,
+    scout: str,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
+    said: str,
+) -> None:
+    for n in range(80):
+        clone.write(f"agents/scout/f{n}.md", "x")
+    oid = clone.commit()
+    there = await asyncio.to_thread(contents, layout)
+    monkeypatch.setattr(importing, limit, value)
+    with pytest.raises(Refused, match=said):
+        await hive.submit_commit(manager, scout, oid, "x", clone.fetch(oid))
+    assert await asyncio.to_thread(contents, layout) == there
+    monkeypatch.undo()
+    assert (await hive.submit_commit(manager, scout, oid, "x", clone.fetch(oid))).state == "open"
+
+
 async def test_extra_objects_stay_outside(
     hive: Hive, manager: Requester, clone: Clone, layout: Layout, scout: str
 ) -> None:

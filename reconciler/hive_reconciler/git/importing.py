@@ -28,6 +28,8 @@ from .wellformed import check_commit, check_entry
 
 MAX_PACK = 16 << 20  # bytes
 MAX_BASES = 16 << 20  # bytes of objects of hive.git that deltas of one pack change
+MAX_TREE = 4 << 20  # bytes: a swarm of 100,000 agents has less
+MAX_NAMES = 100_000  # read in trees; what they share with those before is not read
 MAX_COMMITS = 200
 SECONDS = 60.0  # from the first byte to the last
 _LINES = 100 * MAX_OBJECTS  # bytes that the jail's answer has beside contents
@@ -114,6 +116,7 @@ class _Reach:
         self._repo = repo
         self._objects = objects
         self.found: dict[str, Raw] = {}
+        self._names = 0
         self.known: set[str] = set()  # commits of hive.git where the new ones begin
 
     def follow(self, oid: str) -> None:
@@ -157,8 +160,12 @@ class _Reach:
             before, tree = todo.pop()
             if tree == EMPTY or tree in self.found or self._trees.has(tree):
                 continue
-            self._take(tree, ObjectType.TREE)
+            if len(self._take(tree, ObjectType.TREE)) > MAX_TREE:
+                raise Refused(f"tree {tree[:12]} has more than {MAX_TREE >> 20} MiB; split it up")
             old, new = self._trees.differing(before, tree)
+            self._names += len(new)
+            if self._names > MAX_NAMES:
+                raise Refused(f"more than {MAX_NAMES} names are new in its trees; split it up")
             for name, entry in new.items():
                 check_entry(tree, name, entry)
                 if entry.is_tree:
