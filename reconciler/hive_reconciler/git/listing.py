@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
+from ..model.layered import Layered
 from ..model.tree import DIRECTORY, SUBMODULE
 
 _ENTRY = re.compile(rb"([1-7][0-7]{4,5}) ([^\0/]+)\0(.{20})", re.DOTALL)
@@ -45,7 +46,7 @@ class Listing:
 
     __slots__ = ("_entries", "_starts", "raw")
 
-    def __init__(self, raw: bytes, entries: dict[str, Entry] | None = None) -> None:
+    def __init__(self, raw: bytes, entries: Entries | None = None) -> None:
         self.raw = raw
         self._entries = entries
         self._starts: list[int] | None = None
@@ -82,13 +83,11 @@ class Listing:
         except BadTree:  # the ends look alike and are not
             return self.entries, new.entries
         if new._entries is None:
-            entries = dict(self.entries)
-            for name in before:
-                del entries[name]
-            entries.update(after)
-            if len(entries) != len(self.entries) - len(before) + len(after):
+            entries = self._layered()
+            made = entries.changed(after, before.keys() - after.keys())
+            if len(made) != len(entries) - len(before) + len(after):
                 raise BadTree("it lists a name twice")
-            new._entries = entries
+            new._entries = made
         if new._starts is None:
             inside = accumulate(map(len, _WHOLE.findall(middle)), initial=start)
             tail = _shifted(starts[last + 1 :], other - length)
@@ -97,18 +96,16 @@ class Listing:
 
     def patched(self, changes: Mapping[str, Entry | None]) -> Listing:
         """With entries set, or removed where the value is None. Raises BadTree."""
-        entries = dict(self.entries)
-        starts = self._boundaries()
+        entries, starts = self._layered(), self._boundaries()
         # In front of which entry, sort key, up to which entry, what stands there then.
         edits: list[tuple[int, bytes, int, bytes]] = []
         for name, entry in changes.items():
-            was = entries.pop(name, None)
+            was = entries.get(name)
             if was is not None:
                 key = _key(name, was)
                 number = self._find(key)
                 edits.append((number, key, number + 1, b""))
             if entry is not None:
-                entries[name] = entry
                 key = _key(name, entry)
                 number = self._find(key)
                 edits.append((number, key, number, _line(name, entry)))
@@ -121,9 +118,17 @@ class Listing:
             shift += len(text) - (starts[last] - starts[first])
             position = last
         marks += _shifted(starts[position:], shift)
-        found = Listing(b"".join([*parts, self.raw[starts[position] :]]), entries)
+        news = {name: entry for name, entry in changes.items() if entry is not None}
+        made = entries.changed(news, changes.keys() - news.keys())
+        found = Listing(b"".join([*parts, self.raw[starts[position] :]]), made)
         found._starts = marks
         return found
+
+    def _layered(self) -> Layered[str, Entry]:
+        """The entries, so that those of a tree like it cost little. Raises BadTree."""
+        made = Layered.of(self.entries)
+        self._entries = made
+        return made
 
     def _boundaries(self) -> list[int]:
         """Where entries start, and the end of the last. Raises BadTree."""
