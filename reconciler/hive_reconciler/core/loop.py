@@ -276,6 +276,7 @@ class Reconciler:
         clock = time.monotonic()
         for some in _parts(uids - unsettled):
             self._recall([uid for uid in some if uid in picture.memory], now, clock)
+            picture.catch_up()
             await pace.rest()
         self._recalled, self._skipped = agents.by_name, frozenset(uids & unsettled)
 

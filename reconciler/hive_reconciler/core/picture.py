@@ -115,8 +115,12 @@ class Picture:
     @property
     def agents(self) -> Agents:
         """Every agent of the applied commit with all that is known of it now."""
-        self._agents = joined(self._agents, self._sources())
+        self.catch_up()
         return self._agents
+
+    def catch_up(self) -> None:
+        """Join the agents with what is remembered since, before that is too much for one step."""
+        self._agents = joined(self._agents, self._sources())
 
     def _sources(self) -> Sources:
         entries = NO_ENTRIES if self.desired is None else self.desired.agents
