@@ -12,6 +12,7 @@ from support.pushing import pushed
 
 from hive_reconciler.core.keeping import MEMORY
 from hive_reconciler.core.memory_files import MemoryFiles
+from hive_reconciler.model.plan import Action, Kind
 from hive_reconciler.runtime.base import Phase
 
 SCOUT = "h-scout"
@@ -252,4 +253,15 @@ async def test_who_is_renamed_back_while_it_is_stopped_keeps_its_container(held,
     runtime.go.set()
     await swarm.until(lambda: swarm.is_ready("scout"))
     assert runtime.containers[SCOUT].uid == uid
+    assert ("destroy", SCOUT) not in runtime.done
+
+
+async def test_a_late_look_removes_nobody_who_has_that_name_now(held):
+    """Planned from what was seen before the next bearer of the name was started."""
+    swarm, runtime = held, held.runtime
+    gone = Action(Kind.DESTROY, "scout", "z" * 12, SCOUT, "it was seen stopped", drift=False)
+    operations = swarm.core._operations
+    assert operations.start(gone)
+    await swarm.until(lambda: gone.uid not in operations.under_way)
+    assert runtime.containers[SCOUT].uid == swarm.uid("scout")
     assert ("destroy", SCOUT) not in runtime.done

@@ -194,18 +194,21 @@ class Operations:
                 await drain.now(operation.now_by)
             else:
                 await drain.wait()
-            if not await self._take_down(operation):
+            ended = await self._take_down(operation)
+            if ended is None:
                 return
             if kind is Kind.DESTROY and self._world.container(uid) is None:  # it did not come back
-                async with asyncio.timeout(DESTROY_DEADLINE):
-                    await self._runtime.destroy(operation.action.container)
+                if operation.action.container in ended:  # else it is another's now, or gone
+                    async with asyncio.timeout(DESTROY_DEADLINE):
+                        await self._runtime.destroy(operation.action.container)
             elif kind is Kind.RESTART:
                 await self._bring_up(operation)
         finally:
             await drain.end()
 
-    async def _take_down(self, operation: Operation) -> bool:
-        """False when a fresh look shows that it runs as it should now: then nothing is done."""
+    async def _take_down(self, operation: Operation) -> frozenset[str] | None:
+        """The names under which it is stopped now; None when a fresh look shows that it runs as
+        it should: then nothing is done."""
         action = operation.action
         async with self.gates["start"].enter(operation.priority):
             async with asyncio.timeout(OBSERVE_DEADLINE):
@@ -213,7 +216,7 @@ class Operations:
             before = self._world.seen(action.uid)
             mine = [o for o in observed if _is_its(o, action, before)]
             if self._is_fine(action.uid, mine):
-                return False
+                return None
             if not mine and before is not None and before.phase is not Phase.STOPPED:
                 raise RuntimeFailure("RecordLost", f"{before.name} cannot be told from others now")
             # Who has such a name next must not start while its last container is being ended.
@@ -223,7 +226,7 @@ class Operations:
                 await self._end(operation, mine)
             finally:
                 del self._clearing[action.uid]
-        return True
+        return frozenset(o.name for o in mine)
 
     async def _end(self, operation: Operation, mine: list[Observed]) -> None:
         action = operation.action
