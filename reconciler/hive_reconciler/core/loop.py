@@ -282,7 +282,13 @@ class Reconciler:
 
     def _recall(self, uids: Sequence[str], now: float, clock: float) -> None:
         picture = self.picture
-        before = {uid: picture.memory[uid] for uid in uids}
+        nameless = {one.name for one in picture.sight.lost}  # whose, is not known
+        before = {
+            uid: memory
+            for uid in uids
+            if (memory := picture.memory[uid]).container not in nameless
+            or picture.seen(uid) is not None
+        }
         news = {u: recall.seen(m, picture.seen(u), now, clock) for u, m in before.items()}
         picture.remember({uid: after for uid, after in news.items() if after is not before[uid]})
         for uid, after in news.items():
@@ -365,6 +371,8 @@ class Reconciler:
             for uid in await self.broker.fences():
                 if uid not in self._operations.under_way:
                     await self.broker.unfence(uid)
+                else:  # its own fence, or one that nobody else lifts
+                    self.broker.fences_left = True
         except BaseException:
             self.broker.fences_left = True
             raise
