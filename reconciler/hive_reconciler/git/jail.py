@@ -107,9 +107,9 @@ def _pack(request: dict[str, Any], stream: socket.socket) -> None:
     directory, objects = request["directory"], request["objects"]
     if os.geteuid() == 0:
         directory, objects = _bound(directory, objects)
-    silence = os.open(os.devnull, os.O_RDWR)
-    for source, target in ((stream.fileno(), 0), (stream.fileno(), 1), (silence, 2)):
-        os.dup2(source, target)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 2)  # before the others: it may be one of them
+    os.dup2(stream.fileno(), 0)
+    os.dup2(stream.fileno(), 1)
     _become_nobody(request, {resource.RLIMIT_NOFILE: 64})
     os.chdir(directory)
     environment = {
