@@ -75,9 +75,10 @@ async def submitted(hive: Hive, manager: Requester, clone: Clone, text: str) -> 
 
 
 async def children() -> list[int]:
-    """The jobs of the resident process."""
-    pid = (await resident()).pid
-    return [process.pid for process in await commands("git.jail", pid)]
+    """The jobs of the resident process; none while it starts."""
+    everybody = await commands("git.jail")
+    ours = {process.pid for process in everybody if process.parent == os.getpid()}
+    return [process.pid for process in everybody if process.parent in ours]
 
 
 async def one_waits() -> bool:
