@@ -69,6 +69,31 @@ async def test_older_rows_come_when_one_scrolls_to_them(world: World) -> None:
         assert b.troubles == []
 
 
+async def test_what_came_too_fast_is_said_and_can_be_loaded(world: World) -> None:
+    async with browsing(world) as b:
+        page = await log_of(b)
+        await look_away(page, True)  # it draws two times a second
+        last = world.broker.emit_many([("text", {"text": f"fast {i}"}) for i in range(3900)])
+        gap = page.locator("#gap")
+        await expect(gap).to_contain_text("rows came faster than they can be shown")
+        await expect(page.locator(f'[data-id="{last}"]')).to_be_visible()
+        await look_away(page, False)
+        ids = "[...document.querySelectorAll('#tail [data-id]')].map(e => Number(e.dataset.id))"
+        shown = await page.evaluate(ids)
+        assert shown == list(range(shown[0], last + 1)), "what is shown has no hole"
+        assert (
+            await gap.inner_text()
+            == f"{shown[0] - 1} rows came faster than they can be shown; scroll up to load them"
+        )
+        await page.locator("#tail").hover()
+        async with asyncio.timeout(60):
+            while await page.locator(f'#tail [data-id="{shown[0] - 1}"]').count() == 0:
+                await page.mouse.wheel(0, -4000)
+                await page.evaluate("new Promise(requestAnimationFrame)")
+        assert await page.evaluate(ids) == list(range(shown[0] - 200, last + 1))
+        assert b.troubles == []
+
+
 async def test_the_tool_that_runs_has_a_clock(world: World) -> None:
     async with browsing(world) as b:
         page = await log_of(b)
