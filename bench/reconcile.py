@@ -3,7 +3,7 @@
 python bench/reconcile.py [--sizes 10,100,1000,10000] [--repetitions 9]
 
 Real git and the real core; runtime and broker are doubles in the same process, so that the
-memory counts them too. Each size has a process of its own.
+memory counts them too; the broker's has a thread and an event loop of its own. Each size has a process of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -68,7 +69,9 @@ class Bench:
         tip = await self.hive._thread.run(populate, self.hive, agents)
         await self.hive.accept(tip, "bench", "the bench's own")
         self.all = read_repositories(self.layout)
-        await self.broker.start()
+        self._elsewhere = asyncio.new_event_loop()  # what the doubles do is not to count
+        threading.Thread(target=self._elsewhere.run_forever, daemon=True).start()
+        await self._of_the_broker(self.broker.start())
         desired = await self.hive.read()
         for name, entry in desired.agents.items():
             assert isinstance(entry, Valid)
@@ -96,10 +99,13 @@ class Bench:
         self._link.cancel()
         await asyncio.gather(self._link, return_exceptions=True)
 
-    async def restart(self) -> None:
-        """As if by another process, with what the former left on disk."""
+    async def end(self) -> None:
+        """As if the process ended."""
         await self.end_core()
         await self.hive.close()
+
+    async def begin(self) -> None:
+        """As another process does, with what the former left on disk."""
         self.hive = await Hive.open(self.layout, runtime_reads_nix=False)
         self.begin_core()
 
@@ -111,9 +117,12 @@ class Bench:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        await self.end_core()
-        await self.broker.stop()
-        await self.hive.close()
+        await self.end()
+        await self._of_the_broker(self.broker.stop())
+        self._elsewhere.call_soon_threadsafe(self._elsewhere.stop)
+
+    async def _of_the_broker(self, work: Coroutine[object, object, None]) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._elsewhere))
 
     def change(self) -> tuple[str, str]:
         """Another writer changes one agent's prompt; (before, after)."""

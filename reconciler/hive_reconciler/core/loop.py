@@ -257,7 +257,9 @@ class Reconciler:
         """What this round's look says of each agent that is not as the last one saw it."""
         picture, now, pace = self.picture, time.time(), Pace()
         agents, unsettled = picture.agents, self._unsettled()  # those may end meanwhile, no more
-        names = (since(self._recalled, agents.by_name) | agents.timely) & agents.by_name.keys()
+        await pace.rest()
+        names = since(self._recalled, agents.by_name) | agents.timely
+        names = {name for name in names if name in agents.by_name}
         uids = set(self._skipped)
         for some in _parts(names):
             fresh = [a for name in some if (a := picture.agents.by_name.get(name)) is not None]
@@ -271,7 +273,8 @@ class Reconciler:
             )
             await pace.rest()
         self.keeper.forget(unsettled)
-        uids = (uids & picture.memory.keys()) | picture.leaving
+        await pace.rest()
+        uids = {uid for uid in uids if uid in picture.memory} | picture.leaving
         await pace.rest()
         clock = time.monotonic()
         for some in _parts(uids - unsettled):

@@ -15,7 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 Work = Generator[None, None, T]
 
-SLICE = 0.008  # seconds
+SLICE = 0.004  # seconds
 
 
 class Pace:
