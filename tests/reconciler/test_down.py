@@ -3,34 +3,63 @@
 import argparse
 import asyncio
 import getpass
+import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
 from hive_reconciler.app import down
 from hive_reconciler.app.client import CallFailed
-from hive_reconciler.app.lock import Lock
 from hive_reconciler.core.shutdown import each
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
 from hive_wire.jsonrpc import RpcError
 
+HOLDS = """
+import signal, sys, time
+from pathlib import Path
+from hive_reconciler.app.lock import Lock
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+lock = Lock(Path(sys.argv[1]))
+print("held", flush=True)
+signal.sigwait({signal.SIGTERM})
+lock.release()
+time.sleep(0.3)  # an interpreter takes its time to end
+"""
+
 
 class Up:
-    """Stands for the process of `hive up`: it has the lock until it is told to end."""
+    """Stands for `hive up`: a process that has the lock until it is told to end."""
 
-    def __init__(self, swarm, owner_differs=False):
-        self.lock = Lock(swarm.layout.lock)
+    def __init__(self, swarm, process):
+        self.process = process
         self.told = []  # (signal, whether containers ran)
+        self.owner_differs = False
         self._swarm = swarm
-        self._owner_differs = owner_differs
+        self._kill = os.kill
 
-    def kill(self, _pid, number):
-        if self._owner_differs:
+    def kill(self, pid, number):
+        assert pid == self.process.pid
+        if self.owner_differs:
             raise PermissionError
         runs = {Phase.RUNNING} & {o.phase for o in self._swarm.runtime.containers.values()}
         self.told.append((number, bool(runs)))
-        if number == signal.SIGTERM:
-            self.lock.release()
+        self._kill(pid, number)
+
+
+@pytest.fixture
+async def up(running, monkeypatch):
+    argv = (sys.executable, "-c", HOLDS, str(running.layout.lock))
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    assert await process.stdout.readline() == b"held\n"
+    stands = Up(running, process)
+    monkeypatch.setattr(down.os, "kill", stands.kill)
+    yield stands
+    monkeypatch.undo()
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
 
 
 @pytest.fixture
@@ -47,21 +76,23 @@ async def stop(swarm):
     return await asyncio.to_thread(down.down, swarm.layout, argparse.Namespace())
 
 
-async def test_the_swarm_is_stopped_by_who_asks_and_only_then_up_is_ended(running, monkeypatch):
-    up = Up(running)
-    monkeypatch.setattr(down.os, "kill", up.kill)
+async def test_the_swarm_is_stopped_by_who_asks_and_only_then_up_is_ended(running, up):
     assert await stop(running) == 0
     assert up.told == [(0, True), (signal.SIGTERM, False)]
     assert running.core.picture.suspended == f"{getpass.getuser()} stopped the swarm"
 
 
-async def test_who_may_not_end_up_stops_nothing(running, monkeypatch):
-    up = Up(running, owner_differs=True)
-    monkeypatch.setattr(down.os, "kill", up.kill)
+async def test_up_is_gone_when_down_says_so(running, up):
+    assert await stop(running) == 0
+    stat = Path(f"/proc/{up.process.pid}/stat")
+    assert not stat.exists() or ") Z " in stat.read_text()
+
+
+async def test_who_may_not_end_up_stops_nothing(running, up):
+    up.owner_differs = True
     with pytest.raises(CallFailed, match="another user"):
         await stop(running)
     assert running.core.picture.suspended is None
-    up.lock.release()
 
 
 async def test_up_s_own_stop_afterwards_is_still_the_caller_s(running):
@@ -70,7 +101,7 @@ async def test_up_s_own_stop_afterwards_is_still_the_caller_s(running):
     assert running.core.picture.suspended == "ann stopped the swarm"
 
 
-async def test_one_that_does_not_stop_leaves_no_other_one(running, monkeypatch, capsys):
+async def test_one_that_does_not_stop_leaves_no_other_one(running, up, monkeypatch, capsys):
     whole = running.runtime.stop
 
     async def broken(name, grace):
@@ -85,8 +116,6 @@ async def test_one_that_does_not_stop_leaves_no_other_one(running, monkeypatch, 
     assert running.runtime.containers["h-scout"].phase is Phase.STOPPED
     assert not running.broker.holds
 
-    up = Up(running)
-    monkeypatch.setattr(down.os, "kill", up.kill)
     assert await stop(running) == 0
     assert "hm1nd: it does not end" in capsys.readouterr().out
     assert signal.SIGTERM in dict(up.told)

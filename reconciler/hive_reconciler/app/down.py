@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import select
 import signal
-import time
 
 from hive_wire.paths import Layout
 
@@ -26,7 +26,7 @@ def down(layout: Layout, options: argparse.Namespace) -> int:
     up = _up_to_stop(layout)
     stopped = _by_reconciler(layout) or up is not None
     if up is not None:
-        _end(layout, up)
+        _end(up)
     try:
         left = asyncio.run(stop_containers(layout))
     except RuntimeFailure as error:
@@ -63,14 +63,19 @@ def _by_reconciler(layout: Layout) -> bool:
     return True
 
 
-def _end(layout: Layout, pid: int) -> None:
-    """End `hive up` and with it all processes of this root."""
-    _signal(pid, signal.SIGTERM)
-    deadline = time.monotonic() + DEADLINE
-    while holder(layout.lock) is not None:
-        if time.monotonic() > deadline:
-            raise CallFailed(f"process {pid} did not stop within {DEADLINE:.0f} s")
-        time.sleep(0.05)
+def _end(pid: int) -> None:
+    """End `hive up` and with it all processes of this root. Returns when it is gone."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        _signal(pid, signal.SIGTERM)
+        ended, _, _ = select.select([process], [], [], DEADLINE)
+    finally:
+        os.close(process)
+    if not ended:
+        raise CallFailed(f"process {pid} did not stop within {DEADLINE:.0f} s")
 
 
 def _signal(pid: int, number: int) -> bool:
