@@ -4,9 +4,9 @@ import argparse
 import asyncio
 import getpass
 import os
+import select
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -83,9 +83,10 @@ async def test_the_swarm_is_stopped_by_who_asks_and_only_then_up_is_ended(runnin
 
 
 async def test_up_is_gone_when_down_says_so(running, up):
+    process = os.pidfd_open(up.process.pid)
     assert await stop(running) == 0
-    stat = Path(f"/proc/{up.process.pid}/stat")
-    assert not stat.exists() or ") Z " in stat.read_text()
+    assert select.select([process], [], [], 0)[0] == [process]
+    os.close(process)
 
 
 async def test_who_may_not_end_up_stops_nothing(running, up):
