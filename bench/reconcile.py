@@ -208,17 +208,23 @@ async def at_size(agents: int, repetitions: int) -> dict[str, object]:
         watch = asyncio.create_task(lag.run())
         times = await shuffled(variants, repetitions)
         watch.cancel()
-        blocking = Blocking(bench)
-        await blocking.measure()
-        lags = {ORDINARY: (lag.worst, lag.computed), **blocking.found}
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        memory = peak()
         starts: dict[str, Callable[[], Awaitable[float]]] = {
             COLD: lambda: bench.cold(cached=False),
             CACHED: lambda: bench.cold(cached=True),
         }
         times |= await shuffled(starts, max(3, repetitions // 2))
+        blocking = Blocking(bench)  # the last: it leaves no swarm
+        await blocking.measure()
+        lags = {ORDINARY: (lag.worst, lag.computed), **blocking.found}
+        afterwards = peak()
         await bench.close()
-    return {"times": times, "lags": lags, "memory": memory}
+    return {"times": times, "lags": lags, "memory": memory, "afterwards": afterwards}
+
+
+def peak() -> float:
+    """MiB that were resident at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def in_child(agents: int, repetitions: int) -> dict[str, object]:
@@ -234,7 +240,7 @@ def main(sizes: list[int], repetitions: int) -> None:
         for size, one in found.items()
     }
     rows = [(n, what, s.median, s.low, s.high) for n, v in spreads.items() for what, s in v.items()]
-    costs = [(n, one["memory"]) for n, one in found.items()]
+    costs = [(n, one["memory"], one["afterwards"]) for n, one in found.items()]
     blocked = [
         (n, what, worst * 1000, computed * 1000)
         for n, one in found.items()
@@ -254,12 +260,12 @@ def main(sizes: list[int], repetitions: int) -> None:
     ]
     tables = [
         table(("agents", "what", "median ms", "min", "max"), rows),
-        table(("agents", "peak MiB"), costs),
+        table(("agents", "peak MiB", "when all was another at once"), costs),
         table(("agents", "loop blocked by", "ms", "of its own CPU"), blocked),
     ]
     data = {
         "sizes": {n: {k: vars(s) for k, s in v.items()} for n, v in spreads.items()},
-        "costs": {n: {"memory": m} for n, m in costs},
+        "costs": {n: {"memory": m, "afterwards": a} for n, m, a in costs},
         "blocked": blocked,
     }
     report("reconcile", tables, aims, data)
