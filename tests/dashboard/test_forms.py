@@ -111,7 +111,11 @@ async def test_what_a_card_leaves_out_counts(page_world: World) -> None:
     ):
         assert words in page, words
     await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "1"}, 422)
-    await post(world, "/proposals/7/approve", {"effect": "ab" * 32, "allow_prune": "42"})
+    wish = {"effect": "ab" * 32, "allow_prune": "42"}
+    page = await post(world, "/proposals/7/approve", wish, 422)
+    assert "#7 is more than its card shows" in page
+    assert not world.host.called("approve")
+    await post(world, "/proposals/7/approve", wish | {"looked": "true"})
     assert world.host.called("approve")[-1]["allow_prune"] == 42
 
 

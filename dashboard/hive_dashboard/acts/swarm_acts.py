@@ -11,14 +11,15 @@ from .wishes import Approve, Deny, Power, Purge, Reason, Spawn
 
 async def approve(job: Job) -> str:
     wish: Approve = job.wish
-    _check_count(job, wish)
+    _check_looked(job, wish)
     answer = await job.to_host("approve", n=job.n, effect=wish.effect, allow_prune=wish.allow_prune)
     return f"#{job.n} is approved and merged as {str(answer.get('commit', ''))[:7]}."
 
 
-def _check_count(job: Job, wish: Approve) -> None:
+def _check_looked(job: Job, wish: Approve) -> None:
     """A number that was typed is that of the agents which go, or the reader looked elsewhere.
-    Over the prune guard there must be one: without it the merge would delete nothing."""
+    Over the prune guard there must be one: without it the merge would delete nothing. And what
+    the card leaves out must have been looked at."""
     found = job.desk.mirror.snapshot.details.get(job.n)
     effect = found.detail.proposal.effect if found else None
     if found is None or effect is None:
@@ -28,6 +29,8 @@ def _check_count(job: Job, wish: Approve) -> None:
         raise Failed(422, f"#{job.n} deletes {plural(gone, 'agent')}: type the number.")
     if wish.allow_prune not in (None, gone):
         raise Failed(422, f"#{job.n} deletes {gone} agents, you typed {wish.allow_prune}.")
+    if found.detail.is_short and not wish.looked:
+        raise Failed(422, f"#{job.n} is more than its card shows: look at all of it, and say so.")
 
 
 async def deny(job: Job) -> str:

@@ -50,6 +50,7 @@ class Wish(BaseModel):
 class Approve(Wish):
     effect: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
     allow_prune: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, Optional_] = None
+    looked: bool = False  # at what the card has no room for
 
 
 class Deny(Wish):

@@ -43,12 +43,13 @@ def decide(view: View, row: Proposal, found: Review | None) -> Element:
 def _looked(n: int, found: Review) -> Element | None:
     """Scripts ask twice where a file was not viewed; without them this box does, and always where
     the card has no room for all of it."""
-    box = h("input", type="checkbox", required=True)
     if found.detail.is_short:
+        box = h("input", type="checkbox", name="looked", value="true", required=True)
         link = h("a.c", "all of it", href=f"/proposals/{n}/whole")
         return h("label.row", box, h("span", "I looked at ", link))
     if not found.files:
         return None
+    box = h("input", type="checkbox", required=True)
     return h("noscript", h("label.row", box, f"I looked at {plural(len(found.files), 'file')}"))
 
 

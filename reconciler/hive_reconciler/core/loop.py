@@ -159,9 +159,7 @@ class Reconciler:
         self._is_calm = False
         if fresh:
             await self._remember()
-            await (
-                self.keeper.keep()
-            )  # first: who is killed at what follows goes back to no old spec
+            await self.keeper.keep()  # first: who is killed at what follows takes no old spec
             swarm = picture.swarm()
             picture.plan = await in_slices(picture.planning(swarm))
             if picture.suspended is None:
