@@ -81,10 +81,10 @@ async def test_what_came_too_fast_is_said_and_can_be_loaded(world: World) -> Non
         ids = "[...document.querySelectorAll('#tail [data-id]')].map(e => Number(e.dataset.id))"
         shown = await page.evaluate(ids)
         assert shown == list(range(shown[0], last + 1)), "what is shown has no hole"
-        assert (
-            await gap.inner_text()
-            == f"{shown[0] - 1} rows came faster than they can be shown; scroll up to load them"
-        )
+        words = " rows came faster than they can be shown; scroll up to load them"
+        skipped, _, rest = (await gap.inner_text()).partition(words)
+        assert rest == ""
+        assert 0 < int(skipped) < shown[0], "the rows between were drawn, and made room for newer"
         await page.locator("#tail").hover()
         async with asyncio.timeout(60):
             while await page.locator(f'#tail [data-id="{shown[0] - 1}"]').count() == 0:

@@ -1,4 +1,9 @@
-"""A real browser for tests, logged in."""
+"""A real browser for tests, logged in.
+
+After a click or a key that leads to another page, `page.wait_for_url` waits until its scripts
+listen (as goto, reload and go_back do); `expect(page).to_have_url` does not, and a key pressed
+then is lost.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +93,7 @@ async def browsing(
                     code = (await world.link()).partition("#")[2]
                     await browser.page.fill("#code", code)
                     await browser.page.click("button[type=submit]")
-                await expect(browser.page.locator("#sec-need")).to_be_visible()
+                await browser.page.wait_for_url(f"{world.url}/")
             yield browser
         finally:
             await context.close()
