@@ -168,6 +168,47 @@ def test_records_come_back(n: int, text: str, reason: str, who: str, at: float) 
         assert all(c.isprintable() or c == "\n" for c in written)
 
 
+@pytest.mark.parametrize(
+    ("was", "odd"),
+    [
+        ("closed 7", "closed 8"),
+        ("Outcome: denied", "Outcome: merged"),
+        ("By: root", "By: root\nBy: eve"),
+        ("At: 2.5", "At: soon"),
+        ("At: 2.5", "At: 2.5.1"),
+        ('Reason: "no"', "Reason: no"),
+        ('Reason: "no"', 'Reason: "no" "yes"'),
+        ('Reason: "no"\n', 'Reason: "no"'),
+        ('Reason: "no"\n', 'Reason: "no"\nMore: x\n'),
+    ],
+)
+def test_an_odd_ending_is_refused(was: str, odd: str) -> None:
+    ending = closed_message(7, Closed("denied", "no", "root", 2.5))
+    assert was in ending
+    with pytest.raises(BadRecord, match="closed/7"):
+        parse_closed(7, ending.replace(was, odd))
+
+
+@pytest.mark.parametrize(
+    ("was", "odd"),
+    [
+        ("proposal 7\n", "proposal 8\n"),
+        ("\n\n", "\n"),
+        ('"kind":"apply"', '"kind":"merge"'),
+        ('"kind":"apply"', '"kind":[]'),
+        ('"agent":"scout",', ""),
+        ("}\n", "\n"),
+        ("}\n", "} {}\n"),
+    ],
+)
+def test_an_odd_proposal_is_refused(was: str, odd: str) -> None:
+    pinned = Pinned(7, "a", "a", "a", "apply", "scout", Requester.user("u"), "", 0.0)
+    message = proposal_message(pinned)
+    assert was in message
+    with pytest.raises(BadRecord, match="proposal/7"):
+        parse_proposal(7, "a", message.replace(was, odd))
+
+
 @given(st.text(max_size=300))
 def test_only_our_merges_parse(text: str) -> None:
     with pytest.raises(BadRecord):

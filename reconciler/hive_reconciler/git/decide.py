@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 from ..model.desired import Desired
@@ -74,8 +73,7 @@ class Decisions:
         assert not isinstance(step, Conflicts)
         if step is not None and not needs_rebase and proposal.state == "open":
             self._remember(step.effect)
-        return replace(
-            proposal,
+        return proposal._replace(
             needs_rebase=needs_rebase,
             effect=step.effect if step else None,
             problems=tuple(map(str, step.problems)) if step and proposal.state == "open" else (),

@@ -145,12 +145,12 @@ class Ledger:
         return known
 
     def _tag(self, oid: str) -> tuple[str, str]:
-        """What it names, and its message. By bytes: at a start thousands are read."""
+        """What it names, and its message. Not by the object store's own reading, which also looks
+        for a file of each packed object."""
         try:
-            kind, data = self._store.repo.odb.read(oid)
-            head, _, message = data.partition(b"\n\n")
-            if kind != ObjectType.TAG or not head.startswith(b"object "):
+            tag = self._store.repo[oid]
+            if not isinstance(tag, pygit2.Tag):
                 raise ValueError("it is no tag")
-            return head[7:47].decode(), message.decode()
+            return str(tag.target), tag.raw_message.decode()
         except (KeyError, ValueError, pygit2.GitError) as error:
             raise ReadFailed(f"tag {oid} cannot be read: {error}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import ReadFailed
 
 _OID = re.compile(rb"[0-9a-f]{40}\n?")
-_PACKED = re.compile(rb"^([0-9a-f]{40}) (refs/(?:tags|status)/\S+)/([1-9][0-9]*)$", re.MULTILINE)
+_PACKED = re.compile(r"\n([0-9a-f]{40}) (refs/(?:tags|status)/[^ \n]+)/([1-9][0-9]*)(?=\n)")
 # A file system stamps changes by a clock that ticks; what is as young as this may change again
 # and look the same.
 _YOUNG = 50_000_000  # nanoseconds
@@ -40,8 +40,9 @@ class PackedRefs:
 
     def _read(self) -> dict[str, dict[int, str]]:
         found: dict[str, dict[int, str]] = {}
-        for oid, folder, number in _PACKED.findall(self._path.read_bytes()):
-            found.setdefault(folder.decode(), {})[int(number)] = oid.decode()
+        text = self._path.read_bytes().decode(errors="surrogateescape")
+        for oid, folder, number in _PACKED.findall(f"\n{text}"):
+            found.setdefault(folder, {})[int(number)] = oid
         return found
 
 

@@ -1,11 +1,14 @@
-"""A proposal and where it stands. The state is a function of refs and history alone."""
+"""A proposal and where it stands. The state is a function of refs and history alone.
+
+What is made for each proposal of a queue is a tuple: thousands are made at the first look.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .effect import Effect
 from .shown import effect_json
@@ -15,8 +18,7 @@ Ending = Literal["denied", "withdrawn", "rejected", "expired", "superseded"]
 State = Literal["open", "merged", "denied", "withdrawn", "rejected", "expired", "superseded"]
 
 
-@dataclass(frozen=True)
-class Requester:
+class Requester(NamedTuple):
     """Who asks. An agent is known by its uid; a user by the name the kernel or login gave."""
 
     kind: Literal["agent", "user"]
@@ -40,8 +42,7 @@ class Requester:
         return f"agent/{self.uid}" if self.kind == "agent" else f"user/{self.name}"
 
 
-@dataclass(frozen=True)
-class Pinned:
+class Pinned(NamedTuple):
     """What the tag `proposal/<n>` says; nothing of it ever changes."""
 
     n: int
@@ -57,8 +58,7 @@ class Pinned:
     key: str = ""  # how the requester names this wish: asked again, it is this proposal
 
 
-@dataclass(frozen=True)
-class Closed:
+class Closed(NamedTuple):
     """What the tag `closed/<n>` says."""
 
     outcome: Ending
@@ -80,8 +80,7 @@ class Merged:
     allow_prune: int
 
 
-@dataclass(frozen=True)
-class Proposal:
+class Proposal(NamedTuple):
     pinned: Pinned
     state: State
     reason: str

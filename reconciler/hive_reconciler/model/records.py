@@ -19,6 +19,9 @@ MAX_DESCRIPTION = 4000  # characters
 MAX_REASON = 4000
 _WHO = re.compile(r"[A-Za-z0-9_.@+/-][A-Za-z0-9_.@+/ -]{0,119}")
 _TRAILER = re.compile(r"^([A-Z][A-Za-z-]*): (.*)$", re.MULTILINE)
+_CLOSED = re.compile(
+    r"closed ([1-9][0-9]*)\n\nOutcome: ([a-z]+)\nBy: (.*)\nAt: ([0-9.e+-]+)\nReason: (\".*\")\n"
+)
 _KINDS, _ENDINGS = frozenset(get_args(Kind)), frozenset(get_args(Ending))
 
 
@@ -126,7 +129,10 @@ def proposal_message(pinned: Pinned) -> str:
 def parse_proposal(n: int, commit: str, message: str) -> Pinned:
     """Raises BadRecord."""
     try:
-        body = from_json(message.split("\n\n", 1)[1])
+        head, _, line = message.partition("\n\n")
+        if head != f"proposal {n}":
+            raise BadRecord(f"proposal/{n} has the record of another")
+        body = from_json(line)
         kind, requester = body["kind"], body["requester"]
         if kind not in _KINDS:
             raise BadRecord(f"proposal/{n} is of an unknown kind")
@@ -145,7 +151,7 @@ def parse_proposal(n: int, commit: str, message: str) -> Pinned:
         )
     except BadRecord:
         raise
-    except (IndexError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise BadRecord(f"proposal/{n} is no proposal that this program pinned") from None
 
 
@@ -157,19 +163,16 @@ def closed_message(n: int, closed: Closed) -> str:
 
 
 def parse_closed(n: int, message: str) -> Closed:
-    """Raises BadRecord."""
-    values = _trailers(message)
+    """Raises BadRecord unless `message` has the form that closed_message writes."""
+    found = _CLOSED.fullmatch(message)
+    if found is None or found[1] != str(n):
+        raise BadRecord(f"closed/{n} is no ending that this program wrote")
+    _, outcome, by, at, reason = found.groups()
+    if outcome not in _ENDINGS:
+        raise BadRecord(f"closed/{n} has an unknown outcome")
     try:
-        outcome = values["Outcome"]
-        if outcome not in _ENDINGS:
-            raise BadRecord(f"closed/{n} has an unknown outcome")
-        return Closed(
-            outcome,  # type: ignore[arg-type]  # one of Ending
-            from_json(values["Reason"]),
-            values["By"],
-            float(values["At"]),
-        )
-    except (KeyError, ValueError):
+        return Closed(outcome, from_json(reason), by, float(at))  # type: ignore[arg-type]
+    except ValueError:
         raise BadRecord(f"closed/{n} is no ending that this program wrote") from None
 
 
