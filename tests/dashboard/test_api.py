@@ -135,6 +135,42 @@ async def test_acting_by_the_api(page_world: World) -> None:
         assert "error" in await answer.json()
 
 
+async def test_the_api_has_all_that_a_card_leaves_out(page_world: World) -> None:
+    world = page_world
+    url = f"{world.url}{PREFIX}/proposals/7"
+    files = [f"agents/scout/notes/{n}.md" for n in range(5)]
+    shown = [{"path": path, "status": "added", "cut": True} for path in files]
+    world.host.add(7, files=shown)
+    world.host.proposals[7]["diff_left_out"] = 3
+    world.host.changed("proposals")
+    await world.until(lambda: files[0] in str(world.site.mirror.snapshot.details.get(7)))
+    async with world.http.get(url) as answer:
+        card = await answer.json()
+    assert (card["short"], card["diff_left_out"]) == (True, 3)
+    approval = {"effect": card["proposal"]["effect"]["digest"]}
+    async with world.http.post(f"{url}/approve", json=approval, headers=SAME) as answer:
+        assert (answer.status, "look at all of it" in await answer.text()) == (422, True)
+    found, after = [], 0
+    while after is not None:
+        async with world.http.get(f"{url}/whole?part=diff&after={after}") as answer:
+            page = await answer.json()
+        assert page["digest"] == approval["effect"]
+        assert (page["changes"], page["actions"]) == ([], [])
+        found += [file["path"] for file in page["diff"]]
+        after = page["next"]
+    assert found == files
+    for part in ("changes", "actions"):
+        async with world.http.get(f"{url}/whole?part={part}") as answer:
+            rows = (await answer.json())[part]
+        assert len(rows) == len(card["proposal"]["effect"][part]) > 0
+    looked = {**approval, "looked": True}
+    async with world.http.post(f"{url}/approve", json=looked, headers=SAME) as answer:
+        assert answer.status == 200
+    for query, status in (("part=nothing", 422), ("after=-1", 422), ("after=99", 200)):
+        async with world.http.get(f"{url}/whole?{query}") as answer:
+            assert answer.status == status
+
+
 async def test_reading_by_the_api(page_world: World) -> None:
     world = page_world
     url = f"{world.url}{PREFIX}"

@@ -11,13 +11,17 @@ from hive_wire.protocol import Event, Message
 from ..live.mirror import Snapshot
 from ..live.models import (
     BrokerCondition,
+    Build,
+    Change,
     Condition,
     DeadLetter,
     FileDiff,
+    PlannedAction,
     Proposal,
     Question,
     Retired,
 )
+from ..live.whole import Part
 from ..pages.agents import AgentView, agents
 from ..pages.need import needs, waiting
 
@@ -192,12 +196,27 @@ class Proposals(Answer):
 
 
 class OneProposal(Answer):
-    """`checks` are the problems that forbid to merge it; `plan` is null while none can be made."""
+    """`checks` are the problems that forbid to merge it; `plan` is null while none can be made.
+    `short`: this is not all that would be approved; `whole` below it has what is left out."""
 
     proposal: Proposal
     diff: tuple[FileDiff, ...]
+    diff_left_out: int  # files
+    short: bool
+    build: Build | None
     checks: tuple[Any, ...]
     plan: dict[str, Any] | None
+
+
+class ProposalPart(Answer):
+    """Some rows of the part that was asked for, in order; the other two lists are empty. Go on with
+    `after` = `next`, null at the end. Rows of another `digest` are of another effect."""
+
+    digest: str
+    next: int | None
+    changes: tuple[Change, ...] = ()
+    actions: tuple[PlannedAction, ...] = ()
+    diff: tuple[FileDiff, ...] = ()
 
 
 class Questions(Answer):
@@ -274,6 +293,11 @@ class LinesQuery(Query):
 class ProposalQuery(Query):
     state: Annotated[str, Field(pattern="^(open|closed|merged)$")] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class PartQuery(Query):
+    part: Part = "changes"
+    after: Annotated[int, Field(ge=0, lt=1 << 53)] = 0
 
 
 class QuestionQuery(Query):

@@ -134,9 +134,19 @@ async def proposal(look: Look) -> BaseModel:
     return a.OneProposal(
         proposal=found.proposal,
         diff=found.diff,
+        diff_left_out=found.diff_left_out,
+        short=found.is_short,
+        build=found.build,
         checks=tuple(found.checks or ()),
         plan=found.plan or None,
     )
+
+
+async def whole(look: Look) -> dict[str, Any]:
+    query: a.PartQuery = look.query
+    asked = {"n": int(look.path["n"]), "part": query.part, "after": query.after}
+    found = await look.ask(look.host, "proposal_part", **asked)
+    return {"digest": found["digest"], "next": found["next"], query.part: found["rows"]}
 
 
 async def questions(look: Look) -> dict[str, Any]:
@@ -198,6 +208,7 @@ READS = (
     Read("/agents/{name}/journal", a.LinesQuery, a.Lines, journal, "What its container printed"),
     Read("/proposals", a.ProposalQuery, a.Proposals, proposals, "Proposals, the newest first"),
     Read("/proposals/{n}", a.NoQuery, a.OneProposal, proposal, "One, with diff, plan and checks"),
+    Read("/proposals/{n}/whole", a.PartQuery, a.ProposalPart, whole, "All of one part of it"),
     Read("/questions", a.QuestionQuery, a.Questions, questions, "Questions to people"),
     Read("/messages", a.MessageQuery, a.Messages, messages, "Messages of all, or of one agent"),
     Read("/inbox", a.NoQuery, a.Messages, inbox, "Messages to people"),
