@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
+from support.examples import examples
 
 # Slowness is the machine's: each test has its time limit.
 slow_machine = [HealthCheck.too_slow]
 settings.register_profile(
     "hive",
+    max_examples=examples(100),
     database=None,
     deadline=None,
     suppress_health_check=slow_machine,
     derandomize="CI"
     in os.environ,  # as hypothesis itself does: a red run has a cause in the change
 )
-settings.register_profile("quick", parent=settings.get_profile("hive"), max_examples=20)
-settings.load_profile("quick" if "HIVE_QUICK" in os.environ else "hive")
+settings.load_profile("hive")
 
 OURS = [
     "hive_wire",

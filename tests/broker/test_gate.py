@@ -92,5 +92,5 @@ class Gates(RuleBasedStateMachine):
         assert until is None or until <= self.now + LONGEST_HOLD
 
 
-Gates.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Gates.TestCase.settings = settings(stateful_step_count=40)
 TestGates = pytest.mark.timeout(240)(Gates.TestCase)

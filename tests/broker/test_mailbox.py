@@ -243,7 +243,7 @@ class Deliveries(RuleBasedStateMachine):
         assert self.box.size == len(self.disk.open)
 
 
-Deliveries.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Deliveries.TestCase.settings = settings(stateful_step_count=40)
 TestDeliveries = pytest.mark.timeout(240)(Deliveries.TestCase)
 
 

@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from support.dashboard_world import SAME, World
+from support.examples import examples
 from support.fake_backends import FakeBroker, FakeHost
 
 from hive_dashboard.acts.table import ACTIONS
@@ -92,7 +93,7 @@ def served() -> Iterator[Served]:
 
 @schema.parametrize()
 @settings(
-    max_examples=12,
+    max_examples=examples(12),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_the_document_is_kept(case: Any, served: Served) -> None:

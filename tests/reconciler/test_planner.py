@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from hive_reconciler.core import recall
 from hive_reconciler.core.containers import Toolchain, restart_key
@@ -261,7 +262,7 @@ def test_what_was_allowed_once_stays_allowed():
 
 
 @given(gone=st.integers(0, 40), kept=st.integers(0, 40), allow=st.integers(0, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 def test_nothing_beyond_the_guard_is_ever_removed(gone, kept, allow):
     removed = [k for k, _ in kinds(removal(gone, kept, allow)) if k is Kind.DESTROY]
     limit = max(2, (gone + kept) // 5)
@@ -317,7 +318,7 @@ def world(drawn):
 
 
 @given(worlds, st.randoms())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 def test_the_same_inputs_give_the_same_plan_and_never_two_actions_for_one_agent(drawn, random):
     want, seen, memory = world(drawn)
     first = plan(want, seen, memory, TOOLS, NOW)
@@ -329,7 +330,7 @@ def test_the_same_inputs_give_the_same_plan_and_never_two_actions_for_one_agent(
 
 
 @given(worlds)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 def test_a_present_agent_is_never_removed_and_only_the_wanted_is_started(drawn):
     want, seen, memory = world(drawn)
     found = plan(want, seen, memory, TOOLS, NOW)
@@ -343,7 +344,7 @@ def test_a_present_agent_is_never_removed_and_only_the_wanted_is_started(drawn):
 
 
 @given(worlds)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 def test_doing_the_plan_leads_to_nothing_more_to_do(drawn):
     want, seen, memory = world(drawn)
     containers = {o.name: o for o in seen}

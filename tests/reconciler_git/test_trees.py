@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.git_work import git
 
 from hive_reconciler.git.durable import write
@@ -59,7 +60,7 @@ def listed(trees: Trees, tree: str, prefix: str = "") -> dict[str, str]:
 
 
 same_fixture = settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

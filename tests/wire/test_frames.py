@@ -3,6 +3,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from hive_wire.frames import MAX_FRAME, FrameError, FrameSplitter, decode, encode
 
@@ -22,7 +23,7 @@ def test_what_is_encoded_is_decoded(message):
     assert decode(frame) == message
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(objects, min_size=1, max_size=5), st.data())
 def test_frames_survive_any_cut_of_the_stream(messages, data):
     stream = b"".join(encode(m) for m in messages)
