@@ -69,10 +69,13 @@ async def the_story(hive: Swarm, operator: Operator) -> None:
         return found if len(found) > 1 else None
 
     assert len(set(await hive.until("scout's second turn", sessions))) == 1
-    updated = await hive.ready("scout")
-    assert updated["uid"] == scout["uid"]
-    assert updated["in_sync"]
-    assert updated["revision"] != scout["revision"]
+
+    async def updated() -> bool:
+        now = await hive.ready("scout")
+        assert now["uid"] == scout["uid"]
+        return now["in_sync"] and now["revision"] != scout["revision"]
+
+    await hive.until("scout runs what was approved", updated)
     assert (state / "kept").read_text() == "kept"
 
     await hive.cli("stop", "scout")
