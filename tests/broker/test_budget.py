@@ -7,6 +7,7 @@ import time
 import pytest
 from support.broker_rig import agent
 
+pytestmark = pytest.mark.slow
 A = "aaaaaaaaaaaa"
 
 

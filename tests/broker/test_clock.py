@@ -12,6 +12,7 @@ import pytest
 from support.broker_rig import Rig, agent, rig
 from support.preload import build
 
+pytestmark = pytest.mark.slow
 A = "aaaaaaaaaaaa"
 HOUR, DAY = 3600, 86400
 

@@ -13,6 +13,8 @@ from hive_broker.store.database import open_for_writing
 from hive_broker.store.highwater import HighWater, Marks
 from hive_broker.store.migrations import MIGRATIONS
 
+pytestmark = pytest.mark.slow
+
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 GOOD = "take the good bridge"
 V1 = Path(__file__).with_name("schema_v1.sql")

@@ -14,7 +14,7 @@ from support.broker_rig import Rig, agent, rig, until
 from hive_wire.jsonrpc import RpcError
 
 A = "aaaaaaaaaaaa"
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
 @pytest.fixture(params=["tmpfs", "ext4"])

@@ -12,6 +12,8 @@ from support.broker_rig import agent, rig
 
 from hive_wire.jsonrpc import RpcError
 
+pytestmark = pytest.mark.slow
+
 M = "mmmmmmmmmmmm"
 COMMIT = "abcdef1"
 

@@ -17,6 +17,7 @@ from support.broker_rig import Rig, ToolFailed, Tools, agent, rig, until
 from hive_broker.core.limits import LONGEST_REST, WORDS, WORDS_PER_SECOND, Pace
 from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
 
+pytestmark = pytest.mark.slow
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 INITIALIZE = {
     "jsonrpc": "2.0",

@@ -114,6 +114,7 @@ async def damped(hive: Rig) -> str:
     return next((c["message"] for c in found if c["type"] == "Damped"), "")
 
 
+@pytest.mark.slow
 async def test_endless_talk_is_slowed_down_and_shown(tmp_path):
     async with rig(tmp_path) as hive:
         one, _ = await talk_until_damped(hive)
@@ -129,6 +130,7 @@ async def test_endless_talk_is_slowed_down_and_shown(tmp_path):
         assert "delivered in 4 s" in (await one.answer())["note"]
 
 
+@pytest.mark.slow
 async def test_a_person_frees_it_and_it_is_not_shown_any_more(tmp_path):
     async with rig(tmp_path) as hive:
         one, other = await talk_until_damped(hive)
@@ -138,6 +140,7 @@ async def test_a_person_frees_it_and_it_is_not_shown_any_more(tmp_path):
         assert "note" not in await other.answer(timeout=1.5)
 
 
+@pytest.mark.slow
 async def test_a_message_from_elsewhere_does_not_wait_behind_it(tmp_path):
     async with rig(tmp_path) as hive:
         one, _ = await talk_until_damped(hive)
@@ -148,6 +151,7 @@ async def test_a_message_from_elsewhere_does_not_wait_behind_it(tmp_path):
         assert (await one.harness.granted(1.5))["message"]["body"] == "fire"
 
 
+@pytest.mark.slow
 async def test_a_flood_is_told_to_stop(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"), agent(B, "cook"))
@@ -163,6 +167,7 @@ async def test_a_flood_is_told_to_stop(tmp_path):
         await until(lambda: tools.call("send", to="cook", body="x"), "a small one goes")
 
 
+@pytest.mark.slow
 async def test_a_damped_broadcast_is_one_change_of_the_condition(tmp_path):
     async with rig(tmp_path) as hive:
         one, _ = await talk_until_damped(hive)
@@ -174,6 +179,7 @@ async def test_a_damped_broadcast_is_one_change_of_the_condition(tmp_path):
         assert len(await hive.events("condition")) == 2
 
 
+@pytest.mark.slow
 async def test_a_full_inbox_stops_neither_a_broadcast_nor_a_person(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"), agent(B, "cook"), agent(C, "third"))

@@ -59,6 +59,7 @@ async def test_a_decision_reaches_the_engine_and_is_no_message(tmp_path, choice)
         assert scout.grants.empty()
 
 
+@pytest.mark.slow
 async def test_without_an_answer_it_is_denied_and_a_late_one_is_refused(tmp_path):
     async with rig(tmp_path) as hive:
         scout, turn = await running(hive)
@@ -73,6 +74,7 @@ async def test_without_an_answer_it_is_denied_and_a_late_one_is_refused(tmp_path
         assert scout.grants.empty()
 
 
+@pytest.mark.slow
 async def test_it_outlives_the_broker_and_the_connection(tmp_path):
     async with rig(tmp_path) as hive:
         scout, turn = await running(hive)
@@ -91,6 +93,7 @@ async def test_it_outlives_the_broker_and_the_connection(tmp_path):
         assert len((await hive.ask("questions", open=False))["questions"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["the turn ends", "a new boot", "the engine gives up"])
 async def test_an_ask_that_nobody_waits_for_is_withdrawn(tmp_path, why):
     async with rig(tmp_path) as hive:
@@ -125,6 +128,7 @@ async def test_what_is_refused_unasked(tmp_path):
         assert (await hive.ask("questions", open=False))["questions"] == []
 
 
+@pytest.mark.slow
 async def test_a_list_of_questions_fits_a_frame(tmp_path):
     async with rig(tmp_path) as hive:
         scout, turn = await running(hive)
@@ -187,6 +191,7 @@ def test_every_rule_fits_agent_toml(command, tool):
             assert "*" not in rule
 
 
+@pytest.mark.slow
 async def test_a_database_of_version_1_learns_of_permissions(tmp_path):
     async with rig(tmp_path) as hive:
         scout, _ = await running(hive)

@@ -8,8 +8,9 @@ import pytest
 from support import power_cut
 from support.power_life import MESSAGES, traced_life
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.timeout(240)
 async def test_a_power_cut_takes_nothing_that_was_acknowledged(tmp_path):
     ops = await traced_life(tmp_path)

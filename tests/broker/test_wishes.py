@@ -18,6 +18,7 @@ WISHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", WISHES)
 async def test_a_broker_killed_between_answer_and_commit_asks_for_nothing_twice(
     tmp_path, tool

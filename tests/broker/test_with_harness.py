@@ -11,6 +11,8 @@ from support.fake_messages_api import Call, FakeApi, Step
 from support.harness_process import HarnessProcess
 from support.needs import lacking
 
+pytestmark = pytest.mark.slow
+
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.swarm import Swarm, swarm
 
+pytestmark = pytest.mark.slow
+
 KEPT = {"hive.git", "inbox.git", "keys", "agents"}
 
 

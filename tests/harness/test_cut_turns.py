@@ -171,6 +171,7 @@ say = "quick"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cancel", "interrupt"])
 async def test_a_turn_is_ended_with_all_it_started(
     harness: HarnessProcess, broker: FakeBroker, how: str

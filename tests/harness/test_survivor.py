@@ -13,6 +13,8 @@ from support.harness_process import HarnessProcess
 
 from hive_wire.jsonrpc import RpcError
 
+pytestmark = pytest.mark.slow
+
 FREEZER = Path("/sys/fs/cgroup/freezer")
 SCRIPT = """
 [[rule]]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -84,6 +85,7 @@ def imported(file: Path) -> Iterator[str]:
                 yield module
 
 
+@pytest.mark.slow
 def test_the_unit_tests_find_what_they_import(nix: Nix, source: Path) -> None:
     """One module that is not there ends a whole run of pytest."""
     unit = "path:/src#checks.x86_64-linux.unit"

@@ -14,6 +14,8 @@ from hive_reconciler.runtime.base import Phase, RuntimeFailure
 from hive_reconciler.runtime.nixos import NixosRuntime
 from hive_reconciler.runtime.nixos_build import Builder
 
+pytestmark = pytest.mark.slow
+
 
 async def test_start_update_stop_destroy(rig: Rig) -> None:
     first = rig.container("a", "r1", rig.commit("a", "one"))

@@ -118,6 +118,7 @@ async def test_a_stalled_agent_ends_the_wait_with_1(swarm, run):
     assert "Stalled/UnsupportedNetwork: there is no network" in text
 
 
+@pytest.mark.slow
 async def test_review_from_the_command_line(swarm, run):
     status, text, _ = await run("spawn", "scout", "--description", "x", "--set", "limits.tasks=99")
     assert (status, "proposal 1" in text) == (0, True)

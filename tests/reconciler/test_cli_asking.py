@@ -12,6 +12,8 @@ from support.broker_rig import agent, rig, until
 
 from hive_wire.jsonrpc import REFUSED, Peer, RpcError, listen
 
+pytestmark = pytest.mark.slow
+
 A = "aaaaaaaaaaaa"
 HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
 

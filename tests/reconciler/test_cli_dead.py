@@ -8,12 +8,15 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from support.broker_rig import Rig, agent, rig
 
 from hive_broker.store.highwater import HighWater, Marks
 from hive_wire.jsonrpc import Peer, listen
+
+pytestmark = pytest.mark.slow
 
 A = "aaaaaaaaaaaa"
 HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")

@@ -8,6 +8,7 @@ import sys
 import pytest
 from support.git_work import Clone, git
 
+pytestmark = pytest.mark.slow
 HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from .test_cli import hive
 
+pytestmark = pytest.mark.slow
+
 
 def desired_state(swarm, name):
     return swarm.core.picture.desired.agents[name].spec.state

@@ -69,6 +69,7 @@ def touched(swarm):
     return [name for verb, name in swarm.runtime.done if verb != "update"]
 
 
+@pytest.mark.slow
 async def test_a_storm_of_refs_costs_few_rounds_and_hides_nothing(settled):
     tip = await in_git(settled, "rev-parse", APPLIED)
     lines = "".join(f"create refs/heads/storm/{n} {tip}\n" for n in range(3000))

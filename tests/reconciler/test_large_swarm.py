@@ -26,6 +26,8 @@ from hive_wire.jsonrpc import Peer, connect, listen
 from hive_wire.pages import RETIRED, STATUS, ask_whole
 from hive_wire.spec import AgentSpec
 
+pytestmark = pytest.mark.slow
+
 COUNT = 3000
 NAMES = [f"a{n:05d}" for n in range(COUNT)]
 

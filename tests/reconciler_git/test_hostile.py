@@ -69,6 +69,7 @@ PUSHED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUSHED)
 async def test_the_same_by_a_push(
     hive: Hive, clone: Clone, layout: Layout, scout: str, name: str
@@ -313,6 +314,7 @@ def everything_but(clone: Clone, there: Contents) -> bytes:
     ).stdout
 
 
+@pytest.mark.slow
 async def test_pack_bomb(
     hive: Hive, manager: Requester, clone: Clone, layout: Layout, scout: str
 ) -> None:

@@ -145,6 +145,7 @@ def assert_records_are_plain(layout: Layout) -> None:
         assert "99" not in body.split("Effect-Version")[0]
 
 
+@pytest.mark.slow
 async def test_odd_refs_stop_nobody(hive: Hive, clone: Clone, layout: Layout) -> None:
     """Who may push writes files there, too: names and contents that git would not make."""
     clone.write("agents/hm1nd/prompt.md", "Be brief.\n")

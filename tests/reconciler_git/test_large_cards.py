@@ -28,6 +28,7 @@ from hive_reconciler.model.proposal import Requester
 from hive_wire.frames import MAX_FRAME, encode
 from hive_wire.paths import Layout
 
+pytestmark = pytest.mark.slow
 COUNT = 1000
 TOOLS = Toolchain("t1", ("python3",), (), ())
 

@@ -11,7 +11,7 @@ import pytest
 from support import power_git
 from support.power_records import Op
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,7 @@ async def test_one_outcome_each(hive: Hive, manager: Requester, layout: Layout) 
     git(layout.hive_git, "fsck", "--strict")
 
 
+@pytest.mark.slow
 async def test_fifty_at_once_with_pushes(
     hive: Hive, manager: Requester, layout: Layout, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 async def test_several_processes(
     hive: Hive, manager: Requester, layout: Layout, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def work(sshd: Sshd, where: Path, layout: Layout) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.root
 async def test_a_push_over_ssh_becomes_a_proposal(place: Path, sshd: Sshd) -> None:
     layout = Layout.of(place / "root")

@@ -232,6 +232,7 @@ async def test_two_roots_side_by_side(site: Site, tmp_path: Path) -> None:
         await other.close()
 
 
+@pytest.mark.slow
 async def test_twenty_at_once(site: Site) -> None:
     containers = [
         site.container(name=f"h-a{number}", uid=f"abcdefghij{number:02}") for number in range(20)

@@ -26,6 +26,7 @@ from hive_reconciler.runtime.network_rules import (
 WORLD = Path(__file__).with_name("network_world.py")
 
 
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.timeout(120)
 def test_a_private_network_reaches_out_and_nothing_near(tmp_path: Path) -> None:
