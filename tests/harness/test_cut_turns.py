@@ -94,6 +94,7 @@ async def test_a_running_turn_that_does_not_stand_any_more_is_dropped(
     broker.post("x")
     await _waits(harness)
     await harness.kill()
+    (harness.state / "go").touch()  # or the shell outlives the test
     broker.resume = False
     broker._leased = None
     harness.script(ANSWER)
