@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -30,16 +28,6 @@ def lose_databases(root: Path) -> set[str]:
     return {path.name for path in found}
 
 
-async def kill_all_host_processes(hive: Swarm) -> None:
-    os.kill(hive.pid("up"), signal.SIGKILL)
-
-    async def ended() -> bool:
-        mine = [p for p in processes() if str(hive.root) in p.command]
-        return not any("hive_reconciler.app.daemon" in p.command for p in mine)
-
-    await hive.until("the host processes are gone", ended)
-
-
 @pytest.mark.parametrize("when", ["while all runs", "between two lives"])
 async def test_no_container_is_restarted_for_a_lost_database(tmp_path, when):
     async with swarm(tmp_path / "root", "--rehearse") as hive:
@@ -54,7 +42,7 @@ async def test_no_container_is_restarted_for_a_lost_database(tmp_path, when):
             assert {"broker", "dashboard", "reconciler"} <= lose_databases(hive.root)
             await hive.host("reconcile", wait=True)
             assert containers(hive) == running
-        await kill_all_host_processes(hive)
+        await hive.lose_up()
         lose_databases(hive.root)
         again = Swarm(hive.root)
         await again.start()

@@ -58,12 +58,7 @@ async def test_containers_outlive_up_and_are_adopted(tmp_path):
     async with swarm(tmp_path / "root", "--rehearse") as hive:
         manager = await hive.ready("hm1nd")
         boot = (await hive.broker("agents"))["agents"][0]["boot"]
-        os.kill(hive.pid("up"), signal.SIGKILL)
-
-        async def ended() -> bool:
-            return not any("hive_reconciler.app.daemon" in p for p in processes_of(hive))
-
-        await hive.until("the host processes are gone", ended)
+        await hive.lose_up()
         again = Swarm(hive.root)
         await again.start()
         try:

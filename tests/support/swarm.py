@@ -21,6 +21,7 @@ from hive_wire.paths import Layout
 
 T = TypeVar("T")
 HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
+HOST_PROCESSES = ("hive_reconciler.app.daemon", "hive_broker", "hive_gateway", "hive_dashboard")
 LINK = re.compile(r"http://\S+#\S+")
 
 
@@ -89,6 +90,16 @@ class Swarm:
             if p.names(process, str(self.root)):
                 return p.pid
         raise AssertionError(f"{process} does not run for {self.root}")
+
+    async def lose_up(self) -> None:
+        """kill -9 of `hive up` alone: the host processes end by themselves, containers go on."""
+        os.kill(self.pid("up"), signal.SIGKILL)
+
+        async def ended() -> bool:
+            mine = [p for p in processes() if str(self.root) in p.command]
+            return not any(p.names(program) for p in mine for program in HOST_PROCESSES)
+
+        await self.until("the host processes are gone", ended)
 
     # -- asking ----------------------------------------------------------------
 
