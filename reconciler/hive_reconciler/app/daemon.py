@@ -119,7 +119,7 @@ async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> 
             tasks.create_task(reconciler.gateway.run()),
             tasks.create_task(reconciler.run()),
             tasks.create_task(inbox.run()),
-            tasks.create_task(keep_small((layout.hive_git, layout.inbox_git))),
+            tasks.create_task(keep_small(layout.hive_git, layout.inbox_git)),
             tasks.create_task(asyncio.to_thread(_finish_purges, layout)),
             tasks.create_task(builds.run()),
         ]

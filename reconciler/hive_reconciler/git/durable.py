@@ -134,7 +134,7 @@ def make_folder(path: str) -> None:
 
 
 def _object(store: str, oid: str) -> _Fresh:
-    path = f"{store}/tmp_obj_{secrets.token_hex(8)}"  # `git gc` removes old ones of that name
+    path = f"{store}/tmp_obj_{secrets.token_hex(8)}"  # housekeeping removes old ones of that name
     folder = f"{store}/{oid[:2]}"
     return _Fresh(_create(path), path, folder, f"{folder}/{oid[2:]}")
 

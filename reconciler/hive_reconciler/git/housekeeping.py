@@ -24,18 +24,25 @@ DEADLINE = 1800.0
 LOOSE = 1000  # objects; fewer are left as they are
 PACKS = 20
 KEEP = 14 * 86400.0  # seconds, for what nothing refers to, such as a push that is under way
+_PACKING = (
+    *("--all", "--reflog", "--indexed-objects", "--honor-pack-keep", "--local", "--non-empty"),
+    *("--delta-base-offset", "--write-bitmap-index", "-q"),
+)
+_ALL_ELSE = ("--keep-unreachable", "--pack-loose-unreachable")
 
 
-async def keep_small(repositories: tuple[Path, ...]) -> None:
+async def keep_small(hive_git: Path, inbox_git: Path) -> None:
     """Until cancelled. What fails is tried again the next time."""
     while True:
-        for path in repositories:
-            await collect(path)
+        await collect(hive_git)
+        await collect(inbox_git, forgets=True)
         await asyncio.sleep(EVERY)
 
 
-async def collect(path: Path) -> None:
-    """Pack a repository if it has many files. Reading and writing go on meanwhile."""
+async def collect(path: Path, *, forgets: bool = False) -> None:
+    """Pack a repository if it has many files. Reading and writing go on meanwhile, and a writer
+    may count on any object that it finds: so none ever goes, but from one that `forgets` what
+    nothing refers to. git alone writes there, and makes young again what it finds."""
     git = shutil.which("git")
     if git is None:
         return  # nothing was ever brought in either
@@ -43,9 +50,11 @@ async def collect(path: Path) -> None:
         if not await asyncio.to_thread(_has_many, path):
             return
         before = await asyncio.to_thread(packdir.indexes, path)
-        await _run(git, path, "repack", "-a", "-l", "-n", "-q")
+        what = _PACKING if forgets else (*_PACKING, *_ALL_ELSE)
+        await _run(git, path, "pack-objects", *what, str(path / "objects/pack/pack"))
         await asyncio.to_thread(_replace, path, before, time.time() - KEEP)
-        await _run(git, path, "prune", f"--expire={int(KEEP)}.seconds.ago")
+        if forgets:
+            await _run(git, path, "prune", f"--expire={int(KEEP)}.seconds.ago")
     except TimeoutError:
         log.warning("git of %s did not end within %.0f s", path, DEADLINE)
     except OSError as error:
@@ -58,9 +67,10 @@ def _has_many(path: Path) -> bool:
 
 
 def _replace(path: Path, before: set[Path], old: float) -> None:
-    """All that is referred to is packed: once that is on disk, the other copies go."""
+    """What is to stay is packed: once that is on disk, the other copies go."""
     sync_tree(path / "objects/pack")
     packdir.drop_copies(path, before, old)
+    packdir.drop_leftovers(path, old)
     repo = open_bare(path)
     try:
         repo.compress_references()  # it, too, waits for the name before it removes a ref's file

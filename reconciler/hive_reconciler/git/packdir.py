@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from .durable import sync_folder
@@ -19,7 +19,8 @@ def indexes(repository: Path) -> set[Path]:
 
 def drop_copies(repository: Path, before: set[Path], old: float) -> None:
     """Remove loose objects that are in packs, and the packs of `before` that have nothing but
-    what is in a later one, or are older than `old`. What is left is on disk. Raises OSError."""
+    what is in a later one, or were last used before `old`. What is left is on disk. Raises
+    OSError."""
     later = indexes(repository) - before
     if not later:
         return  # nothing had changed since
@@ -27,13 +28,27 @@ def drop_copies(repository: Path, before: set[Path], old: float) -> None:
     for oid in there:
         text = oid.hex()
         (repository / "objects" / text[:2] / text[2:]).unlink(missing_ok=True)
-    spare = [
-        index
-        for index in before
-        if not index.with_suffix(".keep").exists()
-        and (index.stat().st_mtime < old or names(index) <= there)
-    ]
-    _remove(repository / "objects/pack", spare, old)
+    copies = [index for index in before if names(index) <= there]
+    for index in before:  # an index is what git sees of a pack: it goes first, and for good
+        if index.with_suffix(".keep").exists():
+            continue
+        if index in copies or _used(index) < old:
+            index.unlink()
+    sync_folder(str(repository / "objects/pack"))
+    for index in before:
+        if not index.exists():
+            for file in index.parent.glob(f"{index.stem}.*"):
+                file.unlink()
+
+
+def drop_leftovers(repository: Path, old: float) -> None:
+    """Remove what writers left that were killed before `old`. Raises OSError."""
+    objects = repository / "objects"
+    halves = (pack for pack in objects.glob("pack/pack-*.pack") if not _index_of(pack).exists())
+    for file in (*objects.glob("tmp_obj_*"), *objects.glob("pack/tmp_*"), *halves):
+        with suppress(FileNotFoundError):  # of a writer that lives
+            if file.stat().st_mtime < old:
+                file.unlink()
 
 
 def names(index: Path) -> set[bytes]:
@@ -45,13 +60,10 @@ def names(index: Path) -> set[bytes]:
     return {data[start : start + 20] for start in range(_NAMES, _NAMES + 20 * count, 20)}
 
 
-def _remove(folder: Path, spare: Collection[Path], old: float) -> None:
-    """An index is what git sees of a pack: it goes first, and for good."""
-    for index in spare:
-        index.unlink()
-    sync_folder(str(folder))
-    for pack in folder.glob("pack-*.pack"):
-        index = pack.with_suffix(".idx")
-        if index in spare or (not index.exists() and pack.stat().st_mtime < old):
-            for file in folder.glob(f"{pack.stem}.*"):
-                file.unlink()
+def _index_of(pack: Path) -> Path:
+    return pack.with_suffix(".idx")
+
+
+def _used(index: Path) -> float:
+    """When something was last written that a pack has: git stamps the pack then, not the index."""
+    return index.with_suffix(".pack").stat().st_mtime
