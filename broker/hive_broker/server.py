@@ -34,13 +34,13 @@ async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[A
         broker = await Broker.open(layout.broker / "broker.db", clock or Clock())
         app = App(broker, layout.requests_sock)
         doors = Doors(app, layout)
-        peers: set[Peer] = set()
+        peers = _Peers()
         server = None
         requests = asyncio.create_task(app.requests.run())
         try:
             await doors.settle()
             api = HostApi(app, doors.settle, only_reports=_gateway(layout)).handlers()
-            server = await listen(layout.broker_sock, lambda: _peer(api, peers), mode=0o660)
+            server = await listen(layout.broker_sock, lambda: peers.new(api), mode=0o660)
             _give_to_group(layout)
             app.health.begin()
             await app.retention.begin()
@@ -52,8 +52,7 @@ async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[A
                 layout.broker_sock.unlink(missing_ok=True)
             requests.cancel()
             await asyncio.gather(requests, return_exceptions=True)
-            for peer in list(peers):
-                peer.close()
+            peers.close()
             await doors.close()
             for agent in broker.agents.values():
                 if agent.peer is not None:
@@ -61,10 +60,21 @@ async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[A
             await broker.close()
 
 
-def _peer(handlers: Handlers, peers: set[Peer]) -> Peer:
-    peer = Peer(handlers, on_close=peers.discard)
-    peers.add(peer)
-    return peer
+class _Peers:
+    """The connections of broker.sock."""
+
+    def __init__(self) -> None:
+        self._open: set[Peer] = set()
+        self._closed = self._open.discard  # one for all of them
+
+    def new(self, handlers: Handlers) -> Peer:
+        peer = Peer(handlers, on_close=self._closed)
+        self._open.add(peer)
+        return peer
+
+    def close(self) -> None:
+        for peer in list(self._open):
+            peer.close()
 
 
 def _gateway(layout: Layout) -> int | None:

@@ -85,7 +85,7 @@ class Reporter:
             if not isinstance(error, RpcError) or error.code not in NEVER_TAKEN:
                 log.warning("usage of %s is kept for later: %s", report.uid, error or "no answer")
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(peer.closed.wait(), RETRY)
+                    await asyncio.wait_for(peer.gone(), RETRY)
                 return False
             log.error("the broker refuses the usage of %s: %s", report.uid, error)
         self._ledger.confirm(report)

@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.broker_rig import Harness, Tools, agent, connected, rig, until
@@ -42,6 +43,32 @@ async def test_it_stops_cleanly(tmp_path, signum):
         assert not hive.layout.broker_sock.exists()
         assert not (hive.layout.agent_run(A) / "harness.sock").exists()
         assert "Traceback" not in hive.log()
+
+
+async def test_at_rest_it_has_nothing_of_tls_in_memory(tmp_path):
+    async with rig(tmp_path) as hive:
+        assert hive.process is not None
+        await hive.registry(agent(A, "scout"))
+        await hive.harness(A)
+        maps = Path(f"/proc/{hive.process.pid}/maps").read_text()
+        assert "uvloop" in maps
+        assert "libssl" not in maps
+        assert "libcrypto" not in maps
+
+
+def test_whoever_asks_behind_the_lean_imports_gets_the_real_modules():
+    script = """
+from hive_broker.lean import lean_imports
+with lean_imports():
+    import asyncio, hashlib
+    from pydantic import BaseModel
+assert asyncio.base_events.ssl is None
+assert hashlib.sha256(b"").hexdigest().startswith("e3b0c442")
+import importlib.metadata, ssl
+assert importlib.metadata.version("pydantic")
+assert ssl.create_default_context().check_hostname
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
 async def test_a_second_one_is_refused_in_one_line(tmp_path):
@@ -124,7 +151,7 @@ async def test_idle_connections_of_one_agent_end_the_oldest(tmp_path):
         scout = await hive.harness(A)
         path = hive.layout.agent_run(A) / "harness.sock"
         idle = [await connected(path) for _ in range(40)]
-        await until(lambda: sum(peer.closed.is_set() for peer in idle) >= 24, "closed")
+        await until(lambda: sum(peer.closed for peer in idle) >= 24, "closed")
         await hive.ask("send", to="scout", body="x", by="ann")
         await scout.granted()  # the one that said hello is not touched
         for peer in idle:

@@ -58,7 +58,7 @@ async def test_retiring_closes_the_sockets(tmp_path):
         scout, tools = await hive.harness(A), await hive.tools(A)
         await hive.registry()
         async with asyncio.timeout(10):
-            await scout.peer.closed.wait()
+            await scout.peer.gone()
             assert await tools.reader.read() == b""
         assert (await hive.ask("agents"))["agents"] == []
         with pytest.raises(RpcError, match="there are: none yet"):

@@ -160,7 +160,7 @@ async def test_a_second_hello_fences_the_first_connection(hive):
     old = await hive.harness(A)
     new = await hive.harness(A)
     async with asyncio.timeout(5):
-        await old.peer.closed.wait()
+        await old.peer.gone()
     await hive.ask("send", to="scout", body="x", by="ann")
     turn = (await new.granted())["turn"]
     assert old.grants.empty()

@@ -88,7 +88,7 @@ class Sender:
         message = {"to": to, "body": body, "by": "ann", "key": body}
         while True:
             try:
-                if self.host is None or self.host.closed.is_set():
+                if self.host is None or self.host.closed:
                     self.host = await connected(Layout.of(self.part.root).broker_sock)
                 return int((await self.host.request("send", message, timeout=10))["id"])
             except (*GONE, RpcError):
@@ -139,7 +139,7 @@ class Player:
             await self._hello(harness)
             while True:
                 grant = asyncio.ensure_future(harness.grants.get())
-                closed = asyncio.ensure_future(harness.peer.closed.wait())
+                closed = asyncio.ensure_future(harness.peer.gone())
                 await asyncio.wait((grant, closed), return_when=asyncio.FIRST_COMPLETED)
                 closed.cancel()
                 if not grant.done():

@@ -91,7 +91,7 @@ class FakeBroker:
             server.close()
         if self._peer is not None:
             self._peer.close()
-            await self._peer.closed.wait()
+            await self._peer.gone()
         for writer in list(self._mcp):
             writer.close()
         for task in list(self._tasks):
@@ -249,7 +249,7 @@ class FakeBroker:
         asyncio.get_running_loop().call_soon(self._grant_next)
 
     def _grant_next(self) -> None:
-        if self._leased is None and self._queue and self._peer and not self._peer.closed.is_set():
+        if self._leased is None and self._queue and self._peer and not self._peer.closed:
             self._leased = self._queue.popleft()
             self.granted.append(_turn(*self._leased))
             self._peer.notify("grant", self._grant(*self._leased))

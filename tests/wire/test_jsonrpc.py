@@ -53,7 +53,7 @@ def test_it_runs_on_uvloop(tmp_path):
         peer = await jsonrpc.connect(tmp_path / "s.sock")
         assert await peer.request("ping") == "pong"
         peer.close()
-        await peer.closed.wait()
+        await peer.gone()
         server.close()
         await server.wait_closed()
 
@@ -223,21 +223,32 @@ async def test_more_than_may_run_at_once_waits_its_turn(serve):
     peer.close()
 
 
-async def test_whoever_waits_for_a_flag_hears_of_it_although_it_was_cleared_meanwhile():
-    flag = jsonrpc.Flag()
-    flag.clear()
-    early = asyncio.ensure_future(flag.wait())
+async def test_all_that_wait_for_the_end_of_a_connection_hear_of_it(serve):
+    path = await serve({"who": lambda *_: "me"})
+    peer = await jsonrpc.connect(path)
+    waiting = [asyncio.ensure_future(peer.gone()) for _ in range(2)]
+    assert await peer.request("who") == "me"
+    assert not peer.closed
+    assert not any(one.done() for one in waiting)
+    peer.close()
+    await asyncio.wait_for(asyncio.gather(*waiting, peer.gone()), 5)
+    assert peer.closed
+
+
+async def test_a_buffer_that_is_just_full_holds_up_nobody():
+    class Full(asyncio.Transport):
+        def get_write_buffer_size(self):
+            return 1 << 16
+
+    peer = Peer({})
+    peer.connection_made(Full())  # a transport pauses its protocol beyond this size only
+    await asyncio.wait_for(peer.drained(), 5)
+    peer.pause_writing()
+    waiting = [asyncio.ensure_future(peer.drained()) for _ in range(2)]
     await asyncio.sleep(0)
-    flag.clear()
-    flag.set()
-    flag.clear()
-    late = asyncio.ensure_future(flag.wait())
-    await asyncio.wait_for(early, 5)
-    await asyncio.sleep(0)
-    assert not late.done()
-    flag.set()
-    await asyncio.wait_for(late, 5)
-    assert flag.is_set()
+    assert not any(one.done() for one in waiting)
+    peer.resume_writing()
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
 
 
 async def test_listening_takes_the_place_of_a_stale_socket(tmp_path):
@@ -269,7 +280,7 @@ async def test_a_link_comes_back_and_says_hello_each_time(serve, tmp_path):
             assert await link.request("hello") == round_
             path.unlink()
             link.notify("bye")
-            await peer.closed.wait()
+            await peer.gone()
             while link.is_up:
                 await asyncio.sleep(0)
     assert hellos == [1, 2]

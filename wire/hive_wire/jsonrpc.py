@@ -79,33 +79,7 @@ class Caller:
     gid: int
 
 
-class Flag:
-    """An asyncio.Event that weighs little while nobody waits: there are two on each connection,
-    and a broker has thousands."""
-
-    __slots__ = ("_event", "_set")
-
-    def __init__(self) -> None:
-        self._set = False
-        self._event: asyncio.Event | None = None
-
-    def is_set(self) -> bool:
-        return self._set
-
-    def set(self) -> None:
-        self._set = True
-        if self._event is not None:
-            self._event.set()
-
-    def clear(self) -> None:
-        if self._set:
-            self._set, self._event = False, None
-
-    async def wait(self) -> None:
-        if not self._set:
-            if self._event is None:
-                self._event = asyncio.Event()
-            await self._event.wait()
+UNKNOWN = Caller(-1, -1, -1)
 
 
 class Answer:
@@ -126,11 +100,15 @@ class Answer:
 
 
 class Peer(asyncio.Protocol):
-    """One connection. `context` is for whoever owns it (an agent's uid, a session)."""
+    """One connection. `context` is for whoever owns it (an agent's uid, a session).
+
+    A broker has thousands of them at rest: one that says nothing has nothing of its own.
+    `caller` is known from the first that the other end says.
+    """
 
     __slots__ = (
-        *("_asked", "_handlers", "_in_flight", "_last_id", "_max_unsent", "_on_close", "_out"),
-        *("_pace", "_resting", "_splitter", "_tasks", "_transport", "_waiting", "_writable"),
+        *("_asked", "_gone", "_handlers", "_in_flight", "_last_id", "_max_unsent", "_on_close"),
+        *("_out", "_pace", "_paused", "_resting", "_splitter", "_tasks", "_transport", "_waiting"),
         *("caller", "closed", "context"),
     )
 
@@ -145,20 +123,22 @@ class Peer(asyncio.Protocol):
     ) -> None:
         """`pace` is told of each so many frames, and says for how many seconds no more are read."""
         self.context = context
-        self.closed = Flag()
-        self.caller = Caller(-1, -1, -1)
+        self.closed = False
+        self.caller = UNKNOWN
         self._handlers = handlers
         self._on_close = on_close
         self._max_unsent = max_unsent
         self._pace = pace
         self._resting: asyncio.TimerHandle | None = None
-        self._splitter = FrameSplitter()
+        self._splitter: FrameSplitter | None = None
         self._transport: asyncio.Transport | None = None
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._gone: asyncio.Event | None = None  # while somebody waits for the end
+        self._paused: asyncio.Event | None = None  # while the other end does not read
+        self._waiting: dict[int, asyncio.Future[Any]] | None = None
         self._last_id = 0
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[None], None] | None = None
         self._in_flight = 0
-        self._out: list[bytes] = []
+        self._out: list[bytes] | None = None
         self._asked: tuple[Any, str] = (None, "")  # the request that is being handled
 
     # -- calling the other end -------------------------------------------------
@@ -171,17 +151,18 @@ class Peer(asyncio.Protocol):
         Raises RpcError with its error, PeerGone when the connection ends first,
         TimeoutError after `timeout` seconds.
         """
-        if self.closed.is_set() or self._transport is None:
+        if self.closed or self._transport is None:
             raise PeerGone(method)
         ident = self._last_id = self._last_id + 1
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[ident] = answer
+        waiting = self._waiting = {} if self._waiting is None else self._waiting
+        waiting[ident] = answer
         try:
             self._send({"jsonrpc": "2.0", "id": ident, "method": method, "params": params or {}})
             async with asyncio.timeout(timeout):
                 return await answer
         finally:
-            self._waiting.pop(ident, None)
+            waiting.pop(ident, None)
 
     def notify(self, method: str, params: Params | None = None) -> None:
         """Tell the other end, without an answer. Does nothing once closed."""
@@ -194,7 +175,7 @@ class Peer(asyncio.Protocol):
     def close(self) -> None:
         """Flush what is queued, then close; at once when nobody reads it."""
         self._flush()
-        if self._transport is None or self.closed.is_set():
+        if self._transport is None or self.closed:
             return
         self._transport.close()
         if self._transport.get_write_buffer_size():
@@ -202,36 +183,43 @@ class Peer(asyncio.Protocol):
 
     def drop(self) -> None:
         """Close at once; what is queued is lost."""
-        if self._transport is not None and not self.closed.is_set():
+        if self._transport is not None and not self.closed:
             self._transport.abort()
 
     async def drained(self) -> None:
         """Returns when the other end has read enough for more to be sent."""
-        while not self.closed.is_set():
+        self._flush()
+        while self._paused is not None:
+            await self._paused.wait()
             self._flush()
-            if self._transport is None or self._transport.get_write_buffer_size() < 1 << 16:
-                return
-            await self._writable.wait()
+
+    async def gone(self) -> None:
+        """Returns when the connection has ended."""
+        if not self.closed:
+            self._gone = asyncio.Event() if self._gone is None else self._gone
+            await self._gone.wait()
 
     # -- asyncio.Protocol ------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._writable = Flag()
-        self._writable.set()
-        self.caller = _caller(transport.get_extra_info("socket"))
         if self._pace is not None:
             self._rest(self._pace(0))
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._paused = asyncio.Event()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        if self._paused is not None:
+            self._paused.set()
+            self._paused = None
 
     def data_received(self, data: bytes) -> None:
-        if self.closed.is_set():
+        if self.closed or self._transport is None:
             return
+        if self._splitter is None:
+            self._splitter = FrameSplitter()
+            self.caller = _caller(self._transport.get_extra_info("socket"))
         try:
             lines = self._splitter.feed(data)
             for line in lines:
@@ -244,14 +232,16 @@ class Peer(asyncio.Protocol):
             self._rest(self._pace(len(lines)))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed.set()
-        self._writable.set()
+        self.closed = True
+        if self._gone is not None:
+            self._gone.set()
+        self.resume_writing()
         if self._resting is not None:
             self._resting.cancel()
-        for answer in self._waiting.values():
+        for answer in (self._waiting or {}).values():
             if not answer.done():
                 answer.set_exception(PeerGone("the request"))
-        for task in self._tasks:
+        for task in self._tasks or ():
             task.cancel()
         if self._on_close is not None:
             self._on_close(self)
@@ -292,7 +282,8 @@ class Peer(asyncio.Protocol):
             self._send({"jsonrpc": "2.0", "id": ident, "result": result})
 
     def _receive_answer(self, ident: Any, message: dict[str, Any]) -> None:
-        answer = self._waiting.get(ident) if isinstance(ident, int) else None
+        waiting = self._waiting or {}
+        answer = waiting.get(ident) if isinstance(ident, int) else None
         if answer is None or answer.done():
             return  # an answer that nobody waits for any more
         error = message.get("error")
@@ -306,8 +297,9 @@ class Peer(asyncio.Protocol):
 
     def _start(self, ident: Any, method: str, result: Awaitable[Any]) -> None:
         task = asyncio.ensure_future(self._finish(ident, method, result))
-        self._tasks[task] = None
-        task.add_done_callback(self._tasks.pop)
+        tasks = self._tasks = {} if self._tasks is None else self._tasks
+        tasks[task] = None
+        task.add_done_callback(tasks.pop)
         task.add_done_callback(self._unthrottle)
         self._begun()
 
@@ -371,7 +363,7 @@ class Peer(asyncio.Protocol):
 
     def _send(self, message: dict[str, Any]) -> None:
         """Queue one frame; all frames of one loop turn leave in one write."""
-        if self.closed.is_set() or self._transport is None:
+        if self.closed or self._transport is None:
             return
         try:
             frame = encode(message)
@@ -379,15 +371,17 @@ class Peer(asyncio.Protocol):
             if "method" in message:
                 raise
             frame = encode(_error_frame(message.get("id"), RpcError(INTERNAL_ERROR, str(error))))
-        if not self._out:
+        if self._out is None:
+            self._out = [frame]
             asyncio.get_running_loop().call_soon(self._flush)
-        self._out.append(frame)
+        else:
+            self._out.append(frame)
 
     def _flush(self) -> None:
-        if not self._out or self._transport is None:
+        if self._out is None or self._transport is None:
             return
-        data, self._out = b"".join(self._out), []
-        if self.closed.is_set():
+        data, self._out = b"".join(self._out), None
+        if self.closed:
             return
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > self._max_unsent:
@@ -397,7 +391,7 @@ class Peer(asyncio.Protocol):
 
 def _caller(sock: socket.socket | None) -> Caller:
     if sock is None or sock.family != socket.AF_UNIX:
-        return Caller(-1, -1, -1)
+        return UNKNOWN
     size = struct.calcsize("3i")
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     return Caller(*struct.unpack("3i", credentials))

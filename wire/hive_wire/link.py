@@ -59,7 +59,7 @@ class Link:
                     await self._on_connect(peer)
                 self._peer, delay = peer, FIRST_DELAY
                 self._up.set()
-                await peer.closed.wait()
+                await peer.gone()
             except (RpcError, TimeoutError) as error:
                 log.warning("%s: the first exchange failed: %s", self.path.name, error)
                 await asyncio.sleep(delay * random.uniform(0.5, 1))

@@ -36,6 +36,7 @@ class HarnessApi:
         self._spend = spend
         self._uid = uid
         self._peers: dict[Peer, None] = {}  # oldest first
+        self._handlers = self.handlers()
 
     def peer(self) -> Peer:
         """A new connection; of too many, the oldest that says nothing ends, read or not."""
@@ -45,9 +46,7 @@ class HarnessApi:
             oldest = next(peer for peer in self._peers if peer is not current)
             del self._peers[oldest]
             oldest.drop()
-        peer = Peer(
-            self.handlers(), on_close=self._closed, max_unsent=MOST_UNSENT, pace=self._spend
-        )
+        peer = Peer(self._handlers, on_close=self._closed, max_unsent=MOST_UNSENT, pace=self._spend)
         self._peers[peer] = None
         return peer
 

@@ -95,10 +95,10 @@ class History:
     async def _pump(self, peer: Peer, cursor: int, uid: str | None, stream: bool) -> None:
         """Pulls from its own cursor: a slow reader delays only itself and costs little. One
         that reads nothing at all is dropped; it comes back and goes on by id."""
-        while not peer.closed.is_set():
+        while not peer.closed:
             news, end = self._news.next, self.last
             if cursor >= end:
-                await _first_of(news.wait(), peer.closed.wait())
+                await _first_of(news.wait(), peer.gone())
                 continue
             events, cursor = await self._behind(cursor, end, uid, stream)
             for chunk in self._chunks(events):

@@ -78,7 +78,7 @@ class Turns:
             if greeting.resume is not None and hello.running is not None:
                 resume = await self._resume(agent, greeting.resume, hello.running.handed)
                 drop = drop or resume is None
-            if not peer.closed.is_set():
+            if not peer.closed:
                 agent.peer = peer
         answer = {
             "name": agent.name,

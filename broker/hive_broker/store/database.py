@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from .migrations import MIGRATIONS
@@ -89,7 +87,7 @@ def _is_fresh(path: Path, newest: int) -> bool:
 
 
 def _create(db: sqlite3.Connection, version: int) -> None:
-    schema = resources.files(__package__).joinpath("schema.sql").read_text()
+    schema = Path(__file__).with_name("schema.sql").read_text()
     db.executescript(
         f"begin immediate; {schema}; pragma application_id={APPLICATION_ID};"
         f" pragma user_version={version}; commit"
@@ -110,6 +108,8 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
 
 def _keep_copy(path: Path, copy: Path) -> None:
     """On disk under its name only once it is whole."""
+    import shutil  # half a MiB that no other start needs
+
     beside = copy.with_name(copy.name + ".new")
     shutil.copy2(path, beside)
     with beside.open("rb") as file:
