@@ -1,7 +1,10 @@
 """`hive-broker --root DIR`."""
 
+import gc
+
 from .lean import lean_imports
 
+gc.disable()  # nothing of what is imported is garbage; the daemon enables it when all is loaded
 with lean_imports():
     from .daemon import main
 

@@ -54,7 +54,6 @@ async def _serve(layout: Layout) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    gc.disable()  # while all that is open is read: nothing of it is garbage
     async with serving(layout) as app:
         logging.getLogger(__name__).info(
             "serving %s on %s (start %d)", layout.root, layout.broker_sock, app.broker.epoch

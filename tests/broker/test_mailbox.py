@@ -40,7 +40,9 @@ class Disk:
             self.open[message] = Delivery(message, hops=self.open[message].hops)
 
     def mailbox(self) -> Mailbox:
-        return Mailbox(self.open.values(), self.running)
+        untouched = [m for m, found in self.open.items() if found == Delivery(m)]
+        others = [found for m, found in self.open.items() if found != Delivery(m)]
+        return Mailbox(others, self.running, untouched)
 
 
 class Deliveries(RuleBasedStateMachine):

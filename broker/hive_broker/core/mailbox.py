@@ -21,13 +21,21 @@ MAX_RETRY_IN = 8 * 86400.0  # a weekly usage window and a day
 class Mailbox:
     """Order is that of message ids; a returned message is in front again."""
 
-    def __init__(self, deliveries: Iterable[Delivery] = (), running: Turn | None = None) -> None:
+    def __init__(
+        self,
+        deliveries: Iterable[Delivery] = (),
+        running: Turn | None = None,
+        untouched: Iterable[int] = (),
+    ) -> None:
+        """`untouched`: more open messages, each of which is like `Delivery(message)`."""
         found = list(deliveries)
-        self._open = {d.message: d for d in found}
+        # None for one that is like `Delivery(message)`: a hundred thousand may wait.
+        self._open: dict[int, Delivery | None] = dict.fromkeys(untouched)
+        self._queue = list(self._open)  # a heap; what is no longer queued is skipped
+        self._open |= {d.message: d for d in found}
         self._held_back = {d.message for d in found if d.not_before and d.attempt == 1}
         self._attached: dict[int, list[int]] = {}
-        # A heap; what is no longer queued is skipped.
-        self._queue = [d.message for d in found if d.attached_to is None]
+        self._queue += [d.message for d in found if d.attached_to is None]
         heapq.heapify(self._queue)
         for d in found:
             if d.attached_to is not None:
@@ -52,7 +60,7 @@ class Mailbox:
         if self.running is None:
             return ()
         handed = (self.running.message, *self.attached(self.running.message))
-        return tuple(self._open[message].hops for message in handed)
+        return tuple(self._at(message).hops for message in handed)
 
     def waits(self, message: int) -> bool:
         """Whether it is here, and no turn has it."""
@@ -60,7 +68,7 @@ class Mailbox:
 
     def stands(self, turn: Turn) -> bool:
         """Whether this attempt is the one that is due or runs now."""
-        found = self._open.get(turn.message)
+        found = self._find(turn.message)
         return found is not None and found.attached_to is None and found.attempt == turn.attempt
 
     def attached(self, waking: int) -> tuple[int, ...]:
@@ -78,8 +86,13 @@ class Mailbox:
         nobody waits for others' endless talk."""
         if self._held_back and not not_before:
             self._let_go()
-        if message not in self._open:
+        if message in self._open:
+            return
+        if not_before or hops:
             self._keep(Delivery(message, 1, 0, not_before, None, None, hops))
+        else:
+            self._open[message] = None
+            heapq.heappush(self._queue, message)
 
     def grant(self, now: float) -> Turn | None:
         """Lease the first message to a turn, if none runs and its time has come."""
@@ -104,7 +117,7 @@ class Mailbox:
         for message in self._in_order():
             if message == waking:
                 continue
-            delivery = self._open[message]
+            delivery = self._at(message)
             own_turn = delivery.attempt > 1 or message in self._attached
             if len(owed) + len(fresh) >= limit or own_turn or delivery.not_before > now:
                 break
@@ -114,8 +127,8 @@ class Mailbox:
     def attach(self, pick: Pick, call: str) -> None:
         """The picked messages are the turn's now; `call` handed them out."""
         for message in pick.all:
-            delivery = self._open[message]
-            self._open[message] = delivery._replace(attached_to=pick.waking, given=call)
+            attached = self._at(message)._replace(attached_to=pick.waking, given=call)
+            self._open[message] = attached
         if pick.fresh:
             self._attached.setdefault(pick.waking, []).extend(pick.fresh)
 
@@ -125,13 +138,13 @@ class Mailbox:
         return tuple(
             message
             for message in self._attached.get(turn.message, ())
-            if self._handed_in(turn, message) and self._open[message].given not in handed
+            if self._handed_in(turn, message) and self._at(message).given not in handed
         )
 
     def owe(self, messages: Iterable[int]) -> None:
         """The engine never saw these."""
         for message in messages:
-            self._open[message] = self._open[message]._replace(given=None)
+            self._open[message] = self._at(message)._replace(given=None)
 
     # -- terminal events -------------------------------------------------------
 
@@ -143,11 +156,11 @@ class Mailbox:
         """
         if not self.stands(end.turn):
             return Verdict(end.turn, stands=False)
-        waking = self._open[end.turn.message]
+        waking = self._at(end.turn.message)
         attached = self.attached(end.turn.message)
         if end.outcome in ("ok", "cancelled"):
-            seen = tuple(m for m in attached if self._open[m].given is not None)
-            unseen = tuple(m for m in attached if self._open[m].given is None)
+            seen = tuple(m for m in attached if self._at(m).given is not None)
+            unseen = tuple(m for m in attached if self._at(m).given is None)
             settled = (waking.message, *seen)
             return Verdict(end.turn, stands=True, settled=settled, detached=unseen)
         counted = waking.counted + end.counted
@@ -177,11 +190,11 @@ class Mailbox:
         if verdict.returned is not None:
             self._keep(verdict.returned)
         for message in verdict.detached:
-            self._keep(Delivery(message, hops=self._open[message].hops))
+            self._keep(Delivery(message, hops=self._at(message).hops))
 
     def condemn(self, message: int) -> Verdict:
         """What it takes to make this message dead, wherever it is. Changes nothing."""
-        found = self._open.get(message)
+        found = self._find(message)
         if found is None:
             return Verdict(Turn(message, 1), stands=False)
         turn, attached = Turn(message, found.attempt), self.attached(message)
@@ -217,22 +230,29 @@ class Mailbox:
     def undamp(self) -> None:
         """All that is open begins anew, as if a person had sent it."""
         self._let_go()
-        self._open = {m: found._replace(hops=0) for m, found in self._open.items()}
+        self._open = {m: found and found._replace(hops=0) for m, found in self._open.items()}
 
     def open(self) -> tuple[Delivery, ...]:
-        return tuple(self._open[message] for message in sorted(self._open))
+        return tuple(self._at(message) for message in sorted(self._open))
 
     # -- inside ----------------------------------------------------------------
 
+    def _at(self, message: int) -> Delivery:
+        return self._open[message] or Delivery(message)
+
+    def _find(self, message: int) -> Delivery | None:
+        return self._at(message) if message in self._open else None
+
     def _forget(self, message: int) -> None:
-        waking = self._open.pop(message).attached_to
+        waking = self._at(message).attached_to
+        del self._open[message]
         if waking is not None:
             self._attached[waking].remove(message)
 
     def _let_go(self) -> None:
         """What was held back on its way here, and was not tried yet, may go."""
         for message in self._held_back:
-            found = self._open.get(message)
+            found = self._find(message)
             if found is not None and found.attempt == 1:
                 self._open[message] = found._replace(not_before=0.0)
         self._held_back.clear()
@@ -248,18 +268,18 @@ class Mailbox:
 
     def _handed_in(self, turn: Turn, message: int, *, but: str = "") -> bool:
         """Whether a call of `turn` other than `but` handed this attached message out."""
-        given = self._open[message].given
+        given = self._at(message).given
         return given is not None and given != but and given.startswith(f"{turn.id}:")
 
     def _queued(self, message: int) -> bool:
-        found = self._open.get(message)
+        found = self._find(message)
         leased = self.running is not None and self.running.message == message
         return found is not None and found.attached_to is None and not leased
 
     def _first(self) -> Delivery | None:
         while self._queue and not self._queued(self._queue[0]):
             heapq.heappop(self._queue)
-        return self._open[self._queue[0]] if self._queue else None
+        return self._at(self._queue[0]) if self._queue else None
 
     def _in_order(self) -> Iterable[int]:
         """Queued messages, oldest first. The heap is put in order once and stays a heap."""

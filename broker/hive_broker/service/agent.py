@@ -40,6 +40,7 @@ class Agent:
         self.mailbox = Mailbox(
             [d if not d.not_before else _steady(d, clock) for d in stored.deliveries],
             stored.running,
+            stored.untouched,
         )
         self.gate = Gate(fenced=stored.fenced)
         self.calls = CallLog(stored.calls)

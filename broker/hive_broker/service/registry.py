@@ -93,6 +93,8 @@ class Registrar:
         now = self._broker.clock.wall()
         agent = self._broker.adopt(await self._broker.reader.agent_state(uid, now))
         late = await self._broker.reader.agent_state(uid, now)  # came while it was read
+        for message in late.untouched:
+            agent.mailbox.arrive(message)
         for delivery in late.deliveries:
             steady = self._broker.clock.steady_at(delivery.not_before)
             not_before = steady if delivery.not_before else 0.0

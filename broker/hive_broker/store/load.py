@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -29,7 +29,8 @@ class AgentState:
     fenced: bool
     boot: str | None
     acked: int
-    deliveries: tuple[Delivery, ...]  # not_before in unix seconds
+    untouched: Sequence[int]  # open messages like `Delivery(message)`, which most are
+    deliveries: tuple[Delivery, ...]  # all other open ones; not_before in unix seconds
     running: Turn | None
     calls: tuple[Call, ...]
     dead: int
@@ -55,16 +56,9 @@ class Snapshot:
 
 def begin(db: sqlite3.Connection, now: float) -> Snapshot:
     """Count this start, and read everything that is open."""
-    db.execute("insert or ignore into meta values('epoch', 0)")
-    db.execute("update meta set v = v + 1 where k = 'epoch'")
-    db.execute(  # of a call that was stored while its turn ended
-        "delete from call where not exists (select 1 from delivery d where"
-        " d.agent = call.agent and d.message = call.waking and d.state = 0)"
-    )
+    _count_start(db)
     uids = [row[0] for row in db.execute("select uid from agent")]
-    waiting: dict[str, list[Delivery]] = {}
-    for row in db.execute(_OPEN, {"uid": None, "back": _turned_back(db, now)}):
-        waiting.setdefault(row[0], []).append(Delivery._make(row[1:]))
+    waiting = _open(db, None, now)
     last = {t: _one(db, f"select coalesce(max(id), 0) from {t}") for t in _COUNTED}  # noqa: S608
     return Snapshot(
         epoch=_one(db, "select v from meta where k = 'epoch'"),
@@ -74,7 +68,7 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
         last_question=last["question"],
         last_reminder=last["reminder"],
         sequences={uid: seq for uid, (_, seq) in last_of_each(db).items()},
-        agents=tuple(_agent_state(db, uid, waiting.get(uid, ()), now) for uid in uids),
+        agents=tuple(_agent_state(db, uid, waiting.get(uid, _Open()), now) for uid in uids),
         pauses={s: (by, why) for s, by, why in db.execute("select scope, by, reason from pause")},
         questions=tuple(
             question(row) for row in db.execute("select * from question where state = 'open'")
@@ -83,23 +77,59 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
     )
 
 
-_OPEN = (
-    "select agent, message, attempt, counted, max(not_before - :back, 0), attached_to, given, hops"
-    " from delivery indexed by delivery_open where state=0 and agent=coalesce(:uid, agent)"
-    " order by message"
-)
 _COUNTED = ("message", "event", "call", "question", "reminder")
 
 
 def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
     """Everything that is open of one agent. Raises LookupError for a uid never seen."""
-    rows = db.execute(_OPEN, {"uid": uid, "back": _turned_back(db, now)})
-    return _agent_state(db, uid, [Delivery._make(row) for _, *row in rows], now)
+    return _agent_state(db, uid, _open(db, uid, now).get(uid, _Open()), now)
 
 
-def _agent_state(
-    db: sqlite3.Connection, uid: str, deliveries: Sequence[Delivery], now: float
-) -> AgentState:
+def _count_start(db: sqlite3.Connection) -> None:
+    """In one transaction, since each waits for the disk."""
+    db.executescript(
+        "begin immediate; insert or ignore into meta values('epoch', 0);"
+        " update meta set v = v + 1 where k = 'epoch';"
+        # of a call that was stored while its turn ended
+        " delete from call where not exists (select 1 from delivery d where"
+        " d.agent = call.agent and d.message = call.waking and d.state = 0); commit"
+    )
+
+
+@dataclass(slots=True)
+class _Open:
+    """Of one agent, oldest first."""
+
+    untouched: Sequence[int] = ()
+    others: list[Delivery] = field(default_factory=list)
+
+
+_UNTOUCHED = (
+    "attempt=1 and counted=0 and not_before <= :back and attached_to is null and given is null"
+    " and hops=0"
+)
+_STATE_OPEN = "from delivery indexed by delivery_open where state=0 and agent=coalesce(:uid, agent)"
+
+
+def _open(db: sqlite3.Connection, uid: str | None, now: float) -> dict[str, _Open]:
+    """What is open of each agent. The most by far come as one list an agent, not as rows."""
+    values = {"uid": uid, "back": _turned_back(db, now)}
+    found: dict[str, _Open] = {}
+    for agent, messages in db.execute(
+        f"select agent, json_group_array(message) {_STATE_OPEN} and {_UNTOUCHED} group by agent",
+        values,
+    ):
+        found[agent] = _Open(sorted(orjson.loads(messages)))
+    for agent, *row in db.execute(
+        "select agent, message, attempt, counted, max(not_before - :back, 0), attached_to, given,"
+        f" hops {_STATE_OPEN} and not ({_UNTOUCHED}) order by message",
+        values,
+    ):
+        found.setdefault(agent, _Open()).others.append(Delivery._make(row))
+    return found
+
+
+def _agent_state(db: sqlite3.Connection, uid: str, waiting: _Open, now: float) -> AgentState:
     row = db.execute(
         "select record, retired, fenced, boot, acked, forgiven from agent where uid=?", (uid,)
     ).fetchone()
@@ -122,7 +152,8 @@ def _agent_state(
         fenced=bool(fenced),
         boot=boot,
         acked=acked,
-        deliveries=tuple(deliveries),
+        untouched=waiting.untouched,
+        deliveries=tuple(waiting.others),
         running=None if running is None else Turn(*running),
         calls=tuple(Call(*row) for row in calls),
         dead=_one(db, "select count(*) from delivery where agent=? and state=3", uid),
