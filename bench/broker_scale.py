@@ -44,6 +44,7 @@ CHATTING = 1000
 WITH_MCP = 100
 AT_ONCE = 50  # messages that people wait for
 STOPPED = 120.0
+INSTALLED = {"PYTHONDONTWRITEBYTECODE": ""}  # compiled at the first start only
 
 
 @dataclass
@@ -72,7 +73,7 @@ def agents(count: int) -> list[dict[str, Any]]:
 @asynccontextmanager
 async def broker(count: int = 1) -> AsyncIterator[Rig]:
     with tempfile.TemporaryDirectory(prefix="hive-bench-", dir="/var/tmp") as scratch:
-        async with rig(Path(scratch)) as hive:
+        async with rig(Path(scratch), INSTALLED) as hive:
             await hive.registry(*agents(count))
             yield hive
 
@@ -140,7 +141,7 @@ def _message(n: int) -> NewMessage:
 async def million(found: Found) -> None:
     with tempfile.TemporaryDirectory(prefix="hive-bench-", dir="/var/tmp") as scratch:
         await asyncio.to_thread(fill, Layout.of(Path(scratch)).broker / "broker.db")
-        hive, times = Rig(Path(scratch)), []
+        hive, times = Rig(Path(scratch), INSTALLED), []
         try:
             for _ in range(5):
                 began = time.monotonic()
