@@ -29,9 +29,9 @@ from proposals import populate
 from support.fake_runtime import FakeRuntime
 from support.host_broker import HostBroker
 
-from hive_reconciler.app.heap import keep_collections_short
 from hive_reconciler.core.containers import Toolchain, build
 from hive_reconciler.core.files import Owners, make_run
+from hive_reconciler.core.heap import keep_collections_short
 from hive_reconciler.core.loop import Reconciler
 from hive_reconciler.git.durable import RefChange
 from hive_reconciler.git.first import FirstCommit

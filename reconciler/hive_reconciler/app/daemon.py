@@ -17,6 +17,7 @@ from hive_wire.paths import Layout, UnsafeDirectory
 
 from ..core.builds import BUILDS, Builds
 from ..core.files import HIVE_GROUP, Owners, make_run
+from ..core.heap import keep_collections_short
 from ..core.inbox import Inbox
 from ..core.loop import Reconciler
 from ..core.purge import finish
@@ -29,7 +30,6 @@ from ..runtime.base import Runtime, RuntimeFailure
 from ..runtime.choose import Wish, choose
 from ..runtime.nix_eval import evaluator
 from ..runtime.toolchain import compile_harness
-from .heap import keep_collections_short
 from .host_api import HostApi
 from .lock import Lock, Taken
 from .requests_api import RequestsApi

@@ -107,14 +107,22 @@ def joining(before: Agents, sources: Sources) -> Work[Agents]:
         return before
     entries, sight, memory, ready = sources
     moved = since(was.memory, memory)
-    uids = moved | since(was.ready, ready)
+    yield
+    uids = {*moved, *since(was.ready, ready)}
     yield
     uids |= since(was.sight.by_uid, sight.by_uid)
-    names = since(was.entries, entries)
     yield
-    living = [sight.live.get(c) for n in names for c in (n, f"h-{n}")]
-    uids |= {one.uid for one in living if one is not None}  # whoever runs under such a name
-    names |= {before.by_uid[uid].name for uid in uids if uid in before.by_uid}
+    names = set(since(was.entries, entries))
+    yield
+    for name in names:
+        yield
+        for container in (name, f"h-{name}"):  # whoever runs under such a name
+            if (one := sight.live.get(container)) is not None:
+                uids.add(one.uid)
+    for uid in uids:
+        yield
+        if (known := before.by_uid.get(uid)) is not None:
+            names.add(known.name)
     if uids & before.shared:
         names |= {name for name, agent in agents.items() if agent.uid in uids}
     if before.bad:  # their uids are only remembered
@@ -122,6 +130,7 @@ def joining(before: Agents, sources: Sources) -> Work[Agents]:
         names |= before.bad & {m.name for m in remembered}
     yield
     moved = since(was.sight.live, sight.live)
+    yield
     names |= moved | {container.removeprefix("h-") for container in moved}
     named: dict[str, str] | None = None
     fresh: dict[str, Agent] = {}
@@ -146,7 +155,7 @@ def joining(before: Agents, sources: Sources) -> Work[Agents]:
     yield
     if fresh or gone:
         return (yield from _replacing(before, sources, fresh, gone))
-    strays = _strays(before, sight, before.by_uid, ())
+    strays = yield from _straying(before, sight, before.by_uid, ())
     return replace(before, sources=sources, strays=strays)
 
 
@@ -168,9 +177,14 @@ def _replacing(
     by_name = before.by_name.changed(fresh, gone)
     yield
     names = fresh.keys() | gone
-    former = [agent for name in names if (agent := before.by_name.get(name)) is not None]
-    left = {agent.uid for agent in former if before.by_uid.get(agent.uid) is agent}
-    yield
+    former: list[Agent] = []
+    left: set[str] = set()
+    for name in names:
+        yield
+        if (one := before.by_name.get(name)) is not None:
+            former.append(one)
+            if before.by_uid.get(one.uid) is one:
+                left.add(one.uid)
     usable: dict[str, Agent] = {}
     shared = set(before.shared)
     for agent in fresh.values():
@@ -179,6 +193,7 @@ def _replacing(
             if agent.uid in usable or (agent.uid in before.by_uid and agent.uid not in left):
                 shared.add(agent.uid)
             usable[agent.uid] = agent
+    yield
     uids = {agent.uid for agent in (*former, *fresh.values())}
     yield
     named: dict[str, list[Agent]] = {uid: [] for uid in shared & uids}
@@ -193,10 +208,20 @@ def _replacing(
             shared.discard(uid)
     by_uid = before.by_uid.changed(usable, left - usable.keys())
     yield
-    bad = {name for name, agent in fresh.items() if not isinstance(agent.entry, Valid)}
-    timely = {name for name, agent in fresh.items() if agent.is_timely}
-    yield
-    managers = {uid for uid in uids if uid in by_uid and by_uid[uid].is_manager}
+    bad: set[str] = set()
+    timely: set[str] = set()
+    for name, agent in fresh.items():
+        yield
+        if not isinstance(agent.entry, Valid):
+            bad.add(name)
+        if agent.is_timely:
+            timely.add(name)
+    managers: set[str] = set()
+    for uid in uids:
+        yield
+        if (bearer := by_uid.get(uid)) is not None and bearer.is_manager:
+            managers.add(uid)
+    strays = yield from _straying(before, sources.sight, by_uid, uids)
     yield
     return Agents(
         sources,
@@ -206,23 +231,24 @@ def _replacing(
         before.managers - uids | managers,
         before.timely - names | timely,
         frozenset(shared),
-        _strays(before, sources.sight, by_uid, uids),
+        strays,
     )
 
 
-def _strays(
+def _straying(
     before: Agents, sight: Sight, by_uid: Mapping[str, Agent], uids: Iterable[str]
-) -> frozenset[str]:
+) -> Work[frozenset[str]]:
     """Looked at again: `uids`, and those of whom something else is seen."""
     was = before.sources.sight
     uids = {*uids, *since(was.by_uid, sight.by_uid)}
     is_known = sight is was or (sight.is_plain and was.is_plain)
+    yield
     seen = sight.of(uids) if is_known else sight.all
-    found = {
-        one.uid
-        for one in seen
-        if (agent := by_uid.get(one.uid)) is None or agent.container != one.name
-    }
+    found: set[str] = set()
+    for one in seen:
+        yield
+        if (agent := by_uid.get(one.uid)) is None or agent.container != one.name:
+            found.add(one.uid)
     return before.strays.difference(uids) | found if is_known else frozenset(found)
 
 
@@ -236,8 +262,10 @@ class Made(Generic[T]):
 
     def making(self, agents: Agents) -> Work[Mapping[str, T]]:
         before, now = self._of, agents.by_name
-        names = since(before, now)
-        uids = {a.uid for n in names for a in (before.get(n), now.get(n)) if a is not None}
+        uids: set[str] = set()
+        for name in since(before, now):
+            yield
+            uids |= {a.uid for a in (before.get(name), now.get(name)) if a is not None}
         yield
         news: dict[str, T] = {}
         gone: list[str] = []

@@ -152,20 +152,26 @@ class Reconciler:
     async def _pass(self) -> tuple[str, Plan | None]:
         picture = self.picture
         await self.keeper.open()
+        pace = Pace()
         fresh = await self._look()
+        await pace.rest()
         if fresh and self._nothing_new():
             picture.at = time.time()
             return "unchanged", picture.plan
         self._is_calm = False
         if fresh:
             await self._remember()
+            await pace.rest()
             await self.keeper.keep()  # first: who is killed at what follows takes no old spec
             swarm = picture.swarm()
             picture.plan = await in_slices(picture.planning(swarm))
+            await pace.rest()
             if picture.suspended is None:
                 await self._steer(picture.plan, swarm)
+            await pace.rest()
             await self._tell()
             await self.keeper.keep_ports()
+            await pace.rest()
             self._is_calm = self._nothing_due()
             picture.at = time.time()
         else:
@@ -257,6 +263,7 @@ class Reconciler:
         agents, unsettled = picture.agents, self._unsettled()  # those may end meanwhile, no more
         await pace.rest()
         names = since(self._recalled, agents.by_name) | agents.timely
+        await pace.rest()
         names = {name for name in names if name in agents.by_name}
         uids = set(self._skipped)
         for some in _parts(names):
@@ -307,14 +314,16 @@ class Reconciler:
     async def _steer(self, plan: Plan, swarm: Swarm) -> None:
         """Call off what is wanted no longer, begin what is planned: of `swarm`, so that what is
         another since is left to the next round."""
-        planned = {action.uid: action for action in plan.actions}
+        planned, pace = {action.uid: action for action in plan.actions}, Pace()
         for uid, operation in list(self._operations.under_way.items()):
+            await pace.rest()
             other = _is_other(operation, planned.get(uid))
             if operation.waits and (other or self._acting.hurried.get(uid) != operation.now_by):
                 await self._operations.call_off(uid)
                 self._acting.settled.discard(uid)
         begun = 0
         for action in plan.actions:
+            await pace.rest()
             if action.uid in self._acting.settled:
                 continue
             if not self._stands(action, swarm):
@@ -326,6 +335,7 @@ class Reconciler:
                 begun += 1
                 if begun % BEGUN == 0:
                     await asyncio.sleep(0)  # their first steps, before those of others
+        await pace.rest()
         destroyed = {a.uid for a in plan.actions if a.kind is Kind.DESTROY}
         self.picture.may_destroy |= destroyed
         for uid in set(self._acting.hurried) - set(planned) - set(self._operations.under_way):

@@ -77,11 +77,8 @@ class Planner:
                 steps.append(_unless_suspended(_destroy(one, memory, now), memory))
         steps += [_unknown(one) for one in swarm.sight.lost]
         self._looked = looked = yield from _look(self._looked, swarm, now)
-        agents = swarm.agents
-        first = sorted(
-            looked.steps, key=lambda n: (agents.by_name[n].uid not in agents.managers, n)
-        )
-        for name in first:
+        yield
+        for name in _managers_first(looked.steps, swarm.agents):
             yield
             steps += [_unless_suspended(step, memory) for step in looked.steps[name]]
         return Plan(
@@ -89,6 +86,11 @@ class Planner:
             tuple(step for step in steps if isinstance(step, Action)),
             tuple(step for step in steps if isinstance(step, Blocked)),
         )
+
+
+def _managers_first(names: Iterable[str], agents: Agents) -> list[str]:
+    managers = {agents.by_uid[uid].name for uid in agents.managers}
+    return sorted(managers.intersection(names)) + sorted(set(names) - managers)
 
 
 def _look(before: _Looked, swarm: Swarm, now: float) -> Work[_Looked]:

@@ -71,9 +71,13 @@ def bounding(plan: Plan, swarm: Swarm, statuses: Statuses | None, now: float) ->
         return (yield from _holding(plan, fresh, "RolloutHeld", _why_held(names), None))
     away = sum(stand is _Stand.AWAY for stand in stands.values())
     yield
-    order = sorted(fresh, key=lambda action: _order(action, swarm.agents, statuses))
+    ranked: list[tuple[tuple[bool, bool, str], int]] = []
+    for place, action in enumerate(fresh):
+        yield
+        ranked.append((_order(action, swarm.agents, statuses), place))
+    ranked.sort()
     yield
-    late = order[max(0, slots - away - len(failed)) :]
+    late = [fresh[place] for _, place in ranked[max(0, slots - away - len(failed)) :]]
     message = f"{len(candidates)} agents are to be replaced, a few at a time and idle ones first"
     return (yield from _holding(plan, late, "RolloutQueued", message, now + LOOK_AGAIN))
 

@@ -48,7 +48,7 @@ class Sight:
         wanted = set(uids)
         found = [self.by_uid[uid] for uid in wanted if uid in self.by_uid]
         found += [one for one in self._behind if one.uid in wanted]
-        return sorted(found, key=lambda one: one.name)
+        return sorted(found, key=operator.attrgetter("name"))
 
     def following(self, now: Sight) -> Work[Sight]:
         """`now`, with the objects that are here where nothing but what they use is another;

@@ -12,6 +12,8 @@ import time
 from collections.abc import Generator
 from typing import TypeVar
 
+from . import heap
+
 T = TypeVar("T")
 Work = Generator[None, None, T]
 
@@ -27,6 +29,7 @@ class Pace:
     async def rest(self) -> None:
         """Let everything else have its turn, where a slice is over."""
         if time.perf_counter() >= self._until:
+            heap.settle()
             await asyncio.sleep(0)
             self._until = time.perf_counter() + SLICE
 

@@ -15,7 +15,7 @@ from .health import is_live
 from .loop import Reconciler
 from .picture import Picture
 
-STATUS_ROOM = 256 << 10  # bytes; some 300 agents: more would keep all others waiting
+STATUS_ROOM = 128 << 10  # bytes; some 150 agents: more would keep all others waiting
 MODEL_ROOM = 48 << 10  # bytes; some 250 agents
 
 

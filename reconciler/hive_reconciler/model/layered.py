@@ -50,7 +50,7 @@ class Layered(Mapping[K, V]):
     def _lay(self) -> None:
         few = len(self.changes) <= 2 * THICK
         self.below, self.moved = (self.base, self.changes.keys()) if few else (None, frozenset())
-        self.base, self.changes = self._flat(), {}
+        self.base, self.changes = self.flat(), {}
 
     @overload
     def get(self, key: K, /) -> V | None: ...
@@ -77,15 +77,16 @@ class Layered(Mapping[K, V]):
         return self.size
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._flat())
+        return iter(self.flat())
 
     def items(self) -> ItemsView[K, V]:
-        return self._flat().items()
+        return self.flat().items()
 
     def values(self) -> ValuesView[V]:
-        return self._flat().values()
+        return self.flat().values()
 
-    def _flat(self) -> dict[K, V]:
+    def flat(self) -> dict[K, V]:
+        """All of it as one dict, which is not to be changed."""
         if not self.changes:
             return self.base
         flat = {**self.base, **self.changes}
@@ -102,10 +103,14 @@ def since(former: Mapping[K, V], now: Mapping[K, V]) -> Set[K]:
         keys = _suspects(former, now)
         if keys is not None:
             return {k for k in keys if now.get(k, _GONE) is not former.get(k, _GONE)}
-    found = {key for key, value in now.items() if former.get(key, _GONE) is not value}
-    if len(former) != len(now) or any(key not in former for key in found):
-        found |= {key for key in former if key not in now}
-    return found
+    old, new = _plain(former), _plain(now)
+    found = {key for key, value in new.items() if old.get(key, _GONE) is not value}
+    return found | (old.keys() - new.keys())
+
+
+def _plain(values: Mapping[K, V]) -> Mapping[K, V]:
+    """What is read without a word of Python, where it is read whole."""
+    return values.flat() if isinstance(values, Layered) else values
 
 
 def _suspects(former: Layered[K, V], now: Layered[K, V]) -> Set[K] | None:

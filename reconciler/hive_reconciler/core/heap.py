@@ -1,24 +1,30 @@
 """Python's collector of cycles, kept from stopping the process for long.
 
 A whole collection looks at every object there is, and all else waits: a third of a second in a
-swarm of ten thousand, whose values have no cycles and stay.
+swarm of ten thousand, whose values have no cycles and stay. And as Python counts what is freed
+against what is made, it lets hundreds of thousands of new objects come together where a swarm's
+values are replaced, to look at them all at once.
+
+What survived here is not looked at again. It is freed nevertheless when nothing holds it, as long
+as it is in no cycle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 from typing import Any
 
 LONG = 0.004  # seconds
 OFTEN = (700, 10, 1)  # objects; then collections of the younger generation
 OLDEST = 2  # the generation with which all others are collected
+_kept = threading.Event()
 
 
 class _Heap:
-    """After a collection that took long, what survived it is not looked at again. It is freed
-    nevertheless when nothing holds it, as long as it is in no cycle."""
+    """Ends the looking at what survived a collection that took long."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -41,3 +47,12 @@ def keep_collections_short() -> None:
     gc.collect()
     gc.freeze()
     gc.callbacks.append(_Heap(asyncio.get_running_loop()))
+    _kept.set()
+
+
+def settle() -> None:
+    """Amid work that takes long, often: while what is new is little. Only where collections are
+    kept short."""
+    if _kept.is_set():
+        gc.collect(0)
+        gc.freeze()
