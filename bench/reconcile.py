@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import resource
@@ -100,9 +101,13 @@ class Bench:
         await asyncio.gather(self._link, return_exceptions=True)
 
     async def end(self) -> None:
-        """As if the process ended."""
+        """As if the process ended, which would take with it what is held in cycles."""
         await self.end_core()
         await self.hive.close()
+        del self.core, self.hive
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
 
     async def begin(self) -> None:
         """As another process does, with what the former left on disk."""

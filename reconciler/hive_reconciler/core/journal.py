@@ -9,6 +9,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from .files import write_atomically
 
@@ -32,6 +33,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open: dict[str, Open] = {}  # by uid
+        self._one = Lock()  # many operations begin and end at once, and the last to write is right
 
     def take(self) -> list[Open]:
         """What a former process left open; from now on it is not."""
@@ -42,16 +44,19 @@ class Journal:
         except (OSError, ValueError, TypeError) as error:
             log.warning("%s cannot be used: %s", self._path, error)
             found = []
-        self._write()
+        with self._one:
+            self._write()
         return found
 
     def begin(self, operation: Open) -> None:
-        self._open[operation.uid] = operation
-        self._write()
+        with self._one:
+            self._open[operation.uid] = operation
+            self._write()
 
     def end(self, uid: str) -> None:
-        if self._open.pop(uid, None) is not None:
-            self._write()
+        with self._one:
+            if self._open.pop(uid, None) is not None:
+                self._write()
 
     def _write(self) -> None:
         try:  # not durable: what was under way when the machine went down is no news
