@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 
 from .files import write_atomically
 
@@ -35,6 +36,7 @@ class Suspensions:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.found: dict[str, Suspension] = {}
+        self._one = Lock()  # two people may suspend at once
 
     def words(self) -> Mapping[str, str]:
         """For the planner: what to show, by uid, or under SWARM for all."""
@@ -57,12 +59,13 @@ class Suspensions:
 
     def set(self, key: str, suspension: Suspension | None) -> bool:
         """Suspend, or resume with None. False when there was nothing to resume. Raises OSError."""
-        after = {**self.found}
-        if suspension is not None:
-            after[key] = suspension
-        elif after.pop(key, None) is None:
-            return False
-        content = {known: asdict(value) for known, value in after.items()}
-        write_atomically(self._path, json.dumps(content, indent=2).encode())
-        self.found = after
-        return True
+        with self._one:
+            after = {**self.found}
+            if suspension is not None:
+                after[key] = suspension
+            elif after.pop(key, None) is None:
+                return False
+            content = {known: asdict(value) for known, value in after.items()}
+            write_atomically(self._path, json.dumps(content, indent=2).encode())
+            self.found = after
+            return True
