@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
@@ -25,20 +25,33 @@ BLINK = 0.002  # seconds between two looks at the loop's clock
 AWHILE = 4.0  # seconds of what goes on for minutes
 
 
-@dataclass
 class Lag:
-    """How long the event loop did nothing else, in seconds: the longest time, and the most that
-    its thread computed between two looks."""
+    """How long a call that is due waits for the event loop, at most, and how much its thread
+    computes between two of them; in seconds."""
 
-    worst: float = 0.0
-    computed: float = 0.0
+    def __init__(self) -> None:
+        self.clear()
 
-    async def run(self) -> None:
-        while True:
-            began, used = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(BLINK)
-            self.worst = max(self.worst, time.perf_counter() - began - BLINK)
-            self.computed = max(self.computed, time.thread_time() - used)
+    def clear(self) -> None:
+        self.worst = self.computed = 0.0
+
+    def watch(self) -> None:
+        """From now on, until `end`."""
+        self._loop, self._used = asyncio.get_running_loop(), time.thread_time()
+        self._again()
+
+    def end(self) -> None:
+        self._due.cancel()
+
+    def _again(self) -> None:
+        self._due = self._loop.call_later(BLINK, self._look, self._loop.time() + BLINK)
+
+    def _look(self, due: float) -> None:
+        used = time.thread_time()
+        self.worst = max(self.worst, self._loop.time() - due)
+        self.computed = max(self.computed, used - self._used)
+        self._used = used
+        self._again()
 
 
 class Blocking:
@@ -65,9 +78,9 @@ class Blocking:
         }
         for what, case in cases.items():
             self._lag = lag = Lag()
-            watch = asyncio.create_task(lag.run())
+            lag.watch()
             await case()
-            watch.cancel()
+            lag.end()
             self.found[what] = (lag.worst, lag.computed)
             words = f"{what}: {lag.worst * 1e3:.1f} ms, {lag.computed * 1e3:.1f} of CPU"
             print(words, file=sys.stderr, flush=True)
@@ -164,7 +177,7 @@ class Blocking:
     async def _restart(self) -> None:
         await self._bench.end()
         await asyncio.sleep(2 * BLINK)
-        self._lag.worst = self._lag.computed = 0.0  # no process ends like this
+        self._lag.clear()  # no process ends like this
         await self._bench.begin()
         await self._go_on()
 

@@ -210,9 +210,9 @@ async def at_size(agents: int, repetitions: int) -> dict[str, object]:
             DIFF_TREE: bench.diff_tree,
         }
         lag = Lag()
-        watch = asyncio.create_task(lag.run())
+        lag.watch()
         times = await shuffled(variants, repetitions)
-        watch.cancel()
+        lag.end()
         memory = peak()
         starts: dict[str, Callable[[], Awaitable[float]]] = {
             COLD: lambda: bench.cold(cached=False),
