@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -159,13 +160,10 @@ async def test_a_child_made_ready_under_other_limits_is_not_used(
 
 async def test_a_killed_jail_is_started_again(hive: Hive, manager: Requester, clone: Clone) -> None:
     assert await submitted(hive, manager, clone, "One.\n") == "open"
-    pid = (await resident()).pid
-    os.kill(pid, signal.SIGKILL)
-
-    async def gone() -> bool:
-        return pid not in {process.pid for process in await commands("git.jail")}
-
-    await until(gone)
+    process = os.pidfd_open((await resident()).pid)
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    await asyncio.to_thread(select.select, [process], [], [])  # and with it its sockets are gone
+    os.close(process)
     assert await submitted(hive, manager, clone, "Two.\n") == "open"
 
 
