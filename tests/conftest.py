@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
-from support.examples import examples
+from support.examples import QUICK, examples
 
 # Slowness is the machine's: each test has its time limit.
 slow_machine = [HealthCheck.too_slow]
@@ -56,10 +56,16 @@ CHEAP = (
 )
 
 
+MEMORY = "/dev/shm"
+
+
 @pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """Short, unlike pytest's own: a socket's path has 107 bytes at most."""
-    path = Path(tempfile.mkdtemp(prefix="ht-"))
+def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Short, unlike pytest's own: a socket's path has 107 bytes at most. A quick check does not
+    wait for the disk, but where containers are made."""
+    containers = request.node.get_closest_marker("root")
+    in_memory = QUICK and not containers and os.access(MEMORY, os.W_OK)
+    path = Path(tempfile.mkdtemp(prefix="ht-", dir=MEMORY if in_memory else None))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
