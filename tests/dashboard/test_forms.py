@@ -52,6 +52,20 @@ async def test_nothing_is_approved_that_was_not_shown(page_world: World) -> None
     assert f'action="/proposals/{DETAILS + 1}/approve"' in whole
 
 
+async def test_whose_diff_is_not_kept_must_be_looked_at_as_well(page_world: World) -> None:
+    world = page_world
+    for n in range(1, DETAILS + 2):
+        world.host.add(n)
+    await world.until(lambda: DETAILS in world.site.mirror.snapshot.details)
+    world.host.proposals[DETAILS + 1]["diff_left_out"] = 82
+    wish = {"effect": "ab" * 32}
+    page = await post(world, f"/proposals/{DETAILS + 1}/approve", wish, 422)
+    assert f"#{DETAILS + 1} is more than its card shows" in page
+    assert not world.host.called("approve")
+    await post(world, f"/proposals/{DETAILS + 1}/approve", wish | {"looked": "true"})
+    assert world.host.called("approve")
+
+
 async def test_a_moved_effect_is_shown_and_asked_again(page_world: World) -> None:
     world = page_world
     await with_proposal(world)

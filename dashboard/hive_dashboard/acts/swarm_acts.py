@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..live.models import ProposalDetail
 from ..text import one_line, plural
 from .job import Failed, Job
 from .wishes import Approve, Deny, Power, Purge, Reason, Spawn
@@ -11,26 +12,30 @@ from .wishes import Approve, Deny, Power, Purge, Reason, Spawn
 
 async def approve(job: Job) -> str:
     wish: Approve = job.wish
-    _check_looked(job, wish)
+    _check_looked(job.n, wish, await _detail(job))
     answer = await job.to_host("approve", n=job.n, effect=wish.effect, allow_prune=wish.allow_prune)
     return f"#{job.n} is approved and merged as {str(answer.get('commit', ''))[:7]}."
 
 
-def _check_looked(job: Job, wish: Approve) -> None:
+async def _detail(job: Job) -> ProposalDetail:
+    """The mirror keeps those of the first open ones only."""
+    kept = job.desk.mirror.snapshot.details.get(job.n)
+    if kept is not None:
+        return kept.detail
+    return ProposalDetail.of(await job.tell(job.desk.host, "proposal", n=job.n))
+
+
+def _check_looked(n: int, wish: Approve, detail: ProposalDetail) -> None:
     """A number that was typed is that of the agents which go, or the reader looked elsewhere.
     Over the prune guard there must be one: without it the merge would delete nothing. And what
     the card leaves out must have been looked at."""
-    found = job.desk.mirror.snapshot.details.get(job.n)
-    effect = found.detail.proposal.effect if found else None
-    if found is None or effect is None:
-        return
-    gone = effect.deletions
-    if wish.allow_prune is None and found.detail.is_over_the_guard:
-        raise Failed(422, f"#{job.n} deletes {plural(gone, 'agent')}: type the number.")
+    gone = 0 if detail.proposal.effect is None else detail.proposal.effect.deletions
+    if wish.allow_prune is None and detail.is_over_the_guard:
+        raise Failed(422, f"#{n} deletes {plural(gone, 'agent')}: type the number.")
     if wish.allow_prune not in (None, gone):
-        raise Failed(422, f"#{job.n} deletes {gone} agents, you typed {wish.allow_prune}.")
-    if found.detail.is_short and not wish.looked:
-        raise Failed(422, f"#{job.n} is more than its card shows: look at all of it, and say so.")
+        raise Failed(422, f"#{n} deletes {gone} agents, you typed {wish.allow_prune}.")
+    if detail.is_short and not wish.looked:
+        raise Failed(422, f"#{n} is more than its card shows: look at all of it, and say so.")
 
 
 async def deny(job: Job) -> str:
