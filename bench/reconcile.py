@@ -32,8 +32,8 @@ from support.host_broker import HostBroker
 
 from hive_reconciler.core.containers import Toolchain, build
 from hive_reconciler.core.files import Owners, make_run
-from hive_reconciler.core.heap import keep_collections_short
 from hive_reconciler.core.loop import Reconciler
+from hive_reconciler.core.pauses import keep_short
 from hive_reconciler.git.durable import RefChange
 from hive_reconciler.git.first import FirstCommit
 from hive_reconciler.git.hive import Hive
@@ -199,7 +199,7 @@ class Bench:
 
 async def at_size(agents: int, repetitions: int) -> dict[str, object]:
     logging.disable(logging.WARNING)  # that a range of ports is full is no news here
-    keep_collections_short()
+    keep_short()
     with tempfile.TemporaryDirectory(prefix="hive-bench-") as folder:
         bench = Bench(Path(folder) / "root")
         await bench.open(agents)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from support.sim_broker import SimBroker
 
@@ -161,10 +161,16 @@ class World:
         return seen is not None and (seen.started, seen.phase) == (boot.started, Phase.RUNNING)
 
 
+FIELDS = [getattr(Observed, field.name) for field in fields(Observed)]
+AGE = Observed.age
+
+
 def _aged(seen, age):
-    """As dataclasses.replace does, in a fifth of the time."""
+    """As dataclasses.replace does, in less time."""
     made = object.__new__(Observed)
-    made.__dict__.update(seen.__dict__, age=age)
+    for field in FIELDS:
+        field.__set__(made, field.__get__(seen))
+    AGE.__set__(made, age)
     return made
 
 

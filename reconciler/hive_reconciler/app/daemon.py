@@ -17,9 +17,9 @@ from hive_wire.paths import Layout, UnsafeDirectory
 
 from ..core.builds import BUILDS, Builds
 from ..core.files import HIVE_GROUP, Owners, make_run
-from ..core.heap import keep_collections_short
 from ..core.inbox import Inbox
 from ..core.loop import Reconciler
+from ..core.pauses import keep_short
 from ..core.purge import finish
 from ..core.toolchain import ToolchainFinder, of_nixos
 from ..git.errors import HiveError
@@ -64,7 +64,7 @@ async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     layout.reconciler.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.logs.mkdir(exist_ok=True)
     layout.rehearsal.mkdir(exist_ok=True)
-    keep_collections_short()
+    keep_short()
     lock = Lock(layout.reconciler / "lock")
     runtime = await asyncio.to_thread(choose, wish, layout)
     record(layout, runtime.name)

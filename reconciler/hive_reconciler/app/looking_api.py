@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -70,6 +71,7 @@ class LookingApi:
         except TimeoutError:
             raise RpcError(UNAVAILABLE, "the runtime does not answer; try again") from None
         plan = await in_slices(self._reconciler.picture.foreseeing(desired))
+        await asyncio.sleep(0)  # to tell it is as long a stretch again
         return plan.as_json()
 
     async def _part(self, _peer: Peer, params: PartOf) -> Any:

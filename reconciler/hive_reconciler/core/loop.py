@@ -173,6 +173,7 @@ class Reconciler:
             await self.keeper.keep_ports()
             await pace.rest()
             self._is_calm = self._nothing_due()
+            await pace.rest()
             picture.at = time.time()
         else:
             self._find_again()

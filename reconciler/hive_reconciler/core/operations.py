@@ -107,6 +107,7 @@ class Operations:
         self.under_way: dict[str, Operation] = {}
         self._places: dict[str, Operation] = {}  # by the container that each is about
         self._clearing: dict[str, Operation] = {}  # by uid: those with `clears`
+        self._looking = asyncio.Lock()  # one after the other: each takes a while in a large swarm
 
     def start(
         self, action: Action, priority: Priority = Priority.CHANGE, now_by: str | None = None
@@ -211,11 +212,12 @@ class Operations:
         it should: then nothing is done."""
         action = operation.action
         async with self.gates["start"].enter(operation.priority):
-            async with asyncio.timeout(OBSERVE_DEADLINE):
-                observed = await self._runtime.observe()
-            before = self._world.seen(action.uid)
-            ours = [o for o in observed if o.uid in ("", action.uid)]  # few, of thousands
-            mine = [o for o in ours if _is_its(o, action, before)]
+            async with self._looking:
+                async with asyncio.timeout(OBSERVE_DEADLINE):
+                    observed = await self._runtime.observe()
+                before, uids = self._world.seen(action.uid), ("", action.uid)
+                ours = [o for o in observed if o.uid in uids]  # few, of thousands
+                mine = [o for o in ours if _is_its(o, action, before)]
             if self._is_fine(action.uid, mine):
                 return None
             if not mine and before is not None and before.phase is not Phase.STOPPED:

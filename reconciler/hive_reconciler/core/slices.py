@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator
 from typing import TypeVar
 
-from . import heap
+from . import pauses
 
 T = TypeVar("T")
 Work = Generator[None, None, T]
@@ -29,7 +29,7 @@ class Pace:
     async def rest(self) -> None:
         """Let everything else have its turn, where a slice is over."""
         if time.perf_counter() >= self._until:
-            heap.settle()
+            pauses.settle()
             await asyncio.sleep(0)
             self._until = time.perf_counter() + SLICE
 

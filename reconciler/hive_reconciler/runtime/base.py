@@ -50,7 +50,7 @@ class Container:
     commit: str | None = None  # of applied that it comes from: what a runtime with Nix builds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One container as it is now. The revision comes from the running container itself."""
 

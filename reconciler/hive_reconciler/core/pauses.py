@@ -41,7 +41,7 @@ class _Heap:
             self._loop.call_soon_threadsafe(gc.collect)
 
 
-def keep_collections_short() -> None:
+def keep_short() -> None:
     """For this process and its running loop, once all is imported."""
     gc.set_threshold(*OFTEN)  # or so much is new at once that even that takes long
     gc.collect()
@@ -51,8 +51,8 @@ def keep_collections_short() -> None:
 
 
 def settle() -> None:
-    """Amid work that takes long, often: while what is new is little. Only where collections are
-    kept short."""
+    """Amid work that takes long, often: while what is new is little. Only where pauses are kept
+    short."""
     if _kept.is_set():
         gc.collect(0)
         gc.freeze()
