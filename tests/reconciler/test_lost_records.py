@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from support.pushing import pushed
 
+from hive_reconciler.core import recall
 from hive_reconciler.core.memory_files import Kept, MemoryFiles
 from hive_reconciler.core.picture import Picture
+from hive_reconciler.model.memory import AgentMemory
 from hive_reconciler.model.plan import Kind
 from hive_reconciler.runtime.base import Phase
 
@@ -52,6 +54,15 @@ def test_what_a_rename_left_behind_hides_no_live_container():
     picture.see((left, running("guide", OLD)))
     picture.see((left, lost(running("guide", OLD))))
     assert picture.seen(uid("old")).name == "h-guide"
+
+
+def test_two_looks_far_apart_tell_nothing_of_what_lies_between():
+    """Nobody could look for minutes: its record may have been there all the time."""
+    unread, memory = lost(running("scout", OLD)), AgentMemory(good=OLD)
+    for clock in (0.0, 10.0, 210.0, 260.0):
+        memory = recall.seen(memory, unread, clock, clock)
+        assert not memory.is_lost
+    assert recall.seen(memory, unread, 270.0, 270.0).is_lost
 
 
 async def two(swarm):

@@ -91,7 +91,7 @@ class MemoryFiles:
 
 def _lasting(memory: AgentMemory) -> AgentMemory:
     """What a container runs is observed, and an end while nobody looked is not taken for a crash."""
-    return replace(memory, ran=None, expected=False, lost_since=None, is_lost=False)
+    return replace(memory, ran=None, expected=False, lost_since=None, lost_at=0.0, is_lost=False)
 
 
 def _read(path: Path) -> AgentMemory | None:

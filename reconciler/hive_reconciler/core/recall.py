@@ -88,18 +88,17 @@ def told(memory: AgentMemory, observed: Observed | None) -> AgentMemory:
     """Lost no longer, where it is known again what the container runs, or it runs no more."""
     if memory.lost_since is None or _tells_nothing(observed):
         return memory
-    return replace(memory, lost_since=None, is_lost=False)
+    return replace(memory, lost_since=None, lost_at=0.0, is_lost=False)
 
 
 def _looked_for(memory: AgentMemory, observed: Observed | None, clock: float) -> AgentMemory:
     """Whether something tells what the container runs."""
     if not _tells_nothing(observed):
         return told(memory, observed)
-    if memory.lost_since is None:
-        return replace(memory, lost_since=clock)
-    if not memory.is_lost and clock - memory.lost_since >= LOST_GRACE:
-        return replace(memory, is_lost=True)
-    return memory
+    if memory.lost_since is None or clock - memory.lost_at > LOST_GRACE:  # who knows what was then
+        return replace(memory, lost_since=clock, lost_at=clock, is_lost=False)
+    is_long = clock - memory.lost_since >= LOST_GRACE
+    return replace(memory, lost_at=clock, is_lost=memory.is_lost or is_long)
 
 
 def _tells_nothing(observed: Observed | None) -> bool:

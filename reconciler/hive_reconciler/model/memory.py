@@ -38,7 +38,8 @@ class AgentMemory:
     quarantined: bool = False
     past: tuple[Outcome, ...] = ()  # the newest first
     lost_since: float | None = None  # monotonic: since then nothing tells what its container runs
-    is_lost: bool = False  # and it was so for long
+    lost_at: float = 0.0  # monotonic: it was looked at last, and that was so
+    is_lost: bool = False  # it was so for long
 
 
 @dataclass(frozen=True)
