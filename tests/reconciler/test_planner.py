@@ -487,3 +487,26 @@ def test_a_name_that_is_still_in_use_is_waited_for():
     found = plan(desired({"scout": new}), [running("scout", old)], recalled({}), TOOLS, NOW)
     assert [b.reason for b in found.blocked if b.agent == "scout"] == ["NameTaken"]
     assert [a.uid for a in found.actions] in ([], [uid("scout")])
+
+
+@pytest.mark.parametrize("bad", [Unreadable("gone"), Invalid((), "t" * 40)])
+def test_a_name_that_is_still_in_use_is_waited_for_while_the_files_are_bad(bad):
+    heir, former = valid("heir"), valid("former")
+    found = plan(
+        desired({"scout": bad, "guide": former}),
+        [running("scout", former)],
+        recalled({"scout": heir, "guide": former}),
+        TOOLS,
+        NOW,
+    )
+    assert kinds(found) == [(Kind.RESTART, "guide")]
+    assert "NameTaken" in {b.reason for b in found.blocked if b.agent == "scout"}
+
+
+@pytest.mark.parametrize("bad", [Unreadable("gone"), Invalid((), "t" * 40)])
+def test_what_a_rename_left_stays_while_the_agent_runs_and_its_files_are_bad(bad):
+    """Nothing is remembered; to remove what is left would end all that the uid has."""
+    agent = valid("scout")
+    seen = [running("scout", agent, phase=Phase.STOPPED), running("guide", agent)]
+    found = plan(desired({"guide": bad}), seen, recalled({}), TOOLS, NOW)
+    assert found.actions == ()

@@ -136,7 +136,8 @@ def _gone(swarm: Swarm) -> list[Observed]:
     kept = {container_name(name, role) for name in agents.bad for role in ("agent", "manager")}
     kept |= {one.name for one in swarm.sight.lost}
     found = swarm.sight.of(uid for uid in agents.strays if uid not in agents.by_uid)
-    return [one for one in found if one.name not in kept]
+    kept_uids = {one.uid for one in found if one.name in kept}  # to remove one ends all of a uid
+    return [one for one in found if one.name not in kept and one.uid not in kept_uids]
 
 
 def _guard(swarm: Swarm, gone: Sequence[Observed]) -> tuple[frozenset[str], Blocked | None]:

@@ -58,7 +58,7 @@ class _Case:
     def name_held(self) -> bool:
         """Whether a live container of another uid has its name."""
         there = self.known.there
-        return self.known.entry is self.valid and there is not None and there.uid != self.uid
+        return there is not None and there.uid != self.uid
 
 
 def _wrong(agent: Agent) -> Blocked | None:
