@@ -16,6 +16,7 @@ CRASH_WINDOW = 600.0
 QUARANTINE_AFTER = 5
 HEALTHY_AFTER = 600.0
 LOST_GRACE = 60.0  # what cannot be told now is mostly told a moment later
+UNSEEN = 60.0  # between two looks: nobody knows what was then
 
 LONGEST_WAIT = LAST_RETRY * 1.25
 
@@ -95,7 +96,7 @@ def _looked_for(memory: AgentMemory, observed: Observed | None, clock: float) ->
     """Whether something tells what the container runs."""
     if not _tells_nothing(observed):
         return told(memory, observed)
-    if memory.lost_since is None or clock - memory.lost_at > LOST_GRACE:  # who knows what was then
+    if memory.lost_since is None or clock - memory.lost_at > UNSEEN:
         return replace(memory, lost_since=clock, lost_at=clock, is_lost=False)
     is_long = clock - memory.lost_since >= LOST_GRACE
     return replace(memory, lost_at=clock, is_lost=memory.is_lost or is_long)
