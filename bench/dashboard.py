@@ -28,7 +28,7 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 from support.browsing import ARGS
 from support.dashboard_apart import Apart, apart
 from support.dashboard_world import SAME
-from support.fake_backends import UIDS, agent_status, host_agent, proposal
+from support.page_rows import UIDS, agent_status, host_agent, proposal
 
 from hive_wire.paths import Layout
 

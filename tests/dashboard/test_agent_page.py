@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.dashboard_world import SAME, World
-from support.fake_backends import agent_status
+from support.page_rows import agent_status
 
 from hive_dashboard.html import Element, render
 from hive_dashboard.live.spending import Spending

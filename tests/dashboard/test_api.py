@@ -22,7 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from support.dashboard_world import SAME, World
 from support.examples import examples
-from support.fake_backends import FakeBroker, FakeHost
+from support.page_broker import FakeBroker
+from support.page_host import FakeHost
 
 from hive_dashboard.acts.table import ACTIONS
 from hive_dashboard.api.reads import READS

@@ -11,7 +11,7 @@ from playwright.async_api import expect
 from support.axe import axe_source, violations
 from support.browsing import DESK, NEEDED, PHONE, browsing
 from support.dashboard_world import World
-from support.fake_backends import agent_status, host_agent
+from support.page_rows import agent_status, host_agent
 
 from hive_wire.protocol import AgentState
 

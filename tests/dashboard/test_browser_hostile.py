@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 from support.browsing import DESK, NEEDED, PHONE, browsing
 from support.dashboard_world import World
-from support.fake_backends import host_agent, line
+from support.page_rows import host_agent, line
 
 pytestmark = NEEDED
 

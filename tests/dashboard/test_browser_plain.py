@@ -8,7 +8,7 @@ import time
 from playwright.async_api import Page, expect
 from support.browsing import NEEDED, browsing
 from support.dashboard_world import World
-from support.fake_backends import agent_status
+from support.page_rows import agent_status
 
 from hive_dashboard.acts.table import ACTIONS
 

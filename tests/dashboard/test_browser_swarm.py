@@ -8,7 +8,7 @@ import time
 from playwright.async_api import expect
 from support.browsing import NEEDED, browsing
 from support.dashboard_world import World
-from support.fake_backends import NIX, TOML, line
+from support.page_rows import NIX, TOML, line
 
 pytestmark = NEEDED
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from support.dashboard_world import SAME, World
-from support.fake_backends import UIDS
+from support.page_rows import UIDS
 
 OLD = {"name": "old", "uid": "dddddddddddd", "description": "was", "commit": "1" * 40, "at": 5.0}
 

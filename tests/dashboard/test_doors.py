@@ -14,7 +14,8 @@ from aiohttp import web
 from playwright.async_api import expect
 from support.browsing import browsing
 from support.dashboard_world import SAME, World
-from support.fake_backends import FakeBroker, FakeHost
+from support.page_broker import FakeBroker
+from support.page_host import FakeHost
 
 from hive_dashboard.service import serving
 from hive_dashboard.settings import Settings

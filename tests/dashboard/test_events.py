@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 from support.dashboard_world import World, lonely
-from support.fake_backends import UIDS
+from support.page_rows import UIDS
 
 from hive_dashboard.live import hub as hubs
 from hive_wire.paths import Layout

@@ -6,7 +6,7 @@ import json
 import re
 
 from support.dashboard_world import World
-from support.fake_backends import agent_status, host_agent
+from support.page_rows import agent_status, host_agent
 
 from hive_wire.frames import MAX_FRAME
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from support.dashboard_world import SAME, World
-from support.fake_backends import UIDS, agent_status, host_agent
+from support.page_rows import UIDS, agent_status, host_agent
 
 from hive_dashboard.auth.sessions import FREE_FAILURES
 from hive_dashboard.live import mirror as mirrors

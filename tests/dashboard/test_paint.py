@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_backends import NIX, TOML
+from support.page_rows import NIX, TOML
 
 from hive_dashboard.live.models import FileDiff, Line
 from hive_dashboard.review.paint import MAX_LINES, PaintedFile, paint

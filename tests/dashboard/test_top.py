@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from support.dashboard_world import World
-from support.fake_backends import host_agent
+from support.page_rows import host_agent
 from textual.pilot import Pilot
 from textual.widgets import DataTable, RichLog, Static
 

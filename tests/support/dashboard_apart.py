@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from support.fake_backends import FakeBroker, FakeHost
+from support.page_broker import FakeBroker
+from support.page_host import FakeHost
 
 from hive_wire.jsonrpc import connect
 from hive_wire.paths import Layout

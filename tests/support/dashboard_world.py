@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
-from support.fake_backends import FakeBroker, FakeHost
+from support.page_broker import FakeBroker
+from support.page_host import FakeHost
 
 from hive_dashboard.service import serving
 from hive_dashboard.settings import Settings
