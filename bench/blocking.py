@@ -16,7 +16,8 @@ from hive_reconciler.git.listing import Entry
 from hive_reconciler.git.repositories import PARSED
 from hive_reconciler.model.tree import DIRECTORY, FILE
 from hive_reconciler.runtime.base import Observed
-from hive_wire.jsonrpc import Peer, listen
+from hive_wire.jsonrpc import Peer
+from hive_wire.sockets import listen
 
 if TYPE_CHECKING:
     from reconcile import Bench

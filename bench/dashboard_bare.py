@@ -13,8 +13,9 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from hive_wire.jsonrpc import Params, Peer, connect
+from hive_wire.jsonrpc import Params, Peer
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect
 
 LIVE = """<!doctype html><meta charset=utf-8><title>bare</title><div id=tail></div><script>
 new EventSource("/events").onmessage = ({data}) => {

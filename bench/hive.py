@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.swarm import Swarm
 
-from hive_wire.jsonrpc import Peer, connect
+from hive_wire.jsonrpc import Peer
+from hive_wire.sockets import connect
 
 MANAGER = "hm1nd"
 

@@ -11,8 +11,9 @@ import pwd
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from hive_wire.jsonrpc import Handlers, Peer, listen
+from hive_wire.jsonrpc import Handlers, Peer
 from hive_wire.paths import Layout
+from hive_wire.sockets import listen
 
 from .core.clock import Clock
 from .front.doors import Doors

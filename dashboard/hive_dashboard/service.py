@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from hive_wire.jsonrpc import Params, Peer, listen
+from hive_wire.jsonrpc import Params, Peer
 from hive_wire.protocol import Event
+from hive_wire.sockets import listen
 
 from .acts.table import ACTIONS
 from .auth import desk

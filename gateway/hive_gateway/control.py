@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, Handlers, Params, Peer, RpcError
+from hive_wire.jsonrpc import Handlers, Params, Peer
 from hive_wire.protocol import Registry, RegistryChange
 from hive_wire.registry import Parts, changed
+from hive_wire.rpc_errors import INVALID_PARAMS, REFUSED, RpcError
 
 from . import files
 from .config import Config

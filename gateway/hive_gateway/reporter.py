@@ -8,9 +8,10 @@ import logging
 import time
 from pathlib import Path
 
-from hive_wire.jsonrpc import INVALID_PARAMS, NOT_FOUND, REFUSED, Peer, RpcError
+from hive_wire.jsonrpc import Peer
 from hive_wire.link import Link
 from hive_wire.protocol import Usage
+from hive_wire.rpc_errors import INVALID_PARAMS, NOT_FOUND, REFUSED, RpcError
 
 from . import files
 from .ledger import Ledger, Report

@@ -7,8 +7,9 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 
-from hive_wire.jsonrpc import Peer, listen
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout
+from hive_wire.sockets import listen
 
 from .config import Config
 from .control import Control

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from aiohttp import web_request, web_response, web_server
 
-from hive_wire.jsonrpc import listen
 from hive_wire.paths import Layout
 from hive_wire.protocol import Registry
+from hive_wire.sockets import listen
 
 log = logging.getLogger(__name__)
 

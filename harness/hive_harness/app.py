@@ -10,7 +10,8 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, Params, Peer, RpcError
+from hive_wire.jsonrpc import Params, Peer
+from hive_wire.rpc_errors import INVALID_PARAMS, REFUSED, RpcError
 
 from . import agentfile
 from .clone import Clone, GitFailed, as_chunk

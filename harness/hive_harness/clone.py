@@ -11,7 +11,7 @@ import shutil
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from hive_wire.jsonrpc import NOT_FOUND, REFUSED, UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import NOT_FOUND, REFUSED, UNAVAILABLE, RpcError
 
 from .processes import Children
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from hive_wire.jsonrpc import BUSY, REFUSED, UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import BUSY, REFUSED, UNAVAILABLE, RpcError
 
 from . import wake
 from .agentfile import AgentFile, BadAgentFile

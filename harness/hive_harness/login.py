@@ -7,7 +7,7 @@ import contextlib
 import re
 from typing import Any
 
-from hive_wire.jsonrpc import BUSY, REFUSED, RpcError
+from hive_wire.rpc_errors import BUSY, REFUSED, RpcError
 
 from .agentfile import Agent
 from .engine.engines import ENGINES

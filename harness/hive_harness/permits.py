@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from hive_wire.jsonrpc import UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 
 from .rows import encodable, size
 from .uplink import Uplink

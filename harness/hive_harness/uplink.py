@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hive_wire.jsonrpc import Handlers, Peer, RpcError
+from hive_wire.jsonrpc import Handlers, Peer
 from hive_wire.link import Link
+from hive_wire.rpc_errors import RpcError
 
 from .outbox import Outbox
 from .rows import Row

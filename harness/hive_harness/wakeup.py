@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hive_wire.paths import CONTAINER_RUN
+from hive_wire.rpc_errors import BUSY, UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ NAME = "hive-wake"
 PATIENCE = 60.0  # seconds in which the broker may be away, or ask for a pause
 PAUSE = 0.5
 ANSWER_WITHIN = 30.0
-_LATER = frozenset({4, 5})  # busy, unavailable: as hive_wire.jsonrpc has them
+_LATER = frozenset({BUSY, UNAVAILABLE})
 
 
 class Refused(Exception):

@@ -14,8 +14,8 @@ from hive_broker.server import serving
 from hive_broker.service.alarms import Alarms
 from hive_broker.service.app import App
 from hive_broker.service.post import Along
-from hive_wire.jsonrpc import connect
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect
 
 A = "aaaaaaaaaaaa"
 HOUR = 3600.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.broker_rig import Rig, agent, rig, until
 
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 A = "aaaaaaaaaaaa"
 pytestmark = [pytest.mark.root, pytest.mark.slow]

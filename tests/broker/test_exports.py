@@ -10,7 +10,7 @@ import random
 import pytest
 from support.broker_rig import agent, rig
 
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.broker_rig import Rig, ToolFailed, Tools, agent, rig, until
 
 from hive_broker.core.limits import LONGEST_REST, WORDS, WORDS_PER_SECOND, Pace
-from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
+from hive_wire.rpc_errors import INVALID_PARAMS, RpcError
 
 pytestmark = pytest.mark.slow
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"

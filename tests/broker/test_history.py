@@ -11,8 +11,8 @@ import pytest
 from support.broker_rig import agent, rig, until
 
 from hive_wire.frames import encode
-from hive_wire.jsonrpc import RpcError
 from hive_wire.protocol import Event
+from hive_wire.rpc_errors import RpcError
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 

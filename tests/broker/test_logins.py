@@ -8,7 +8,7 @@ import pytest
 from support.broker_rig import agent, rig
 
 from hive_broker.service.logins import is_login_page
-from hive_wire.jsonrpc import REFUSED, RpcError
+from hive_wire.rpc_errors import REFUSED, RpcError
 
 A = "aaaaaaaaaaaa"
 URL = "https://claude.ai/oauth/authorize?state=the-secret-state"

@@ -9,8 +9,8 @@ import pytest
 from support.broker_rig import ToolFailed, agent, rig, until
 
 from hive_wire.frames import MAX_FRAME
-from hive_wire.jsonrpc import NOT_FOUND, REFUSED, RpcError
 from hive_wire.protocol import MAX_BODY, Message
+from hive_wire.rpc_errors import NOT_FOUND, REFUSED, RpcError
 
 A, B, C = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 

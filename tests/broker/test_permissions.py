@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.broker_rig import agent, rig, until
 
 from hive_broker.core.permissions import rule_for
-from hive_wire.jsonrpc import CONFLICT, REFUSED, RpcError
+from hive_wire.rpc_errors import CONFLICT, REFUSED, RpcError
 from hive_wire.spec import Tools
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"

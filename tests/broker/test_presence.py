@@ -7,7 +7,7 @@ import time
 import pytest
 from support.broker_rig import agent, until
 
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 A = "aaaaaaaaaaaa"
 

@@ -18,8 +18,10 @@ from support.broker_rig import Harness, Tools, agent, connected, rig, until
 
 from hive_broker.front.host_api import HostApi
 from hive_broker.server import serving
-from hive_wire.jsonrpc import Peer, RpcError, connect, listen
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import connect, listen
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 COMMAND = (sys.executable, "-m", "hive_broker", "--root")

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from support.broker_rig import ToolFailed, agent, rig
 
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 

@@ -14,8 +14,9 @@ from hive_broker.core.clock import Clock
 from hive_broker.core.retention import DAY, NONE, Mark, newest_before
 from hive_broker.server import serving
 from hive_broker.service.app import App
-from hive_wire.jsonrpc import Peer, connect
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 YEARS = 3650 * DAY

@@ -16,8 +16,8 @@ from hive_broker.core.folding import BYTES, Folder, Row, joined
 from hive_broker.server import serving
 from hive_broker.store.database import open_for_writing
 from hive_broker.store.search import Wanted, search
-from hive_wire.jsonrpc import RpcError
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 

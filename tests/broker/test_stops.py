@@ -8,7 +8,7 @@ import uuid
 import pytest
 from support.broker_rig import agent
 
-from hive_wire.jsonrpc import BUSY, RpcError
+from hive_wire.rpc_errors import BUSY, RpcError
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 

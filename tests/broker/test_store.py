@@ -23,8 +23,8 @@ from hive_broker.store.migrations import MIGRATIONS
 from hive_broker.store.reader import Reader, Span
 from hive_broker.store.rows import NewEvent, NewMessage, StoredEvent, Unit
 from hive_broker.store.writer import Writer
-from hive_wire.jsonrpc import RpcError
 from hive_wire.pages import ROOM
+from hive_wire.rpc_errors import RpcError
 
 A, B = "a" * 12, "b" * 12
 V1 = Path(__file__).with_name("schema_v1.sql")

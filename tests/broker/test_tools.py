@@ -11,7 +11,9 @@ import uuid
 import pytest
 from support.broker_rig import ToolFailed, agent, rig, until
 
-from hive_wire.jsonrpc import Peer, RpcError, listen
+from hive_wire.jsonrpc import Peer
+from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import listen
 
 A, B, M = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "mmmmmmmmmmmm"
 

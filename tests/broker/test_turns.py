@@ -9,7 +9,7 @@ import uuid
 import pytest
 from support.broker_rig import agent, connected, until
 
-from hive_wire.jsonrpc import PeerGone, RpcError
+from hive_wire.rpc_errors import PeerGone, RpcError
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 

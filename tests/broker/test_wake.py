@@ -12,7 +12,8 @@ from support.broker_rig import agent, rig, until
 from support.harness_process import HarnessProcess
 from support.swarm import swarm
 
-from hive_wire.jsonrpc import RpcError, connect
+from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import connect
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 RUNTIMES = [

@@ -9,7 +9,8 @@ from support.broker_rig import ToolFailed, agent, rig, until
 from support.git_work import Clone, manager_of
 
 from hive_reconciler.git.hive import Hive
-from hive_wire.jsonrpc import Peer, listen
+from hive_wire.jsonrpc import Peer
+from hive_wire.sockets import listen
 
 WISHES = {
     "request_spawn": {"name": "scout", "description": "looks ahead"},

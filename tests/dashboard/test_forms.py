@@ -10,7 +10,7 @@ import pytest
 from support.dashboard_world import JSON, SAME, World
 
 from hive_dashboard.live.mirror import DETAILS
-from hive_wire.jsonrpc import REFUSED, RpcError
+from hive_wire.rpc_errors import REFUSED, RpcError
 
 
 async def post(world: World, path: str, data: Mapping[str, object], status: int = 200) -> str:

@@ -20,8 +20,9 @@ from hive_dashboard.auth.sessions import (
     Throttle,
 )
 from hive_dashboard.auth.store import Store, StoreError
-from hive_wire.jsonrpc import RpcError, connect
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import connect
 
 
 async def test_a_link_logs_in_once(world: World) -> None:

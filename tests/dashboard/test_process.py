@@ -10,8 +10,8 @@ from asyncio.subprocess import PIPE, Process
 import aiohttp
 from support.dashboard_world import SAME
 
-from hive_wire.jsonrpc import connect
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect
 
 
 async def start(layout: Layout, port: int = 0) -> Process:

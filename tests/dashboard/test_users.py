@@ -20,8 +20,10 @@ from hive_dashboard.auth.service import Auth
 from hive_dashboard.auth.store import Store
 from hive_dashboard.service import serving
 from hive_dashboard.settings import Settings
-from hive_wire.jsonrpc import Caller, RpcError, connect
+from hive_wire.jsonrpc import Caller
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import connect
 
 
 async def ask(world: World, method: str, **params: Any) -> Any:

@@ -15,7 +15,7 @@ from support.git_work import Clone, git
 from support.swarm import Swarm, swarm
 
 from hive_wire import jsonrpc
-from hive_wire.jsonrpc import METHOD_NOT_FOUND, RpcError
+from hive_wire.rpc_errors import METHOD_NOT_FOUND, RpcError
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 from support.gateway_rig import SCOUT, registered
 
-from hive_wire.jsonrpc import connect
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect
 
 LIMIT = 60 << 10  # KiB
 

@@ -23,7 +23,7 @@ from support.gateway_rig import (
 )
 
 from hive_gateway.sockets import MAX_CONNECTIONS
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 
 async def priced(_request: web.Request) -> web.StreamResponse:

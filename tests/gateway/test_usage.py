@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from support.gateway_rig import KEY, OTHER, SCOUT, Answer, Hive, Upstream, UsageBroker, sse, until
 
-from hive_wire.jsonrpc import INTERNAL_ERROR, NOT_FOUND, RpcError
+from hive_wire.rpc_errors import INTERNAL_ERROR, NOT_FOUND, RpcError
 
 
 async def streamed(request: web.Request) -> web.StreamResponse:

@@ -15,7 +15,7 @@ from support.harness_process import HarnessProcess
 from hive_harness import clone as clone_module
 from hive_harness.clone import Clone
 from hive_harness.processes import Children
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 
 @pytest.fixture

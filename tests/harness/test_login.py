@@ -13,7 +13,7 @@ from support.harness_process import HarnessProcess
 from hive_harness.agentfile import Agent
 from hive_harness.engine.launch import launch
 from hive_harness.settings import parse
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 CODE = "the-secret-code#and-its-state"
 ENGINE = f"""#!{sys.executable}

@@ -11,7 +11,7 @@ import pytest
 from support.fake_broker import FakeBroker
 from support.harness_process import HarnessProcess
 
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 pytestmark = pytest.mark.slow
 

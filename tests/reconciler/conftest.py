@@ -13,8 +13,9 @@ from hive_reconciler.core.inbox import Inbox
 from hive_reconciler.core.loop import Reconciler
 from hive_reconciler.git.first import FirstCommit
 from hive_reconciler.git.hive import Hive
-from hive_wire.jsonrpc import Peer, connect, listen
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect, listen
 
 TOOLS = Toolchain("t1", ("python3", "-m", "hive_harness"), (), ())
 

@@ -12,7 +12,7 @@ from support.nix_host import GLUE, NixHost, nix_host
 from support.pushing import pushed
 
 from hive_reconciler.app.commands.review import proposal_text
-from hive_wire.jsonrpc import BUSY, RpcError
+from hive_wire.rpc_errors import BUSY, RpcError
 
 AGENT = """{ pkg, ... }: {
   environment.systemPackages = [ (pkg "git" "2.2") (pkg "jq" "1.7") ];

@@ -8,7 +8,7 @@ import pytest
 
 from hive_reconciler.core.purge import purge
 from hive_reconciler.runtime.base import RuntimeFailure
-from hive_wire.jsonrpc import NOT_FOUND, RpcError
+from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 PERMANENT = RuntimeFailure("NoIsolation", "nothing keeps agents apart", permanent=True)
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from support.broker_rig import agent, rig, until
 
-from hive_wire.jsonrpc import REFUSED, Peer, RpcError, listen
+from hive_wire.jsonrpc import Peer
+from hive_wire.rpc_errors import REFUSED, RpcError
+from hive_wire.sockets import listen
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from support.broker_rig import Rig, agent, rig
 
 from hive_broker.store.highwater import HighWater, Marks
-from hive_wire.jsonrpc import Peer, listen
+from hive_wire.jsonrpc import Peer
+from hive_wire.sockets import listen
 
 pytestmark = pytest.mark.slow
 

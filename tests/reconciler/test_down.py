@@ -14,7 +14,7 @@ from hive_reconciler.app import down
 from hive_reconciler.app.client import CallFailed
 from hive_reconciler.core.shutdown import each
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 HOLDS = """
 import signal, sys, time

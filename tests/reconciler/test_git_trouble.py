@@ -17,8 +17,8 @@ from watchdog.observers.inotify import InotifyEmitter
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.store import host_name
 from hive_reconciler.model.proposal import Requester
-from hive_wire.jsonrpc import RpcError
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
 
 from .conftest import Swarm
 

@@ -22,8 +22,9 @@ from hive_reconciler.model.plan_text import plan_text
 from hive_reconciler.runtime.base import Observed, Phase
 from hive_wire.frames import MAX_FRAME, encode
 from hive_wire.hivetoml import HiveToml
-from hive_wire.jsonrpc import Peer, connect, listen
+from hive_wire.jsonrpc import Peer
 from hive_wire.pages import RETIRED, STATUS, ask_whole
+from hive_wire.sockets import connect, listen
 from hive_wire.spec import AgentSpec
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from hive_reconciler.app.serving import user_name
 from hive_reconciler.core import loop
 from hive_reconciler.model.plan import Blocked, Plan
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
-from hive_wire.jsonrpc import CONFLICT, REFUSED, UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import CONFLICT, REFUSED, UNAVAILABLE, RpcError
 
 
 def verbs(swarm, name):

@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from hive_wire.jsonrpc import Peer, RpcError, connect
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import connect
 
 ANSWER_WITHIN = 20.0
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from support.page_broker import FakeBroker
 from support.page_host import FakeHost
 
-from hive_wire.jsonrpc import connect
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect
 
 
 @dataclass

@@ -14,8 +14,8 @@ from support.page_host import FakeHost
 from hive_dashboard.service import serving
 from hive_dashboard.settings import Settings
 from hive_dashboard.web.site import Site
-from hive_wire.jsonrpc import connect
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 JSON = {**SAME, "Accept": "application/json"}

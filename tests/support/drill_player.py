@@ -21,8 +21,9 @@ from typing import Any
 
 from support.broker_rig import Harness, ToolFailed, Tools, connected
 
-from hive_wire.jsonrpc import Peer, PeerGone, RpcError
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import PeerGone, RpcError
 
 GONE = (PeerGone, OSError, TimeoutError, EOFError)
 

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from hive_wire.jsonrpc import Peer, listen
+from hive_wire.jsonrpc import Peer
 from hive_wire.protocol import Hello, StreamRow, TurnEnd
+from hive_wire.sockets import listen
 
 Handler = Callable[[dict[str, Any]], str]
 

@@ -14,8 +14,9 @@ import aiohttp
 from aiohttp import web
 
 from hive_gateway.server import running
-from hive_wire.jsonrpc import Peer, connect, listen
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout
+from hive_wire.sockets import connect, listen
 
 SCOUT = "aaaaaaaaaaaa"
 OTHER = "bbbbbbbbbbbb"

@@ -4,9 +4,11 @@ import asyncio
 import base64
 import time
 
-from hive_wire.jsonrpc import BUSY, NOT_FOUND, Peer, RpcError, listen
+from hive_wire.jsonrpc import Peer
 from hive_wire.protocol import Registry, RegistryChange
 from hive_wire.registry import Parts, changed
+from hive_wire.rpc_errors import BUSY, NOT_FOUND, RpcError
+from hive_wire.sockets import listen
 
 
 class HostBroker:

@@ -10,9 +10,10 @@ from typing import Any
 from support.page_rows import UIDS, Json, agent_status
 from support.page_server import FakeServer
 
-from hive_wire.jsonrpc import NOT_FOUND, REFUSED, Params, Peer, RpcError
+from hive_wire.jsonrpc import Params, Peer
 from hive_wire.pages import page
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import NOT_FOUND, REFUSED, RpcError
 
 
 class FakeBroker(FakeServer):

@@ -8,9 +8,10 @@ from typing import Any
 from support.page_rows import Json, host_agent, proposal
 from support.page_server import FakeServer
 
-from hive_wire.jsonrpc import CONFLICT, NOT_FOUND, Params, RpcError
+from hive_wire.jsonrpc import Params
 from hive_wire.pages import page
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import CONFLICT, NOT_FOUND, RpcError
 
 
 class FakeHost(FakeServer):

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from hive_wire.jsonrpc import Handlers, Params, Peer, listen
+from hive_wire.jsonrpc import Handlers, Params, Peer
+from hive_wire.sockets import listen
 
 
 class FakeServer:

@@ -3,7 +3,7 @@
 import asyncio
 
 from hive_reconciler.runtime.base import Phase
-from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import BUSY, UNAVAILABLE, RpcError
 
 AWAY_IS_IDLE = 60.0  # seconds
 

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 from support.proc import processes
 
-from hive_wire import jsonrpc
-from hive_wire.jsonrpc import Peer, RpcError
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import connect
 
 T = TypeVar("T")
 HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
@@ -122,7 +123,7 @@ class Swarm:
         return json.loads(await self.cli(*arguments, "--json"))
 
     async def _ask(self, path: Path, method: str, params: dict[str, Any]) -> Any:
-        peer: Peer = await jsonrpc.connect(path)
+        peer: Peer = await connect(path)
         try:
             return await peer.request(method, params, timeout=20)
         finally:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from support.proc import Process, processes
 from support.swarm import Swarm
 
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 MANAGER = "hm1nd"
 HOST_PROCESSES = ("hive_reconciler.app.daemon", "hive_broker")

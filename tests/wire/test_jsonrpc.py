@@ -5,10 +5,18 @@ import stat
 import pytest
 import uvloop
 
-from hive_wire import jsonrpc
 from hive_wire.frames import MAX_FRAME
-from hive_wire.jsonrpc import INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, Peer, RpcError
+from hive_wire.jsonrpc import MAX_IN_FLIGHT, Peer
 from hive_wire.link import Link
+from hive_wire.rpc_errors import (
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    REFUSED,
+    PeerGone,
+    RpcError,
+)
+from hive_wire.sockets import connect, listen
 
 
 @pytest.fixture
@@ -17,7 +25,7 @@ async def serve(tmp_path):
 
     async def start(handlers, name="s.sock", **options):
         path = tmp_path / name
-        servers.append(await jsonrpc.listen(path, lambda: Peer(handlers, **options)))
+        servers.append(await listen(path, lambda: Peer(handlers, **options)))
         return path
 
     yield start
@@ -40,17 +48,15 @@ async def test_both_ends_call(serve):
         return {"sum": await peer.request("add", params)}
 
     path = await serve({"ask": ask_back})
-    peer = await jsonrpc.connect(path, {"add": lambda _, p: p["a"] + p["b"]})
+    peer = await connect(path, {"add": lambda _, p: p["a"] + p["b"]})
     assert await peer.request("ask", {"a": 1, "b": 2}) == {"sum": 3}
     peer.close()
 
 
 def test_it_runs_on_uvloop(tmp_path):
     async def main():
-        server = await jsonrpc.listen(
-            tmp_path / "s.sock", lambda: Peer({"ping": lambda *_: "pong"})
-        )
-        peer = await jsonrpc.connect(tmp_path / "s.sock")
+        server = await listen(tmp_path / "s.sock", lambda: Peer({"ping": lambda *_: "pong"}))
+        peer = await connect(tmp_path / "s.sock")
         assert await peer.request("ping") == "pong"
         peer.close()
         await peer.gone()
@@ -62,24 +68,24 @@ def test_it_runs_on_uvloop(tmp_path):
 
 async def test_the_kernel_says_who_calls(serve):
     path = await serve({"who": lambda peer, _: [peer.caller.pid, peer.caller.uid]})
-    peer = await jsonrpc.connect(path)
+    peer = await connect(path)
     assert await peer.request("who") == [os.getpid(), os.getuid()]
     peer.close()
 
 
 async def test_errors_reach_the_caller_and_inner_faults_stay_inside(serve):
     def refuse(_peer, _params):
-        raise RpcError(jsonrpc.REFUSED, "not today", {"until": 1})
+        raise RpcError(REFUSED, "not today", {"until": 1})
 
     def broken(_peer, _params):
         raise KeyError("/secret/path")
 
     path = await serve({"refuse": refuse, "broken": broken})
-    peer = await jsonrpc.connect(path)
+    peer = await connect(path)
     with pytest.raises(RpcError) as refused:
         await peer.request("refuse")
     assert (refused.value.code, refused.value.message, refused.value.data) == (
-        jsonrpc.REFUSED,
+        REFUSED,
         "not today",
         {"until": 1},
     )
@@ -95,7 +101,7 @@ async def test_errors_reach_the_caller_and_inner_faults_stay_inside(serve):
 @pytest.mark.parametrize("bad", [b"{nonsense\n", b"[]\n", b"\xff\xfe\n", b"x" * (MAX_FRAME + 1)])
 async def test_a_malformed_frame_closes_that_connection_only(serve, bad):
     path = await serve({"ping": lambda *_: "pong"})
-    other = await jsonrpc.connect(path)
+    other = await connect(path)
     answer = await raw(path, bad)
     assert f'"code":{PARSE_ERROR}'.encode() in answer
     assert await other.request("ping") == "pong"
@@ -116,7 +122,7 @@ async def test_requests_of_one_connection_start_in_order(serve):
         await asyncio.sleep(0)
 
     path = await serve({"note": note})
-    peer = await jsonrpc.connect(path)
+    peer = await connect(path)
     await asyncio.gather(*(peer.request("note", {"n": n}) for n in range(1000)))
     assert started == list(range(1000))
     peer.close()
@@ -143,10 +149,10 @@ async def test_a_lost_connection_ends_what_waits(serve):
         await asyncio.Event().wait()
 
     path = await serve({"never": never})
-    peer = await jsonrpc.connect(path)
-    with pytest.raises(jsonrpc.PeerGone):
+    peer = await connect(path)
+    with pytest.raises(PeerGone):
         await peer.request("never")
-    with pytest.raises(jsonrpc.PeerGone):
+    with pytest.raises(PeerGone):
         await peer.request("never")
 
 
@@ -165,7 +171,7 @@ async def test_a_future_goes_on_when_its_connection_ends_and_a_coroutine_does_no
         return futures[-1]
 
     path = await serve({"coroutine": coroutine, "future": future})
-    peer = await jsonrpc.connect(path)
+    peer = await connect(path)
     asked = [asyncio.ensure_future(peer.request(method)) for method in ("coroutine", "future")]
     async with asyncio.timeout(5):
         await events.wait()
@@ -190,7 +196,7 @@ async def test_futures_answer_with_result_error_or_what_went_wrong_inside(serve)
             "given up": lambda *_: answered("cancel", []),
         }
     )
-    peer = await jsonrpc.connect(path)
+    peer = await connect(path)
     assert await peer.request("good") == {"a": 1}
     with pytest.raises(RpcError, match="look again"):
         await peer.request("refused")
@@ -208,8 +214,8 @@ async def test_more_than_may_run_at_once_waits_its_turn(serve):
         return waiting[-1]
 
     path = await serve({"slow": slow})
-    peer = await jsonrpc.connect(path)
-    count = 3 * jsonrpc.MAX_IN_FLIGHT
+    peer = await connect(path)
+    count = 3 * MAX_IN_FLIGHT
     body = "x" * 2000  # so that they do not all arrive with one read
     asked = [asyncio.ensure_future(peer.request("slow", {"body": body})) for _ in range(count)]
     async with asyncio.timeout(10):
@@ -225,7 +231,7 @@ async def test_more_than_may_run_at_once_waits_its_turn(serve):
 
 async def test_all_that_wait_for_the_end_of_a_connection_hear_of_it(serve):
     path = await serve({"who": lambda *_: "me"})
-    peer = await jsonrpc.connect(path)
+    peer = await connect(path)
     waiting = [asyncio.ensure_future(peer.gone()) for _ in range(2)]
     assert await peer.request("who") == "me"
     assert not peer.closed
@@ -253,10 +259,10 @@ async def test_a_buffer_that_is_just_full_holds_up_nobody():
 
 async def test_listening_takes_the_place_of_a_stale_socket(tmp_path):
     path = tmp_path / "s.sock"
-    old = await jsonrpc.listen(path, lambda: Peer({"who": lambda *_: "old"}))
-    new = await jsonrpc.listen(path, lambda: Peer({"who": lambda *_: "new"}), mode=0o600)
+    old = await listen(path, lambda: Peer({"who": lambda *_: "old"}))
+    new = await listen(path, lambda: Peer({"who": lambda *_: "new"}), mode=0o600)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    peer = await jsonrpc.connect(path)
+    peer = await connect(path)
     assert await peer.request("who") == "new"
     peer.close()
     old.close()
@@ -290,10 +296,10 @@ async def test_a_link_comes_back_and_says_hello_each_time(serve, tmp_path):
 def test_the_same_on_uvloop(tmp_path):
 
     async def talk():
-        server = await jsonrpc.listen(
+        server = await listen(
             tmp_path / "s.sock", lambda: Peer({"who": lambda peer, _params: peer.caller.pid})
         )
-        peer = await jsonrpc.connect(tmp_path / "s.sock")
+        peer = await connect(tmp_path / "s.sock")
         try:
             return await peer.request("who", timeout=5)
         finally:

@@ -14,15 +14,21 @@ import asyncio
 import functools
 import inspect
 import logging
-import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from .frames import FrameError, FrameSplitter, decode, encode
+from .rpc_errors import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    PeerGone,
+    RpcError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,44 +36,9 @@ MAX_UNSENT = 8 << 20
 MAX_IN_FLIGHT = 256
 LAST_WORDS = 5.0  # seconds that the other end has to read what was said before a close
 
-PARSE_ERROR = -32700
-INVALID_REQUEST = -32600
-METHOD_NOT_FOUND = -32601
-INVALID_PARAMS = -32602
-INTERNAL_ERROR = -32603
-# Ours, in the range JSON-RPC leaves to applications.
-REFUSED = 1  # the request is understood and not allowed; the message says why
-NOT_FOUND = 2
-CONFLICT = 3  # the state moved since the caller looked; look again
-BUSY = 4
-UNAVAILABLE = 5  # a process that is needed is away; try again later
-
 Params = dict[str, Any]
 Handler = Callable[["Peer", Params], Any]
 Handlers = Mapping[str, Handler]
-
-
-class RpcError(Exception):
-    """An error that goes over the wire: a code, words for a person, and data."""
-
-    def __init__(self, code: int, message: str, data: Any = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.data = data
-
-    def as_json(self) -> dict[str, Any]:
-        error: dict[str, Any] = {"code": self.code, "message": self.message}
-        if self.data is not None:
-            error["data"] = self.data
-        return error
-
-
-class PeerGone(RpcError):
-    """The connection ended before the answer came; the request may have been done."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(UNAVAILABLE, f"the connection closed before {what} was answered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,40 +377,3 @@ def _as_rpc_error(method: str, error: BaseException) -> RpcError:
         return error
     log.error("%s failed", method, exc_info=error)
     return RpcError(INTERNAL_ERROR, f"{method} failed inside; the log of the process has the cause")
-
-
-async def connect(
-    path: Path,
-    handlers: Handlers | None = None,
-    *,
-    context: Any = None,
-    on_close: Callable[[Peer], None] | None = None,
-) -> Peer:
-    """A connection to the server at `path`. Raises OSError when nobody listens."""
-    _, peer = await asyncio.get_running_loop().create_unix_connection(
-        lambda: Peer(handlers or {}, context=context, on_close=on_close), str(path)
-    )
-    return peer
-
-
-async def listen(
-    path: Path, make_peer: Callable[[], asyncio.BaseProtocol], *, mode: int = 0o666
-) -> asyncio.Server:
-    """Serve at `path`, taking the place of whatever was there.
-
-    Bound beside it and renamed over it: clients never find the name missing.
-    """
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.bind(str(beside))
-        os.chmod(beside, mode)
-        server = await asyncio.get_running_loop().create_unix_server(
-            make_peer, sock=sock, backlog=1024
-        )
-        os.rename(beside, path)
-    except BaseException:
-        sock.close()
-        raise
-    return server

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from .jsonrpc import UNAVAILABLE, Handlers, Params, Peer, RpcError, connect
+from .jsonrpc import Handlers, Params, Peer
+from .rpc_errors import UNAVAILABLE, RpcError
+from .sockets import connect
 
 log = logging.getLogger(__name__)
 

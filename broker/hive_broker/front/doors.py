@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hive_wire.jsonrpc import listen
 from hive_wire.paths import Layout
+from hive_wire.sockets import listen
 
 from ..core.limits import Pace
 from ..service.app import App

@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
-from hive_wire.jsonrpc import INVALID_PARAMS, REFUSED, UNAVAILABLE, Handlers, Params, Peer, RpcError
+from hive_wire.jsonrpc import Handlers, Params, Peer
 from hive_wire.protocol import Hello, StreamRow, TurnEnd
+from hive_wire.rpc_errors import INVALID_PARAMS, REFUSED, UNAVAILABLE, RpcError
 
 from ..core.folding import Row
 from ..core.limits import HELLO

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from hive_wire.jsonrpc import INVALID_PARAMS, Handler, Peer, RpcError
+from hive_wire.jsonrpc import Handler, Peer
 from hive_wire.pages import fitting
+from hive_wire.rpc_errors import INVALID_PARAMS, RpcError
 
 from ..service.app import App
 from ..store.reader import Span

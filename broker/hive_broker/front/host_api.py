@@ -8,18 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from hive_wire.jsonrpc import (
-    REFUSED,
-    UNAVAILABLE,
-    Answer,
-    Handler,
-    Handlers,
-    Params,
-    Peer,
-    RpcError,
-)
+from hive_wire.jsonrpc import Answer, Handler, Handlers, Params, Peer
 from hive_wire.pages import page
 from hive_wire.protocol import Registry, RegistryChange
+from hive_wire.rpc_errors import REFUSED, UNAVAILABLE, RpcError
 
 from ..service.app import App
 from ..service.post import Draft

@@ -11,7 +11,7 @@ import mcp_types as types
 from mcp.server import Server, ServerRequestContext
 from mcp.shared.message import SessionMessage
 
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 from .toolbox import Toolbox
 from .tools import schema

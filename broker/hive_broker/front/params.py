@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hive_wire.jsonrpc import INVALID_PARAMS, Params, RpcError
+from hive_wire.jsonrpc import Params
 from hive_wire.protocol import AgentState, Moment, StreamRow, TurnId, Uid, Usage
+from hive_wire.rpc_errors import INVALID_PARAMS, RpcError
 
 M = TypeVar("M", bound=BaseModel)
 

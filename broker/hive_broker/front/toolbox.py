@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hive_wire.jsonrpc import BUSY, CONFLICT, INVALID_PARAMS, NOT_FOUND, RpcError
+from hive_wire.rpc_errors import BUSY, CONFLICT, INVALID_PARAMS, NOT_FOUND, RpcError
 
 from ..core.calls import Call, digest_of, turn_of, wish_key
 from ..core.delivery import Turn

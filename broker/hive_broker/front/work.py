@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
+from hive_wire.rpc_errors import INVALID_PARAMS, RpcError
 
 from ..core.addressing import Unaddressable, check_body
 from ..core.delivery import Turn

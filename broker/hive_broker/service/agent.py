@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import orjson
 
-from hive_wire.jsonrpc import UNAVAILABLE, Peer, RpcError
+from hive_wire.jsonrpc import Peer
 from hive_wire.protocol import AgentState as StateName
 from hive_wire.protocol import RegistryAgent
+from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 
 from ..core.budget import Spending
 from ..core.calls import CallLog

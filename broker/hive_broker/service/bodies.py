@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from hive_wire.jsonrpc import NOT_FOUND, RpcError
+from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 from ..store.reader import Reader
 from ..store.rows import NewMessage

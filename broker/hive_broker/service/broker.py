@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hive_wire.jsonrpc import NOT_FOUND, RpcError
 from hive_wire.names import SYSTEM, is_uid
+from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 from ..core.addressing import unknown
 from ..core.clock import Clock

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hive_wire.jsonrpc import NOT_FOUND, RpcError
 from hive_wire.pages import fitting
+from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 from ..store import changes
 from ..store.rows import Unit

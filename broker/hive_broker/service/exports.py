@@ -6,7 +6,8 @@ import asyncio
 import itertools
 from typing import Any
 
-from hive_wire.jsonrpc import REFUSED, Peer, RpcError
+from hive_wire.jsonrpc import Peer
+from hive_wire.rpc_errors import REFUSED, RpcError
 
 from .agent import Agent
 

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Collection
 
-from hive_wire.jsonrpc import RpcError
+from hive_wire.rpc_errors import RpcError
 
 from ..store import changes
 from ..store.check import Findings, check

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from hive_wire.jsonrpc import BUSY, RpcError
+from hive_wire.rpc_errors import BUSY, RpcError
 
 from ..core.damping import FREE_HOPS, hops_after, wait
 from ..core.limits import MOST_WAITING, TooMuch, check_room

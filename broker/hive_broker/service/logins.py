@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from hive_wire.jsonrpc import REFUSED, UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import REFUSED, UNAVAILABLE, RpcError
 
 from .agent import Agent
 from .broker import Broker

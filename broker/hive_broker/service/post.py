@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hive_wire.jsonrpc import NOT_FOUND, REFUSED, Answer, RpcError
+from hive_wire.jsonrpc import Answer
 from hive_wire.names import EVERYONE, OPERATOR
+from hive_wire.rpc_errors import NOT_FOUND, REFUSED, RpcError
 
 from ..core.addressing import Unaddressable, check_body, recipients
 from ..core.limits import FOR_PEOPLE, MOST_WAITING

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hive_wire.jsonrpc import BUSY, CONFLICT, NOT_FOUND, REFUSED, RpcError
+from hive_wire.rpc_errors import BUSY, CONFLICT, NOT_FOUND, REFUSED, RpcError
 
 from ..core.addressing import preview
 from ..core.permissions import DENY, Permission, rule_for

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from hive_wire.jsonrpc import CONFLICT, RpcError
+from hive_wire.rpc_errors import CONFLICT, RpcError
 
 from ..core.delivery import Pick, Turn
 from ..store import changes

@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from hive_wire.jsonrpc import INVALID_PARAMS, RpcError
 from hive_wire.protocol import Registry, RegistryAgent, RegistryChange
 from hive_wire.registry import Parts, changed
+from hive_wire.rpc_errors import INVALID_PARAMS, RpcError
 
 from ..store import changes
 from ..store.rows import Unit

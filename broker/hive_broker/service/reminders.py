@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hive_wire.jsonrpc import BUSY, REFUSED, RpcError
+from hive_wire.rpc_errors import BUSY, REFUSED, RpcError
 
 from ..core.reminders import MOST, Reminder
 from ..store import changes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hive_wire.jsonrpc import UNAVAILABLE, RpcError
 from hive_wire.link import Link
+from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 
 SECONDS = 150.0  # an apply exports, imports and checks a commit before it is answered
 

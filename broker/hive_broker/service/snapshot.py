@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from hive_wire.jsonrpc import UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 
 from .broker import Broker
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hive_wire.jsonrpc import BUSY, RpcError
+from hive_wire.rpc_errors import BUSY, RpcError
 
 from ..core.budget import Spending
 from ..core.gate import AWAY_IS_IDLE, Refused

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hive_wire.jsonrpc import CONFLICT, Peer, RpcError
+from hive_wire.jsonrpc import Peer
 from hive_wire.protocol import Hello, TurnEnd
+from hive_wire.rpc_errors import CONFLICT, RpcError
 
 from ..core.delivery import Delivery, Ending, Turn, Verdict
 from ..store import changes

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
 
-from hive_wire.jsonrpc import BUSY, UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import BUSY, UNAVAILABLE, RpcError
 
 from .ballast import Ballast
 from .committing import Committing, Counts, DiskFull, Outcome

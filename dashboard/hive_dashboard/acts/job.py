@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hive_wire.jsonrpc import (
+from hive_wire.rpc_errors import (
     BUSY,
     CONFLICT,
     INTERNAL_ERROR,

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hive_wire.jsonrpc import NOT_FOUND, RpcError
 from hive_wire.names import OPERATOR
 from hive_wire.pages import RETIRED, ask_whole
+from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 from ..auth.sessions import Session
 from ..live.backends import Backend

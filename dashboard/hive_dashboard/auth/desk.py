@@ -10,16 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hive_wire.jsonrpc import (
-    INVALID_PARAMS,
-    NOT_FOUND,
-    REFUSED,
-    Caller,
-    Handlers,
-    Params,
-    Peer,
-    RpcError,
-)
+from hive_wire.jsonrpc import Caller, Handlers, Params, Peer
+from hive_wire.rpc_errors import INVALID_PARAMS, NOT_FOUND, REFUSED, RpcError
 
 from .service import Auth
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from hive_wire.jsonrpc import RpcError
 from hive_wire.pages import METRICS, ask_whole
+from hive_wire.rpc_errors import RpcError
 
 from ..auth.sessions import Session
 from .backends import Backend

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hive_wire.jsonrpc import RpcError
 from hive_wire.protocol import AgentStatus, Event, Message
+from hive_wire.rpc_errors import RpcError
 
 from ..review.paint import PaintedFile, paint
 from .backends import Backend

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from hive_wire.jsonrpc import RpcError
 from hive_wire.names import is_uid
 from hive_wire.protocol import Event
+from hive_wire.rpc_errors import RpcError
 
 from ..html import Json
 from ..web.guard import harden

@@ -10,9 +10,9 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
-from hive_wire.jsonrpc import NOT_FOUND, RpcError
 from hive_wire.names import OPERATOR, is_name
 from hive_wire.protocol import Event, Message
+from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 from ..html import tree
 from ..live.backends import Backend

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hive_wire.jsonrpc import BUSY, NOT_FOUND, UNAVAILABLE, Handlers, Peer, RpcError
+from hive_wire.jsonrpc import Handlers, Peer
+from hive_wire.rpc_errors import BUSY, NOT_FOUND, UNAVAILABLE, RpcError
 
 from ..core.loop import Reconciler
 from ..core.purge import purge

@@ -10,8 +10,7 @@ from typing import Any
 
 from hive_wire.frames import FrameError, FrameSplitter, decode, encode
 from hive_wire.pages import Listing, read_whole
-
-CONFLICT, UNAVAILABLE = 3, 5  # as hive_wire.jsonrpc has them, without its event loop
+from hive_wire.rpc_errors import UNAVAILABLE
 
 
 class CallFailed(Exception):

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from hive_wire.jsonrpc import Peer, RpcError
+from hive_wire.jsonrpc import Peer
 from hive_wire.link import Link
 from hive_wire.pages import STATUS, ask_whole
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
 
 from .plain import line
 

@@ -12,8 +12,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from hive_wire.jsonrpc import Peer, listen
+from hive_wire.jsonrpc import Peer
 from hive_wire.paths import Layout, UnsafeDirectory
+from hive_wire.sockets import listen
 
 from ..core.builds import BUILDS, Builds
 from ..core.files import HIVE_GROUP, Owners, make_run

@@ -9,9 +9,10 @@ import select
 import signal
 
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import UNAVAILABLE
 
 from ..runtime.base import RuntimeFailure
-from .client import UNAVAILABLE, CallFailed, Client
+from .client import CallFailed, Client
 from .commands.common import me
 from .lock import holder
 from .stopping import stop_containers

@@ -10,12 +10,12 @@ from typing import Any
 
 from hive_wire.pages import AGENTS
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import BUSY
 
 from .client import CallFailed, Client
 
 TTL = 60.0  # seconds; renewed long before
 RENEWED = 15.0
-BUSY = 4  # as hive_wire.jsonrpc has it, without its event loop
 PATIENCE = 900.0  # seconds that one turn may go on
 
 

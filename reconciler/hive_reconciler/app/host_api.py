@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hive_wire.jsonrpc import BUSY, REFUSED, Handler, Handlers, Peer, RpcError
+from hive_wire.jsonrpc import Handler, Handlers, Peer
 from hive_wire.pages import page
 from hive_wire.protocol import Oid
+from hive_wire.rpc_errors import BUSY, REFUSED, RpcError
 
 from ..core.builds import Builds
 from ..core.files import BROKER_USER, DASHBOARD_USER

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hive_wire.jsonrpc import NOT_FOUND, UNAVAILABLE, Handlers, Peer, RpcError
+from hive_wire.jsonrpc import Handlers, Peer
 from hive_wire.pages import fitting
+from hive_wire.rpc_errors import NOT_FOUND, UNAVAILABLE, RpcError
 
 from ..core.loop import Reconciler
 from ..core.slices import in_slices

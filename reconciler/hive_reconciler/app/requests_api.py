@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hive_wire.jsonrpc import REFUSED, Handler, Handlers, Peer, RpcError
+from hive_wire.jsonrpc import Handler, Handlers, Peer
 from hive_wire.protocol import Uid
+from hive_wire.rpc_errors import REFUSED, RpcError
 
 from ..core.builds import Builds
 from ..core.files import BROKER_USER

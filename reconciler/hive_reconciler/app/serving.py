@@ -9,16 +9,14 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hive_wire.jsonrpc import (
+from hive_wire.jsonrpc import Handler, Params, Peer
+from hive_wire.rpc_errors import (
     BUSY,
     CONFLICT,
     INVALID_PARAMS,
     NOT_FOUND,
     REFUSED,
     UNAVAILABLE,
-    Handler,
-    Params,
-    Peer,
     RpcError,
 )
 

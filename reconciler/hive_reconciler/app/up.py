@@ -14,8 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from hive_wire.jsonrpc import RpcError, connect
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import connect
 
 from ..runtime.base import RuntimeFailure
 from ..runtime.choose import choose

@@ -14,12 +14,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hive_wire.jsonrpc import REFUSED, UNAVAILABLE, Params, Peer, RpcError
+from hive_wire.jsonrpc import Params, Peer
 from hive_wire.link import Link
 from hive_wire.pages import AGENTS, ask_whole
 from hive_wire.paths import Layout
 from hive_wire.protocol import AgentStatus, RegistryAgent
 from hive_wire.registry import PART
+from hive_wire.rpc_errors import REFUSED, UNAVAILABLE, RpcError
 
 from .announcing import Announcer
 

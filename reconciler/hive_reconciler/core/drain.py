@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from hive_wire.jsonrpc import NOT_FOUND, UNAVAILABLE, RpcError
 from hive_wire.protocol import AgentStatus
+from hive_wire.rpc_errors import NOT_FOUND, UNAVAILABLE, RpcError
 
 from ..runtime.base import Observed
 from .broker import Broker

@@ -8,8 +8,8 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hive_wire.jsonrpc import RpcError
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import RpcError
 
 from ..git.errors import HiveError
 from ..git.hive import Hive

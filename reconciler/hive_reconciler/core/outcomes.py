@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hive_wire.jsonrpc import UNAVAILABLE, RpcError
+from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 
 from ..git.errors import HiveError
 from ..git.hive import Hive

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hive_wire.jsonrpc import UNAVAILABLE, RpcError
 from hive_wire.names import container_name
 from hive_wire.protocol import AgentStatus, RegistryAgent
+from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 
 from ..model.conditions import Condition, evolve
 from ..model.desired import Desired, Entry

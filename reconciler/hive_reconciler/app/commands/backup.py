@@ -13,10 +13,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import UNAVAILABLE
 
 from ...model.version import VERSION
 from .. import archive
-from ..client import UNAVAILABLE, CallFailed, Client
+from ..client import CallFailed, Client
 from ..held import Held
 from ..lock import Lock, Taken
 from .common import host

@@ -10,11 +10,12 @@ from typing import Any
 
 from hive_wire.pages import PART, read_whole
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import CONFLICT
 
 from ...model.build import build_text
 from ...model.plan_text import plan_text
 from ...model.records import approval_text
-from ..client import CONFLICT, CallFailed, Client
+from ..client import CallFailed, Client
 from ..plain import line, plain
 from .common import ago, host, print_json, print_table
 
