@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from unittest import mock
 
-from hive_reconciler.core import drain, looking, loop, operations, planner, recall, steps
+from hive_reconciler.core import drain, looking, loop, operations, planner, recall, steps, telling
 from hive_reconciler.model.desired import Valid
 from hive_reconciler.runtime.base import RuntimeFailure
 
@@ -21,14 +21,14 @@ def unknown_is_idle():
 
 
 def fences_stay():
-    async def lift(core):
-        core.broker.fences_left = False
+    async def lift(self):
+        self._broker.fences_left = False
 
     async def end(self):
         await self._give_up(self._broker.release, self._uid, self._token)
 
     return _both(
-        mock.patch.object(loop.Reconciler, "_lift_fences", lift),
+        mock.patch.object(telling.Telling, "_lift_fences", lift),
         mock.patch.object(drain.Drain, "end", end),
     )
 

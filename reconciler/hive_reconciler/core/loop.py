@@ -6,21 +6,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 
 from hive_wire.paths import Layout
-from hive_wire.rpc_errors import RpcError
 
 from ..git.errors import HiveError
 from ..git.hive import Hive
-from ..model.layered import THICK, since
-from ..model.memory import AgentMemory
-from ..model.past import Outcome
 from ..model.plan import Action, Kind, Plan
 from ..runtime.base import Runtime
-from . import recall
 from .acting import Acting
-from .agents import FRESH, Agent
+from .agents import FRESH
 from .broker import Broker
 from .containers import Toolchain
 from .files import Owners
@@ -30,12 +25,14 @@ from .keeping import Keeper
 from .looking import READ_DEADLINE, look, observe
 from .metrics import Metrics
 from .operations import Operation, Operations
-from .outcomes import Crash, Outcomes
+from .outcomes import Outcomes
 from .picture import Picture
 from .planner import Swarm
+from .remembering import Remembering
 from .rounds import Rounds
 from .shutdown import stop_all
 from .slices import Pace, in_slices
+from .telling import Telling
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +80,12 @@ class Reconciler:
             world=self._acting,
             journal=self.keeper.journal,
         )
+        self._remembering = Remembering(self.picture, self.keeper, self._acting, self.outcomes)
+        self._telling = Telling(
+            self.picture, self._operations, self.broker, self.gateway, self.outcomes
+        )
         self._wake = asyncio.Event()
         self._round_lock = asyncio.Lock()
-        self._roomed: Mapping[str, object] = {}  # agents with directories for their sockets
-        self._recalled: Mapping[str, Agent] = {}  # of whom is remembered what was seen
-        self._skipped: frozenset[str] = frozenset()  # uids that were being changed then
         self._inputs: tuple[object, ...] = ()  # what the last round saw
         self._is_calm = False  # and that nothing follows from it by itself
         self._swept = -SWEEP
@@ -160,7 +158,7 @@ class Reconciler:
             return "unchanged", picture.plan
         self._is_calm = False
         if fresh:
-            await self._remember()
+            await self._remembering.remember(self._unsettled())  # those may end, no more begin
             await pace.rest()
             await self.keeper.keep()  # first: who is killed at what follows takes no old spec
             swarm = picture.swarm()
@@ -169,14 +167,14 @@ class Reconciler:
             if picture.suspended is None:
                 await self._steer(picture.plan, swarm)
             await pace.rest()
-            await self._tell()
+            await self._telling.tell(self._unsettled())
             await self.keeper.keep_ports()
             await pace.rest()
             self._is_calm = self._nothing_due()
             await pace.rest()
             picture.at = time.time()
         else:
-            self._find_again()
+            self._remembering.find_again()
         await self._show()
         return ("success", picture.plan) if fresh else ("error", None)
 
@@ -252,66 +250,6 @@ class Reconciler:
         await picture.hear(await self.broker.recent())
         return picture.stalled is None
 
-    def _find_again(self) -> None:
-        """Nothing is concluded; but whose record was read meanwhile is not lost since before."""
-        picture = self.picture
-        known = {uid: recall.told(m, picture.seen(uid)) for uid, m in picture.memory.items()}
-        picture.remember({uid: m for uid, m in known.items() if m is not picture.memory[uid]})
-
-    async def _remember(self) -> None:
-        """What this round's look says of each agent that is not as the last one saw it."""
-        picture, now, pace = self.picture, time.time(), Pace()
-        agents, unsettled = picture.agents, self._unsettled()  # those may end meanwhile, no more
-        await pace.rest()
-        names = since(self._recalled, agents.by_name) | agents.timely
-        await pace.rest()
-        names = {name for name in names if name in agents.by_name}
-        uids = set(self._skipped)
-        for some in _parts(names):
-            fresh = [a for name in some if (a := picture.agents.by_name.get(name)) is not None]
-            uids |= {agent.uid for agent in fresh}
-            picture.remember(
-                {
-                    a.uid: a.memory
-                    for a in fresh
-                    if a.valid and picture.memory.get(a.uid) is not a.memory
-                }
-            )
-            await pace.rest()
-        self.keeper.forget(unsettled)
-        await pace.rest()
-        uids = {uid for uid in uids if uid in picture.memory} | picture.leaving
-        await pace.rest()
-        clock = time.monotonic()
-        for some in _parts(uids - unsettled):
-            self._recall([uid for uid in some if uid in picture.memory], now, clock)
-            picture.catch_up()
-            await pace.rest()
-        self._recalled, self._skipped = agents.by_name, frozenset(uids & unsettled)
-
-    def _recall(self, uids: Sequence[str], now: float, clock: float) -> None:
-        picture = self.picture
-        nameless = {one.name for one in picture.sight.lost}  # whose, is not known
-        before = {
-            uid: memory
-            for uid in uids
-            if (memory := picture.memory[uid]).container not in nameless
-            or picture.seen(uid) is not None
-        }
-        news = {u: recall.seen(m, picture.seen(u), now, clock) for u, m in before.items()}
-        picture.remember({uid: after for uid, after in news.items() if after is not before[uid]})
-        for uid, after in news.items():
-            if after.crash_retry_at > before[uid].crash_retry_at:
-                self._crashed(uid, after, now)
-
-    def _crashed(self, uid: str, memory: AgentMemory, now: float) -> None:
-        seen = self.picture.seen(uid)
-        status = seen.exit_status if seen is not None else None
-        words = "" if status is None else f" with status {status}"
-        self.outcomes.crashed(Crash(memory.name, uid, now, len(memory.crashes), words))
-        text, revision = f"it ended by itself{words}", memory.crashed_revision or ""
-        self._acting.note(uid, memory.name, Outcome("crash", revision, "Crashed", text, now, now))
-
     async def _steer(self, plan: Plan, swarm: Swarm) -> None:
         """Call off what is wanted no longer, begin what is planned: of `swarm`, so that what is
         another since is left to the next round."""
@@ -356,39 +294,6 @@ class Reconciler:
             return Priority.RESYNC
         return Priority.CHANGE
 
-    async def _tell(self) -> None:
-        """Registry, fences of a former process, and what requesters wait for."""
-        picture = self.picture
-        assert picture.desired is not None
-        known = await in_slices(picture.registering())
-        try:  # broker and gateway bind when they are told, so the directories come first
-            come = (uid for uid in since(self._roomed, known) if uid not in self._roomed)
-            if rooms := sorted(come):
-                await asyncio.to_thread(self._operations.make_rooms, rooms)
-            self._roomed = known
-            await self.broker.publish(known)
-            await self.gateway.publish(known)
-            await self._lift_fences()
-        except (RpcError, OSError) as error:
-            log.warning("broker or gateway are not told: %s", error)
-        standing = picture.standing(self._unsettled())
-        if standing is not None:
-            await self.outcomes.tell(standing)
-
-    async def _lift_fences(self) -> None:
-        if not self.broker.fences_left or not self.broker.link.is_up:
-            return
-        self.broker.fences_left = False
-        try:
-            for uid in await self.broker.fences():
-                if uid not in self._operations.under_way:
-                    await self.broker.unfence(uid)
-                else:  # its own fence, or one that nobody else lifts
-                    self.broker.fences_left = True
-        except BaseException:
-            self.broker.fences_left = True
-            raise
-
     def _unsettled(self) -> frozenset[str]:
         """Whose containers are or were being changed while this round looks."""
         return frozenset(self._operations.under_way) | self._acting.settled
@@ -418,12 +323,6 @@ class Reconciler:
             doing = self._operations.under_way
             self.picture.judge_one(agent.name, doing, self.broker.down_since)
         self._on_change()
-
-
-def _parts(keys: Iterable[str]) -> Iterable[Sequence[str]]:
-    """All of them, sorted, few enough at a time for mappings that are made of what changed."""
-    order = sorted(keys)
-    return (order[start : start + THICK] for start in range(0, len(order), THICK))
 
 
 def _is_other(operation: Operation, action: Action | None) -> bool:
