@@ -66,6 +66,17 @@ async def test_whose_diff_is_not_kept_must_be_looked_at_as_well(page_world: Worl
     assert world.host.called("approve")
 
 
+async def test_an_answer_that_is_not_understood_approves_nothing(page_world: World) -> None:
+    world = page_world
+    for n in range(1, DETAILS + 2):
+        world.host.add(n)
+    await world.until(lambda: DETAILS in world.site.mirror.snapshot.details)
+    world.host.proposals[DETAILS + 1]["diff_left_out"] = "some"
+    page = await post(world, f"/proposals/{DETAILS + 1}/approve", {"effect": "ab" * 32}, 502)
+    assert f"What hive-c0re says of #{DETAILS + 1} was not understood" in page
+    assert not world.host.called("approve")
+
+
 async def test_a_moved_effect_is_shown_and_asked_again(page_world: World) -> None:
     world = page_world
     await with_proposal(world)

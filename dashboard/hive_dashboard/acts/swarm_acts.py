@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..live.models import ProposalDetail
 from ..text import one_line, plural
 from .job import Failed, Job
@@ -18,11 +20,16 @@ async def approve(job: Job) -> str:
 
 
 async def _detail(job: Job) -> ProposalDetail:
-    """The mirror keeps those of the first open ones only."""
+    """The mirror keeps those of the first open ones only. Raises Failed."""
     kept = job.desk.mirror.snapshot.details.get(job.n)
     if kept is not None:
         return kept.detail
-    return ProposalDetail.of(await job.tell(job.desk.host, "proposal", n=job.n))
+    answer = await job.tell(job.desk.host, "proposal", n=job.n)
+    try:
+        return ProposalDetail.of(answer)
+    except ValidationError:
+        words = f"What hive-c0re says of #{job.n} was not understood, so nothing was approved."
+        raise Failed(502, f"{words} Is the page of another version?") from None
 
 
 def _check_looked(n: int, wish: Approve, detail: ProposalDetail) -> None:
