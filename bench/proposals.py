@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from subprocess import PIPE
 from unittest import mock
@@ -36,7 +36,9 @@ ADA = Requester.user("ada")
 PAST = 1000
 SETTLED = 0.3  # seconds, for the jail's next child to start: it is to hold up nobody's stage
 LISTED = "after one more was denied"
-STAGES = ("submit → card", "approve → merge", "git merge-tree + commit-tree")
+SUBMIT, APPROVE, GIT = STAGES = ("submit → card", "approve → merge", "git merge-tree + commit-tree")
+# Where a proposal begins: at what is applied, so that there is nothing to merge; or one merge before.
+BASES = ("on applied", "one merge behind")
 
 
 class Author:
@@ -50,13 +52,13 @@ class Author:
         self._trees = Trees(self._store.repo)
         self._count = 0
 
-    def commit(self, tip: str) -> tuple[str, bytes]:
-        """A change of one agent's prompt, and its pack."""
+    def commit(self, tip: str, agent: str) -> tuple[str, bytes]:
+        """A change of an agent's prompt, and its pack."""
         self._count += 1
         trees, store = self._trees, self._store
         with trees.scratch():
             blob = trees.write_blob(f"Prompt {self._count}.\n".encode())
-            tree = trees.put(store.tree_of(tip), "agents/a0/prompt.md", Entry(FILE, blob))
+            tree = trees.put(store.tree_of(tip), f"agents/{agent}/prompt.md", Entry(FILE, blob))
             oid = trees.write_commit(store.commit_text("change\n", tree, (tip,)))
             store.land(trees.unwritten(oid))
         command = ["git", "-C", str(self.path), "pack-objects", *PACKING]
@@ -65,16 +67,24 @@ class Author:
 
 
 class Stages:
-    """The stages of one proposal after the other; the last is plain git's for the same merge."""
+    """The stages of two proposals that begin at the same commit, one after the other, and plain
+    git's way to each merge: in a repository beside hive.git, so that nobody finds what the other
+    has written."""
 
-    def __init__(self, hive: Hive, layout: Layout, author: Author) -> None:
-        self._hive, self._layout, self._author = hive, layout, author
-        self.times: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    def __init__(self, hive: Hive, author: Author, plain: Path) -> None:
+        self._hive, self._author, self._plain = hive, author, plain
+        self.times = {base: {stage: list[float]() for stage in STAGES} for base in BASES}
 
-    async def __call__(self) -> float:
+    async def __call__(self) -> None:
+        tip = await self._hive.tip()
+        for base, agent in zip(BASES, ("a0", "a1"), strict=True):
+            times = await self._one(tip, agent)
+            for stage, seconds in zip(STAGES, times, strict=True):
+                self.times[base][stage].append(seconds)
+
+    async def _one(self, base: str, agent: str) -> tuple[float, float, float]:
         hive = self._hive
-        tip = await hive.tip()
-        oid, pack = await asyncio.to_thread(self._author.commit, tip)
+        oid, pack = await asyncio.to_thread(self._author.commit, base, agent)
         await asyncio.sleep(SETTLED)
 
         async def fetch(_have: object, write: Callable[[bytes], Awaitable[None]]) -> str:
@@ -82,30 +92,29 @@ class Stages:
             return oid
 
         began = time.perf_counter()
-        done = await hive.submit_commit(ADA, "a0", oid, "a bench", fetch)
+        done = await hive.submit_commit(ADA, agent, oid, "a bench", fetch)
         shown = await hive.proposal(done.n)
         await hive.diff(done.n)
         seen = time.perf_counter()
         await asyncio.sleep(SETTLED)
+        tip = await hive.tip()
         alone = time.perf_counter()
-        await asyncio.to_thread(self._plain, tip, oid)
-        plain = time.perf_counter()
-        assert shown.effect is not None
-        await hive.approve(done.n, shown.effect.digest, "ada")
+        await asyncio.to_thread(self._merge, tip, oid)
         merged = time.perf_counter()
         await asyncio.sleep(SETTLED)
-        found = (seen - began, merged - plain, plain - alone)
-        for stage, seconds in zip(STAGES, found, strict=True):
-            self.times[stage].append(seconds)
-        return sum(found)
+        assert shown.effect is not None
+        asked = time.perf_counter()
+        await hive.approve(done.n, shown.effect.digest, "ada")
+        approved = time.perf_counter()
+        await asyncio.sleep(SETTLED)
+        return seen - began, approved - asked, merged - alone
 
-    def _plain(self, tip: str, commit: str) -> None:
-        where = self._layout.hive_git
-        tree = git(where, "merge-tree", "--write-tree", tip, commit)
-        git(where, "commit-tree", tree, "-p", tip, "-p", commit, "-m", "merge")
+    def _merge(self, tip: str, commit: str) -> None:
+        tree = git(self._plain, "merge-tree", "--write-tree", tip, commit)
+        git(self._plain, "commit-tree", tree, "-p", tip, "-p", commit, "-m", "merge")
 
 
-async def at_size(agents: int, repetitions: int) -> dict[str, Spread]:
+async def at_size(agents: int, repetitions: int) -> dict[str, dict[str, Spread]]:
     with (
         tempfile.TemporaryDirectory(prefix="hive-bench-") as folder,
         tempfile.TemporaryDirectory(dir="/dev/shm") as memory,
@@ -114,11 +123,16 @@ async def at_size(agents: int, repetitions: int) -> dict[str, Spread]:
         hive = await Hive.open(layout, runtime_reads_nix=False)
         await hive.accept(await hive._thread.run(populate, hive, agents), "bench", "the bench's")
         await hive.read()
-        stages = Stages(hive, layout, Author(layout.hive_git, Path(memory) / "author"))
+        plain = Path(folder) / "plain"
+        git(plain.parent, "clone", "-q", "--bare", "--shared", str(layout.hive_git), str(plain))
+        stages = Stages(hive, Author(layout.hive_git, Path(memory) / "author"), plain)
         for _ in range(repetitions + 1):
             await stages()
         await hive.close()
-    return {stage: Spread.of(times[1:]) for stage, times in stages.times.items()}
+    return {
+        base: {stage: Spread.of(seconds[1:]) for stage, seconds in times.items()}
+        for base, times in stages.times.items()
+    }
 
 
 def decide_many(hive: Hive) -> None:
@@ -168,29 +182,48 @@ async def listing(repetitions: int) -> dict[str, Spread]:
     return {name: Spread.of(seconds) for name, seconds in times.items()}
 
 
+def aims_of(base: str, found: Mapping[int, Mapping[str, Spread]]) -> list[Aim]:
+    """At 1,000 agents twice git's time at the most; to the largest swarm no more growth."""
+    *_, largest = found
+    middle = 1000 if 1000 in found else largest
+    peer = found[middle][GIT].median
+    aims = [
+        Aim(f"{stage} at {middle} agents, {base}", found[middle][stage].median / peer, 2.0, "× git")
+        for stage in (SUBMIT, APPROVE)
+    ]
+    if largest == middle:
+        return aims
+    grown = {s: found[largest][s].median / found[middle][s].median for s in STAGES}
+    where = f"from {middle} to {largest} agents, {base}"
+    return aims + [
+        Aim(f"{s}, growth {where}", grown[s], grown[GIT], "×") for s in (SUBMIT, APPROVE)
+    ]
+
+
 async def main(sizes: list[int], repetitions: int) -> None:
     found = {size: await at_size(size, repetitions) for size in sizes}
     listed = await listing(repetitions)
     rows = [
-        (size, stage, s.median, s.low, s.high, s.median / spreads[STAGES[2]].median)
-        for size, spreads in found.items()
+        (size, base, stage, s.median, s.low, s.high, s.median / spreads[GIT].median)
+        for size, bases in found.items()
+        for base, spreads in bases.items()
         for stage, s in spreads.items()
     ]
     past = [(name, s.median, s.low, s.high) for name, s in listed.items()]
-    base = 1000 if 1000 in found else sizes[-1]
-    peer = found[base][STAGES[2]].median
     aims = [
-        Aim(f"{stage} at {base} agents", found[base][stage].median / peer, 2.0, "× plain git")
-        for stage in STAGES[:2]
+        aim for base in BASES for aim in aims_of(base, {n: found[n][base] for n in sorted(found)})
     ]
     ratio = listed[LISTED].median / listed["git for-each-ref"].median
     aims.append(Aim(f"listing {PAST} past proposals", ratio, 2.0, "× git for-each-ref"))
     tables = [
-        table(("agents", "what", "ms", "low", "high", "× git"), rows),
+        table(("agents", "proposal", "what", "ms", "low", "high", "× git"), rows),
         table((f"{PAST} past proposals", "ms", "low", "high"), past),
     ]
     data = {
-        "stages": {n: {k: vars(s) for k, s in v.items()} for n, v in found.items()},
+        "stages": {
+            size: {base: {k: vars(s) for k, s in v.items()} for base, v in bases.items()}
+            for size, bases in found.items()
+        },
         "listing": {name: vars(s) for name, s in listed.items()},
     }
     report("proposals", tables, aims, data)
