@@ -354,11 +354,14 @@ class SimRuntime:
     def _wants_down(self, desired, seen):
         if self._gone(desired, seen):
             return True
-        entry = self._entry(desired, seen.uid) or self.world.good.get(seen.uid)
-        if entry is None:
-            return False
-        key = restart_key(seen.name.removeprefix("h-"), entry.spec, TOOLS)
-        return entry.spec.state == "stopped" or seen.restart_key != key
+        entry = self._entry(desired, seen.uid)
+        last = (self.world.good.get(seen.uid), self.world.lapsed.get(seen.uid))
+        wanted = (entry,) if entry is not None else tuple(filter(None, last))
+        return any(self._is_other(one.spec, seen) for one in wanted)
+
+    def _is_other(self, spec, seen):
+        key = restart_key(seen.name.removeprefix("h-"), spec, TOOLS)
+        return spec.state == "stopped" or seen.restart_key != key
 
 
 class SimHive:

@@ -435,7 +435,8 @@ class _Story:
         bad = {n for n, e in self.world.tip.agents.items() if not isinstance(e, Valid)}
         if "PruneGuard" not in {b.reason for b in plan.blocked}:
             # Nobody goes for whom one of those may stand, by its container's name or its own.
-            kept = {o.uid for o in seen.values() if o.name.removeprefix("h-") in bad}
+            every = self.world.containers.values()
+            kept = {o.uid for o in every if o.name.removeprefix("h-") in bad}
             kept |= {uid for uid, name in self.world.named.items() if name in bad}
             found += [f"{uid} is to go" for uid in seen if uid not in wanted.keys() | kept]
         return "; ".join(found)

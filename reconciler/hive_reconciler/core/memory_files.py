@@ -69,7 +69,7 @@ class MemoryFiles:
     def _save(self, now: Kept) -> None:
         before, failed, failure = self._kept, set[str](), None
         self._folder.mkdir(exist_ok=True)
-        for uid in since(before.agents, now.agents):
+        for uid in sorted(since(before.agents, now.agents)):
             path, memory = self._folder / f"{uid}.json", now.agents.get(uid)
             if memory is None:
                 path.unlink(missing_ok=True)
