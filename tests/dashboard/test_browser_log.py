@@ -31,7 +31,7 @@ async def log_of(b: Browser) -> Page:
 async def test_times_are_of_the_readers_zone_or_utc(world: World) -> None:
     world.broker.emit("text", {"text": "before"})
     async with browsing(world) as b:
-        page = await b.tab("/login")
+        page = b.watch(await b.context.new_page())
         cdp = await b.context.new_cdp_session(page)
         await cdp.send("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
         await page.goto(f"{world.url}/a/scout/")

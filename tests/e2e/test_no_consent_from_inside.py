@@ -14,8 +14,8 @@ from support.broker_rig import ToolFailed, Tools
 from support.git_work import Clone, git
 from support.swarm import Swarm, swarm
 
-from hive_wire import jsonrpc
 from hive_wire.rpc_errors import METHOD_NOT_FOUND, RpcError
+from hive_wire.sockets import connect
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -30,7 +30,7 @@ def methods_of(heading: str) -> set[str]:
 
 
 async def refused(path: Path, method: str) -> bool:
-    peer = await jsonrpc.connect(path)
+    peer = await connect(path)
     try:
         await peer.request(method, {}, timeout=10)
     except RpcError as error:
@@ -165,7 +165,7 @@ async def by_methods(path: Path, words: str, digest: str) -> None:
     params = {"n": 1, "effect": digest, "on_behalf": "root", "by": "root", "reason": words}
     methods = methods_of("host.sock") | methods_of("broker.sock") | methods_of("requests.sock")
     for method in sorted(methods | methods_of("agents/UID/harness.sock")):
-        peer = await jsonrpc.connect(path)
+        peer = await connect(path)
         with contextlib.suppress(RpcError, TimeoutError):
             await peer.request(method, params, timeout=5)
         peer.close()
