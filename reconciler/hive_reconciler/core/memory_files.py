@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -64,12 +64,20 @@ class MemoryFiles:
         """Write what changed since the last time. Raises OSError; then nothing is on disk of those
         that could not be written: none is better than a last good spec that was superseded."""
         with self._one:
-            self._save(now)
+            before = self._kept
+            changed = sorted(since(before.agents, now.agents))
+            former = [before.agents.get(uid) for uid in changed]
+            try:
+                self._save(before, now, changed)
+            finally:
+                del before
+                while former:  # one by one: else all are freed in one step that no thread ends
+                    former.pop()
 
-    def _save(self, now: Kept) -> None:
-        before, failed, failure = self._kept, set[str](), None
+    def _save(self, before: Kept, now: Kept, changed: Sequence[str]) -> None:
+        failed, failure = set[str](), None
         self._folder.mkdir(exist_ok=True)
-        for uid in sorted(since(before.agents, now.agents)):
+        for uid in changed:
             path, memory = self._folder / f"{uid}.json", now.agents.get(uid)
             if memory is None:
                 path.unlink(missing_ok=True)
