@@ -510,3 +510,6 @@ def test_what_a_rename_left_stays_while_the_agent_runs_and_its_files_are_bad(bad
     seen = [running("scout", agent, phase=Phase.STOPPED), running("guide", agent)]
     found = plan(desired({"guide": bad}), seen, recalled({}), TOOLS, NOW)
     assert found.actions == ()
+    doubt = found.blocked[-1]
+    assert (doubt.agent, doubt.uid, doubt.reason) == ("scout", uid("scout"), "OwnerInDoubt")
+    assert "h-guide" in doubt.message

@@ -67,7 +67,7 @@ class Planner:
     def planning(self, swarm: Swarm, now: float) -> Work[Plan]:
         """What to do now. Destroys come first, then the manager, then the others by name."""
         memory = swarm.memory
-        gone = _gone(swarm)
+        gone, doubts = _gone(swarm)
         yield
         allowed, refusal = _guard(swarm, gone)
         steps: list[Action | Blocked] = [] if refusal is None else [refusal]
@@ -81,6 +81,7 @@ class Planner:
         for name in _managers_first(looked.steps, swarm.agents):
             yield
             steps += [_unless_suspended(step, memory) for step in looked.steps[name]]
+        steps += doubts
         return Plan(
             swarm.desired.commit,
             tuple(step for step in steps if isinstance(step, Action)),
@@ -130,14 +131,17 @@ def _unless_suspended(step: Action | Blocked, memory: Memory) -> Action | Blocke
     return Blocked(step.agent, step.uid, "Suspended", message)
 
 
-def _gone(swarm: Swarm) -> list[Observed]:
-    """Containers that no entry of the applied commit stands for, good or bad."""
+def _gone(swarm: Swarm) -> tuple[list[Observed], list[Blocked]]:
+    """Containers that no entry of the applied commit stands for, good or bad; and why others that
+    none stands for stay."""
     agents = swarm.agents
     kept = {container_name(name, role) for name in agents.bad for role in ("agent", "manager")}
     kept |= {one.name for one in swarm.sight.lost}
     found = swarm.sight.of(uid for uid in agents.strays if uid not in agents.by_uid)
-    kept_uids = {one.uid for one in found if one.name in kept}  # to remove one ends all of a uid
-    return [one for one in found if one.name not in kept and one.uid not in kept_uids]
+    stay = {one.uid: one.name for one in found if one.name in kept}  # removing one ends all it has
+    gone = [one for one in found if one.uid not in stay]
+    others = [one for one in found if one.uid in stay and one.name not in kept]
+    return gone, [_doubt(one, stay[one.uid]) for one in others]
 
 
 def _guard(swarm: Swarm, gone: Sequence[Observed]) -> tuple[frozenset[str], Blocked | None]:
@@ -166,6 +170,14 @@ def _unknown(seen: Observed) -> Blocked:
         "stop it by hand or by hive down"
     )
     return Blocked(seen.name.removeprefix("h-"), "", "RecordLost", message)
+
+
+def _doubt(seen: Observed, other: str) -> Blocked:
+    message = (
+        f"{seen.name} stays: no agent has its uid, but {other} has the same, and the agent of that "
+        "name cannot be read, so it may be this one; mend its files or retire it"
+    )
+    return Blocked(seen.name.removeprefix("h-"), seen.uid, "OwnerInDoubt", message)
 
 
 def _destroy(seen: Observed, memory: Memory, now: float) -> Action | Blocked:
