@@ -1,13 +1,12 @@
 """What operations ask at the moment they act."""
 
 import pytest
+from support.plans import TOOLS, desired, running, uid, valid
 
 from hive_reconciler.core.acting import Acting
 from hive_reconciler.core.metrics import Metrics
 from hive_reconciler.core.picture import Picture
 from hive_reconciler.model.desired import Unreadable
-
-from .test_planner import TOOLS, desired, running, uid, valid
 
 
 def nothing():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
+from support.plans import HIVE, NOW, TOOLS, running, uid, valid
 
 from hive_reconciler.core import picture as picturing
 from hive_reconciler.core.containers import Toolchain
@@ -20,7 +21,6 @@ from hive_reconciler.runtime.base import Phase
 from hive_wire.parse import SpecProblem
 from hive_wire.protocol import AgentStatus
 
-from .test_planner import HIVE, NOW, TOOLS, running, uid, valid
 from .test_view import AWAY
 
 NAMES = "abcdef"

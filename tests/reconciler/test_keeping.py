@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.plans import NOW, TOOLS, desired, recalled, running, uid, valid
 
 from hive_reconciler.core.memory_files import ALLOWED, Kept, MemoryFiles
 from hive_reconciler.core.planner import plan
@@ -17,8 +18,6 @@ from hive_reconciler.model.desired import Valid
 from hive_reconciler.model.memory import AgentMemory, Failure, Memory
 from hive_wire.names import is_name
 from hive_wire.spec import AgentSpec
-
-from .test_planner import NOW, TOOLS, desired, recalled, running, uid, valid
 
 UID = "abcdefabcdef"
 MEMORY = AgentMemory(

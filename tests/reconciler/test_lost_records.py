@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from support.plans import TOOLS, desired, recalled, running, uid, valid
 from support.pushing import pushed
 
 from hive_reconciler.core import recall
@@ -12,7 +13,6 @@ from hive_reconciler.model.plan import Kind
 from hive_reconciler.runtime.base import Phase
 
 from .test_loop import verbs
-from .test_planner import TOOLS, desired, recalled, running, uid, valid
 
 OLD, NEW = valid("old"), valid("new")
 

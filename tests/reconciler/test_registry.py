@@ -1,9 +1,9 @@
 """Whom broker and gateway are told of, while containers of those who left still live."""
 
+from support.plans import TOOLS, desired, recalled, running, uid, valid
+
 from hive_reconciler.core.picture import Picture
 from hive_reconciler.core.slices import at_once
-
-from .test_planner import TOOLS, desired, recalled, running, uid, valid
 
 
 def told(agents, seen, memory):

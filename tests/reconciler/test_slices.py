@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.plans import TOOLS, desired, running, uid, valid
 
 from hive_reconciler.core import slices
 from hive_reconciler.core.picture import Picture
 from hive_reconciler.core.slices import in_slices
 from hive_reconciler.model.memory import AgentMemory
-
-from .test_planner import TOOLS, desired, running, uid, valid
 
 NAMES = [f"a{n}" for n in range(300)]
 
