@@ -24,10 +24,10 @@ _MARKS = re.compile(
 )
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, erase
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS
+    # OSC, DCS: what is not ended is dropped, too, or each of many begins would look for its end
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]"
 )
-_BACK = re.compile("[^\b\n]\b")
 # A colour is kept as one private character, until `runs` turns it into a class.
 _FIRST = 0xF100
 _STATES = 18  # 8 colours and none, each plain or bold
@@ -56,13 +56,23 @@ def terminal(text: str) -> str:
     if "\r" in text:
         lines = text.replace("\r\n", "\n").split("\n")
         text = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
-    for _ in range(200):
-        if "\b" not in text:
-            break
-        text, found = _BACK.subn("", text)
-        if not found:
-            break
-    return reveal(text)
+    return reveal(_rubbed_out(text) if "\b" in text else text)
+
+
+def _rubbed_out(text: str) -> str:
+    """Without the characters that a backspace took away; one that took none stays."""
+    kept: list[str] = []
+    for char in text:
+        if char == "\b" and kept and kept[-1] not in "\b\n":
+            kept.pop()
+        else:
+            kept.append(char)
+    return "".join(kept)
+
+
+def quoted(text: str) -> str:
+    """All of a text that no terminal wrote, as a command or a file: nothing in it is obeyed."""
+    return reveal(_COLOUR.sub(_name, text))
 
 
 def coloured(text: str) -> str:

