@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -94,12 +95,13 @@ def _choices(client: Client, ident: int, numbers: list[int]) -> list[str]:
 def _show(layout: Layout, options: argparse.Namespace, method: str) -> int:
     with broker(layout) as client, broker(layout) as changes:
         if options.follow:
-            changes.call("subscribe", after=None, stream=False)
+            changes.request("subscribe", {"after": None, "stream": False})
         last = 0
         for _ in _moments(changes, options.follow):
             for message in _after(client, method, last):
                 last = max(last, message["id"])
                 _print(message, options.json)
+            sys.stdout.flush()
     return 0
 
 
@@ -127,7 +129,7 @@ def _print(message: dict[str, Any], as_json: bool) -> None:
     at = time.strftime("%H:%M:%S", time.localtime(message["at"]))
     kind = "" if message["kind"] == "text" else f" ({line(message['kind'])})"
     print(f"{at} {line(message['sender'])} → {line(message['to'])}{kind}")
-    print(_indent(message["body"]), flush=True)
+    print(_indent(message["body"]))
 
 
 def _indent(text: str) -> str:
