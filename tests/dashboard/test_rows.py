@@ -98,6 +98,16 @@ def test_no_data_breaks_the_log(kind: str, data: dict[str, Any]) -> None:
             },
             ["turn 1.2 failed", "rate_limit", "1:01", "5 tok", "$0.50"],
         ),
+        (
+            "question",
+            {
+                "text": "How far?",
+                "state": "answered",
+                "answer": {"text": "and back", "choices": ["far", "wide"], "late": True},
+                "answered_by": "ana",
+            },
+            ["answered ", "How far?", "ana: far; wide; and back (late)"],
+        ),
         ("gap", {"lost": 3}, ["3 rows are lost"]),
         ("something.new", {"a": 1}, ["something.new", "▸ data"]),
     ],

@@ -147,13 +147,15 @@ def _message(data: Data) -> _Row:
 
 def _question(data: Data) -> _Row:
     state = str(data.get("state", "open"))
-    answer = data.get("answer")
     body: list[Child] = [
         h("span.c", "asks " if state == "open" else f"{one_line(state, 20)} "),
         clip(str(data["text"]), 2000),
     ]
-    if answer:
-        body.append(h("div.out", clip(str(answer), 2000)))
+    if answer := data.get("answer"):
+        said = "; ".join([*answer["choices"], *filter(None, [answer["text"]])])
+        by = one_line(str(data.get("answered_by") or OPERATOR), 40)
+        late = " (late)" if answer["late"] else ""
+        body.append(h("div.out", clip(f"{by}: {said}{late}", 2000)))
     return "msg s-you", "messages", "?", body
 
 
