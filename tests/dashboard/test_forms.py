@@ -8,8 +8,11 @@ from collections.abc import Mapping
 
 import pytest
 from support.dashboard_world import JSON, SAME, World
+from support.page_rows import Json, line
 
 from hive_dashboard.live.mirror import DETAILS
+from hive_dashboard.live.models import MOST_LINES
+from hive_dashboard.pages.approvals import IN_LIST
 from hive_wire.rpc_errors import REFUSED, RpcError
 
 
@@ -50,6 +53,34 @@ async def test_nothing_is_approved_that_was_not_shown(page_world: World) -> None
     whole = await world.get(f"/proposals/{DETAILS + 1}")
     assert "systemPackages" in whole
     assert f'action="/proposals/{DETAILS + 1}/approve"' in whole
+
+
+def file_of(lines: int, path: str = "prompt.md", word: str = "line") -> Json:
+    rows = [line("+", None, i + 1, f"{word} {i}") for i in range(lines)]
+    return {"path": path, "status": "added", "added": lines, "hunks": [rows]}
+
+
+async def test_lines_that_a_list_has_no_room_for_are_not_approved_there(page_world: World) -> None:
+    world = page_world
+    await with_proposal(world, files=[file_of(IN_LIST, "a"), file_of(3, "b", "evil")])
+    page = await world.get("/")
+    assert "evil 0" not in page
+    assert "3 more lines" in page
+    assert 'action="/proposals/7/approve"' not in page
+    whole = await world.get("/proposals/7")
+    assert "evil 2" in whole
+    assert 'action="/proposals/7/approve"' in whole
+
+
+async def test_lines_that_no_page_has_room_for_must_be_looked_at(page_world: World) -> None:
+    world = page_world
+    await with_proposal(world, files=[file_of(MOST_LINES, "a"), file_of(3, "b", "evil")])
+    page = await world.get("/proposals/7")
+    assert "evil 2" not in page
+    assert 'required><span>I looked at <a class="c" href="/proposals/7/whole">' in page
+    assert "evil 2" in await world.get("/proposals/7/whole?part=diff")
+    await post(world, "/proposals/7/approve", {"effect": "ab" * 32}, 422)
+    assert not world.host.called("approve")
 
 
 async def test_whose_diff_is_not_kept_must_be_looked_at_as_well(page_world: World) -> None:

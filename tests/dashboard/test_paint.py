@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from support.page_rows import NIX, TOML
 
 from hive_dashboard.live.models import FileDiff, Line
-from hive_dashboard.review.paint import MAX_LINES, PaintedFile, paint
+from hive_dashboard.review.paint import COLOURED, PaintedFile, paint
 
 TEXT = st.text(st.characters(exclude_characters="\n", exclude_categories=("Cs",)), max_size=60)
 
@@ -46,8 +46,28 @@ def test_what_hides_is_named() -> None:
     assert one(FileDiff(path="x.nix", hunks=(lines,))).hidden == ("U+202E", "U+200B")
 
 
-def test_a_huge_file_is_cut_and_says_so() -> None:
-    lines = tuple(Line(kind="+", new=i, text="x") for i in range(MAX_LINES + 10))
-    painted = one(FileDiff(path="x", hunks=(lines,)))
-    assert painted.left_out == 10
-    assert len(painted.hunks[0]) == MAX_LINES
+def test_all_lines_and_all_of_a_line_are_shown() -> None:
+    """What a person approves is all of it, however much an agent wrote."""
+    lines = tuple(Line(kind="+", new=i, text="x = 1") for i in range(COLOURED + 10))
+    painted = one(FileDiff(path="x.nix", hunks=(lines,)))
+    assert len(texts(painted)) == len(lines)
+    assert painted.hunks[0][0].spans[0].kind
+    long = "a = 1;" + " " * 600 + "b = 2;"
+    rows = (Line(kind="+", new=1, text=long), Line(kind="+", new=2, text="c"))
+    assert texts(one(FileDiff(path="x.nix", hunks=(rows,)))) == [long, "c"]
+
+
+def test_what_was_made_to_be_slow_is_not_compared() -> None:
+    """The words of lines are compared in time that grows with their square."""
+
+    def lines(word: str) -> tuple[Line, ...]:
+        old = [Line(kind="-", old=i, text=word * 240 + "a") for i in range(400)]
+        new = [Line(kind="+", new=i, text=word * 250 + "b") for i in range(400)]
+        return (*old, *new)
+
+    files = [FileDiff(path="a", hunks=(lines("-+"),)), FileDiff(path="b", hunks=(lines("+-"),))]
+    first, second = paint(files)
+    marked = [any(s.marked for s in line.spans) for line in first.hunks[0]]
+    assert marked[0]
+    assert not marked[399]
+    assert not any(s.marked for line in second.hunks[0] for s in line.spans)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+MOST_LINES = 5000  # of a diff on a proposal's own page
 Risk = Literal["high", "medium", "low"]
 RISKS: tuple[Risk, ...] = ("high", "medium", "low")
 
@@ -130,6 +131,10 @@ class FileDiff(Answer):
     cut: bool = False  # too long to be sent
     hunks: tuple[tuple[Line, ...], ...] = ()
 
+    @property
+    def lines(self) -> int:
+        return sum(map(len, self.hunks))
+
 
 class Proposal(Answer):
     n: int
@@ -212,7 +217,12 @@ class ProposalDetail(Answer):
         """Whether this is not all that would be approved."""
         effect = self.proposal.effect
         left_out = effect is not None and (effect.left_out.changes or effect.left_out.actions)
-        return bool(left_out or self.diff_left_out or any(file.cut for file in self.diff))
+        cut = any(file.cut for file in self.diff) or self.lines > MOST_LINES
+        return bool(left_out or self.diff_left_out or cut)
+
+    @property
+    def lines(self) -> int:
+        return sum(file.lines for file in self.diff)
 
     @property
     def is_over_the_guard(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..html import Child, Element, h, leet
 from ..live.mirror import Review, minute
-from ..live.models import RISKS, Change, Effect, PlannedAction, Proposal
+from ..live.models import MOST_LINES, RISKS, Change, Effect, PlannedAction, Proposal
 from ..text import one_line, plural
 from .build import built
 from .common import View, age, panel
@@ -68,6 +68,7 @@ def card(
     row = found.detail.proposal if found else row
     files = found.files if found else ()
     left_out = found.detail.diff_left_out if found else 0
+    lines = found.detail.lines if found else 0
     totals = signs(sum(f.file.added for f in files), sum(f.file.removed for f in files))
     summary = h(
         "summary",
@@ -105,7 +106,9 @@ def card(
             )
             if left_out
             else None,
-            decide(view, row, found) if row.state == "open" and not view.view_only else None,
+            decide(view, row, found, apart=found is None or limit < min(lines, MOST_LINES))
+            if row.state == "open" and not view.view_only
+            else None,
         ),
         id=f"ap{row.n}",
         open=opened or moved is not None,

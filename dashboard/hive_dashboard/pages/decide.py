@@ -9,7 +9,8 @@ from ..text import plural
 from .common import View, button, form, hidden
 
 
-def decide(view: View, row: Proposal, found: Review | None) -> Element:
+def decide(view: View, row: Proposal, found: Review | None, *, apart: bool) -> Element:
+    """`apart`: its lines are not all on this page, so that the yes is given on its own one."""
     hindered = row.needs_rebase or (found is not None and found.detail.hindered)
     risky = row.effect is not None and row.effect.is_risky
     approve = (
@@ -25,14 +26,14 @@ def decide(view: View, row: Proposal, found: Review | None) -> Element:
             class_="row wrap",
             data_risky=risky,
         )
-        if row.effect and found is not None and not hindered
+        if row.effect and found is not None and not apart and not hindered
         else None
     )
     return h(
         "div.act",
         approve,
         h("a.btn.st.s-ok", leet("◆ L00K AT 1T…", "Look at it"), href=f"/proposals/{row.n}")
-        if found is None
+        if apart
         else None,
         _words(view, row, "changes") if row.from_agent else None,
         _words(view, row, "deny"),

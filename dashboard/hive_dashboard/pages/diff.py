@@ -59,7 +59,7 @@ def _ident(n: int, i: int) -> str:
 
 def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
     file = painted.file
-    note = file.status
+    note, left = file.status, sum(map(len, painted.hunks))
     if file.old_mode and file.new_mode and file.old_mode != file.new_mode:
         note += f" · mode {_mode(file.old_mode)} → {_mode(file.new_mode)}"
     lines: list[Child] = []
@@ -69,8 +69,8 @@ def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
         if (hunk and (hunk[0].new or hunk[0].old or 1) > 1) or len(painted.hunks) > 1:
             lines.append(_hunk_head(hunk))
         lines += _lines(hunk[:room])
+        left -= min(room, len(hunk))
         room -= len(hunk)
-    left = painted.left_out + max(0, -room)
     return h(
         "details.diff",
         h("summary.fh", h("span.hi.el.grow", file.path), h("span.dim", note)),
@@ -90,7 +90,7 @@ def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
         h(
             "p.dim.pad",
             f"{plural(left, 'more line')}: ",
-            h("a.s-idle.c", "the whole diff", href=f"/proposals/{n}"),
+            h("a.s-idle.c", "the whole diff", href=f"/proposals/{n}/whole?part=diff"),
         )
         if left
         else None,

@@ -17,8 +17,10 @@ from pygments.token import Comment, Keyword, Name, Number, Operator, String, _To
 from ..live.models import FileDiff, Line
 from ..text import hidden_in
 
-MAX_LINES = 1500  # of one file
-LONG_LINE = 2000  # characters; longer ones are shown without colours and cut
+COLOURED = 1500  # lines of one file; more are shown without colours
+LONG_LINE = 500  # characters; longer ones have no colours: lexers take their square
+LONG_PAIR = 2000  # characters of two lines of which the words are compared
+COMPARED = 2_000_000  # pairs of words of all files that are looked at for what changed in a line
 _LEXERS = {
     "toml": "toml",
     "nix": "nix",
@@ -56,31 +58,44 @@ class PaintedLine:
 
 @dataclass(frozen=True)
 class PaintedFile:
-    """`left_out` lines were too many to show; `hidden` names characters that hide; `mark` is
-    another for other content, so that what was viewed is what is shown."""
+    """`hidden` names characters that hide; `mark` is another for other content, so that what was
+    viewed is what is shown."""
 
     file: FileDiff
     mark: str
     hunks: tuple[tuple[PaintedLine, ...], ...]
-    left_out: int
     hidden: tuple[str, ...]
 
 
+class Room:
+    """How many pairs of words may still be compared: whoever wrote the lines must not keep us
+    for minutes."""
+
+    def __init__(self, pairs: int) -> None:
+        self._left = pairs
+
+    def takes(self, old: list[str], new: list[str]) -> bool:
+        self._left -= len(old) * len(new)
+        return self._left >= 0
+
+
 def paint(files: Iterable[FileDiff]) -> tuple[PaintedFile, ...]:
-    return tuple(_file(file) for file in files)
+    """All their lines and all of each line."""
+    compared = Room(COMPARED)
+    return tuple(_file(file, compared) for file in files)
 
 
-def _file(file: FileDiff) -> PaintedFile:
-    hunks, room = [], MAX_LINES
+def _file(file: FileDiff, compared: Room) -> PaintedFile:
+    hunks, room, lexer = [], COLOURED, _lexer(file.path)
     for hunk in file.hunks:
-        if room > 0:
-            hunks.append(_hunk(hunk[:room], _lexer(file.path)))
-        room -= len(hunk)
+        first, rest = hunk[:room], hunk[room:]
+        hunks.append(_hunk(first, lexer, compared) + _hunk(rest, None, compared))
+        room = max(0, room - len(hunk))
     hidden = dict.fromkeys(
         name for hunk in file.hunks for line in hunk for name in hidden_in(line.text.rstrip("\r\n"))
     )
     mark = blake2b(file.model_dump_json().encode(errors="replace"), digest_size=9).hexdigest()
-    return PaintedFile(file, mark, tuple(hunks), max(0, -room), tuple(hidden))
+    return PaintedFile(file, mark, tuple(hunks), tuple(hidden))
 
 
 def _lexer(path: str) -> Lexer | None:
@@ -89,13 +104,13 @@ def _lexer(path: str) -> Lexer | None:
     return get_lexer_by_name(name, stripnl=False, ensurenl=True) if name else None
 
 
-def _hunk(hunk: tuple[Line, ...], lexer: Lexer | None) -> tuple[PaintedLine, ...]:
+def _hunk(hunk: tuple[Line, ...], lexer: Lexer | None, compared: Room) -> tuple[PaintedLine, ...]:
     texts = [line.text.rstrip("\n") for line in hunk]
     syntax: dict[int, tuple[Span, ...]] = {}
     for side in ("-", "+"):
         mine = [i for i, line in enumerate(hunk) if line.kind in (side, " ")]
         syntax.update(zip(mine, _colour([texts[i] for i in mine], lexer), strict=True))
-    marks = _marks(hunk, texts)
+    marks = _marks(hunk, texts, compared)
     return tuple(
         PaintedLine(line.kind, line.old, line.new, tuple(_mark(syntax[i], marks.get(i, ()))))
         for i, line in enumerate(hunk)
@@ -105,9 +120,7 @@ def _hunk(hunk: tuple[Line, ...], lexer: Lexer | None) -> tuple[PaintedLine, ...
 def _colour(lines: list[str], lexer: Lexer | None) -> list[tuple[Span, ...]]:
     """Syntax of one side of a hunk, line by line."""
     if lexer is None or any(len(line) > LONG_LINE for line in lines):
-        return [
-            (Span(line[:LONG_LINE] + ("…" if len(line) > LONG_LINE else "")),) for line in lines
-        ]
+        return [(Span(line),) for line in lines]
     out: list[list[Span]] = [[]]
     # Every character that pygments or we might take for a line end but "\n" is kept in its line.
     text = "\n".join(line.replace("\r", "\ue00d") for line in lines)
@@ -130,14 +143,18 @@ def _within(kind: _TokenType, base: _TokenType) -> bool:
     return kind[: len(base)] == base  # token types are tuples of their path
 
 
-def _marks(hunk: tuple[Line, ...], texts: list[str]) -> dict[int, list[tuple[int, int]]]:
+def _marks(
+    hunk: tuple[Line, ...], texts: list[str], compared: Room
+) -> dict[int, list[tuple[int, int]]]:
     """For paired removed and added lines, the ranges of characters that differ."""
     marks: dict[int, list[tuple[int, int]]] = {}
     for gone, came in _pairs(hunk):
         a, b = texts[gone], texts[came]
-        if len(a) + len(b) > LONG_LINE:
+        if len(a) + len(b) > LONG_PAIR:
             continue
         old, new = _WORD.findall(a), _WORD.findall(b)
+        if not compared.takes(old, new):
+            break
         matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
         if matcher.ratio() < 0.4:
             continue
