@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import grp
 import os
 import pwd
@@ -12,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from hive_wire.jsonrpc import Handlers, Peer
+from hive_wire.lock import Lock, Taken
 from hive_wire.paths import Layout
 from hive_wire.sockets import listen
 
@@ -99,19 +99,13 @@ def _lock(layout: Layout) -> Iterator[None]:
     layout.broker.mkdir(mode=0o700, parents=True, exist_ok=True)
     if layout.tag:
         layout.make_run()
-    path = layout.broker / "lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            raise AlreadyRunning(
-                f"another broker serves {layout.root} already (process {owner or 'unknown'})"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        lock = Lock(layout.broker / "lock")
+    except Taken as taken:
+        raise AlreadyRunning(
+            f"another broker serves {layout.root} already (process {taken.pid or 'unknown'})"
+        ) from None
+    try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
+        lock.release()

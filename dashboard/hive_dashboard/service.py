@@ -7,11 +7,13 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
 
 from hive_wire.jsonrpc import Params, Peer
+from hive_wire.lock import Lock, Taken
+from hive_wire.paths import Layout
 from hive_wire.protocol import Event
 from hive_wire.sockets import listen
 
@@ -45,6 +47,29 @@ class CannotStart(Exception):
 @contextlib.asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Site]:
     """Serves pages and dashboard.sock inside the block. Raises CannotStart, StoreError."""
+    with _alone(settings.layout):
+        async with _served(settings) as site:
+            yield site
+
+
+@contextlib.contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """One dashboard a root: a second one would take the first one's dashboard.sock away."""
+    layout.dashboard.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        lock = Lock(layout.dashboard / "lock")
+    except Taken as taken:
+        raise CannotStart(
+            f"another dashboard serves {layout.root} already (process {taken.pid or 'unknown'})"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.asynccontextmanager
+async def _served(settings: Settings) -> AsyncIterator[Site]:
     site = _assemble(settings, await asyncio.to_thread(Assets))
     runner = web.AppRunner(
         _routes(site),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import aiohttp
 import pytest
 from support.dashboard_world import SAME, World
@@ -210,11 +212,11 @@ async def test_pages_name_no_other_host(page_world: World) -> None:
     assert "onclick" not in page
 
 
-async def test_a_taken_port_is_said_clearly(world: World, layout: Layout) -> None:
+async def test_a_taken_port_is_said_clearly(world: World, tmp_path: Path) -> None:
     from hive_dashboard.service import CannotStart, serving
 
     with pytest.raises(CannotStart, match=rf"port {world.site.port} .* --port"):
-        async with serving(Settings(layout, port=world.site.port)):
+        async with serving(Settings(Layout.of(tmp_path), port=world.site.port)):
             pass
     async with aiohttp.ClientSession() as http, http.get(world.url + "/login") as answer:
         assert answer.status == 200

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from pathlib import Path
 
 import aiohttp
 from support.dashboard_world import SAME
@@ -28,7 +29,15 @@ async def start(layout: Layout, port: int = 0) -> Process:
     )
 
 
-async def test_it_serves_alone_and_stops_cleanly(layout: Layout) -> None:
+async def refused(process: Process) -> str:
+    async with asyncio.timeout(30):
+        _, words = await process.communicate()
+    assert process.returncode == 1
+    assert b"Traceback" not in words
+    return words.decode()
+
+
+async def test_it_serves_alone_and_stops_cleanly(layout: Layout, tmp_path: Path) -> None:
     process = await start(layout)
     assert process.stdout is not None
     try:
@@ -47,12 +56,11 @@ async def test_it_serves_alone_and_stops_cleanly(layout: Layout) -> None:
                 text = await answer.text()
         assert "the broker is away" in text
         assert "the reconciler is away" in text
-        other = await start(layout, int(address.rpartition(":")[2]))
-        _, words = await other.communicate()
-        assert other.returncode == 1
-        assert b"is taken by another process" in words
-        assert b"Traceback" not in words
-        assert layout.dashboard_sock.exists(), "the second one leaves the first one's socket"
+        same_port = await start(Layout.of(tmp_path / "other"), int(address.rpartition(":")[2]))
+        assert "is taken by another process" in await refused(same_port)
+        same_root = await start(layout)
+        assert f"already (process {process.pid})" in await refused(same_root)
+        (await connect(layout.dashboard_sock)).close()  # it is still the first one's
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):

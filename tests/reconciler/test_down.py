@@ -19,7 +19,7 @@ from hive_wire.rpc_errors import RpcError
 HOLDS = """
 import signal, sys, time
 from pathlib import Path
-from hive_reconciler.app.lock import Lock
+from hive_wire.lock import Lock
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 lock = Lock(Path(sys.argv[1]))
 print("held", flush=True)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from hive_wire.jsonrpc import Peer
+from hive_wire.lock import Lock, Taken
 from hive_wire.paths import Layout, UnsafeDirectory
 from hive_wire.sockets import listen
 
@@ -32,7 +33,6 @@ from ..runtime.choose import Wish, choose
 from ..runtime.nix_eval import evaluator
 from ..runtime.toolchain import compile_harness
 from .host_api import HostApi
-from .lock import Lock, Taken
 from .requests_api import RequestsApi
 from .stopping import record
 

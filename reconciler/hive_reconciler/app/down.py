@@ -8,13 +8,13 @@ import os
 import select
 import signal
 
+from hive_wire.lock import holder
 from hive_wire.paths import Layout
 from hive_wire.rpc_errors import UNAVAILABLE
 
 from ..runtime.base import RuntimeFailure
 from .client import CallFailed, Client
 from .commands.common import me
-from .lock import holder
 from .stopping import stop_containers
 
 DEADLINE = 60.0  # seconds

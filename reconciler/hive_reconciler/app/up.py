@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from hive_wire.lock import Lock, Taken
 from hive_wire.paths import Layout
 from hive_wire.rpc_errors import RpcError
 from hive_wire.sockets import connect
@@ -24,7 +25,6 @@ from .children import Child, Program
 from .client import CallFailed
 from .commands.common import me
 from .console import Console
-from .lock import Lock, Taken
 from .stopping import stop_containers
 
 READY_DEADLINE = 60.0  # seconds

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from hive_wire.lock import Lock, Taken
 from hive_wire.paths import Layout
 from hive_wire.rpc_errors import UNAVAILABLE
 
@@ -19,7 +20,6 @@ from ...model.version import VERSION
 from .. import archive
 from ..client import CallFailed, Client
 from ..held import Held
-from ..lock import Lock, Taken
 from .common import host
 
 LISTED = 10  # files of an agent that could not be read

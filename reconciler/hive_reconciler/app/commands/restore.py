@@ -9,6 +9,7 @@ import pwd
 import shutil
 from pathlib import Path
 
+from hive_wire.lock import Lock, Taken
 from hive_wire.paths import Layout
 
 from ...core.files import BROKER_USER
@@ -17,7 +18,6 @@ from ...git.store import CONFIG, INBOX_CONFIG, configure_libgit2, create_bare
 from ...git.verify import verify as prove
 from .. import archive
 from ..client import CallFailed
-from ..lock import Lock, Taken
 
 
 def restore(layout: Layout, options: argparse.Namespace) -> int:
