@@ -63,6 +63,7 @@ class Conductor:
         self._book: CallBook | None = None
         self._model = ""  # asked for on the page, until the next boot
         self.turn: str | None = None
+        self._ended = ""  # the turn that ended last; the broker may not know it yet
         self._queued: set[str] = set()
         self._dropped: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -123,9 +124,9 @@ class Conductor:
             self._beside(self._warm_up())
 
     def granted(self, grant: Grant, *, resumed: bool = False) -> None:
-        """A turn to play. One that runs or waits already is not played again."""
+        """A turn to play. One that runs, waits or has ended already is not played again."""
         turn = grant.get("turn")
-        if not isinstance(turn, str) or turn == self.turn or turn in self._queued:
+        if not isinstance(turn, str) or turn in {self.turn, self._ended, *self._queued}:
             return
         self._queued.add(turn)
         self._grants.put_nowait((grant, resumed))
@@ -196,6 +197,7 @@ class Conductor:
                     await asyncio.to_thread(self._spool.drop_running)
                 else:
                     await asyncio.to_thread(self._spool.end, event)
+                    self._ended = turn
             finally:
                 self.turn = self._book = None
                 self._queued.discard(turn)

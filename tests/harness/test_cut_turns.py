@@ -123,6 +123,29 @@ async def test_the_turn_goes_on_while_the_broker_is_away(
         assert numbers == sorted(set(numbers))
 
 
+async def test_a_turn_that_ends_while_a_hello_waits_for_its_answer_is_not_played_again(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    """The broker still says: go on with it."""
+    harness.script(WAIT_FOR_GO.replace("touch waiting", "echo >> begun; touch waiting"))
+    async with harness:
+        broker.post("x")
+        await _waits(harness)
+        await broker.stop()
+        broker.answers_hellos.clear()
+        await broker.start()
+        await broker.until(lambda: len(broker.hellos) == 2)
+        (harness.state / "go").touch()
+        async with asyncio.timeout(20):
+            while not (harness.state / ".hive" / "ended" / "1.1.json").exists():
+                await asyncio.sleep(0.01)
+        broker.answers_hellos.set()
+        assert (await broker.ended()).turn == "1.1"
+        broker.post("y")
+        assert (await broker.ended(2)).turn == "2.1"
+        assert (harness.state / "begun").read_text().count("\n") == 2
+
+
 async def test_a_terminal_event_that_was_not_confirmed_comes_with_the_next_hello(
     harness: HarnessProcess, broker: FakeBroker
 ) -> None:

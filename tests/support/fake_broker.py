@@ -49,6 +49,8 @@ class FakeBroker:
         self.open = True  # the model may be asked between turns
         self.upkeeps = 0  # how often that was wished
         self.forgets_ends = False  # turn.end is neither stored nor answered
+        self.answers_hellos = asyncio.Event()  # else they wait
+        self.answers_hellos.set()
         self.stored: dict[str, dict[str, Any]] = {}
         self._queue: deque[tuple[dict[str, Any], int]] = deque()
         self._leased: tuple[dict[str, Any], int] | None = None
@@ -163,7 +165,13 @@ class FakeBroker:
 
     # -- harness.sock ----------------------------------------------------------
 
-    def _hello(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+    async def _hello(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        answer = self._welcome(peer, params)
+        await self.answers_hellos.wait()
+        asyncio.get_running_loop().call_soon(self._grant_next)
+        return answer
+
+    def _welcome(self, peer: Peer, params: dict[str, Any]) -> dict[str, Any]:
         hello = Hello.model_validate(params)
         self.hellos.append(hello)
         if self._peer is not None and self._peer is not peer:
@@ -188,7 +196,6 @@ class FakeBroker:
             self._queue.appendleft((self._leased[0], self._leased[1] + 1))
             self._leased = None
         self._boot = hello.boot
-        asyncio.get_running_loop().call_soon(self._grant_next)
         self._tell()
         return answer
 
