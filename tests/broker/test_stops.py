@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.broker_rig import agent
+from support.broker_rig import Harness, agent, until
 
-from hive_wire.rpc_errors import BUSY, RpcError
+from hive_broker.core.clock import Clock
+from hive_broker.server import serving
+from hive_broker.service.app import App
+from hive_wire.jsonrpc import Peer
+from hive_wire.paths import Layout
+from hive_wire.rpc_errors import BUSY, UNAVAILABLE, RpcError
+from hive_wire.sockets import connect
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 
@@ -80,6 +90,78 @@ async def test_a_fence_waits_for_a_harness_that_may_still_work(hive):
     await hive.ask("fence", uid=A, token="t")
     await hive.ask("hold", uid=B, token="t", ttl=30)
     await hive.ask("fence", uid=B, token="t")  # it never said hello at all
+
+
+class Away:
+    """A broker whose clock the test puts forward, and a harness of A in the midst of a turn."""
+
+    app: App
+    host: Peer
+    turn: str
+
+    def __init__(self, scout: Harness) -> None:
+        self.scout = scout
+        self.later = 0.0
+
+    async def ask(self, method: str, **params: object) -> Any:
+        return await self.host.request(method, params, timeout=20)
+
+
+@asynccontextmanager
+async def away(root: Path) -> AsyncIterator[Away]:
+    layout = Layout.of(root)
+    layout.agent_run(A).mkdir(parents=True)
+
+    def clock(real: Callable[[], float]) -> Callable[[], float]:
+        return lambda: real() + found.later
+
+    found = Away(Harness(layout.agent_run(A) / "harness.sock"))
+    async with serving(layout, Clock(clock(time.time), clock(time.monotonic))) as found.app:
+        found.host = await connect(layout.broker_sock)
+        scout = found.scout
+        try:
+            await found.ask("registry.set", agents=[agent(A, "scout")])
+            await scout.hello()
+            await found.ask("send", to="scout", body="x", by="ann")
+            found.turn = (await scout.granted())["turn"]
+            yield found
+        finally:
+            scout.close()
+            found.host.close()
+
+
+@pytest.mark.parametrize("claims", [True, False])
+async def test_a_turn_that_a_fence_let_run_comes_again_when_that_is_lifted(tmp_path, claims):
+    """Its harness was away for a minute, comes back behind the fence, and is not restarted."""
+    async with away(tmp_path) as hive:
+        hive.scout.close()
+        await until(lambda: hive.app.broker.agent(A).peer is None, "away")
+        hive.later = 61.0
+        await hive.ask("hold", uid=A, token="t", ttl=30)
+        await hive.ask("fence", uid=A, token="t")
+        running = {"running": {"turn": hive.turn}} if claims else {}
+        welcome = await hive.scout.hello(**running)
+        assert (welcome["resume"], welcome["drop"]) == (None, claims)
+        await hive.ask("release", uid=A, token="t")
+        hive.later = 70.0
+        await hive.ask("unfence", uid=A)
+        assert (await hive.scout.granted(5.0))["turn"] == hive.turn.replace(".1", ".2")
+
+
+async def test_a_hello_that_failed_leaves_its_turn_running(tmp_path, monkeypatch):
+    """The connection before it ended just now: no minute has passed since."""
+    async with away(tmp_path) as hive:
+        hive.later = 3600.0
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise RpcError(UNAVAILABLE, "the disk refuses")
+
+        monkeypatch.setattr(hive.app.turns, "_welcome", refuse)
+        with pytest.raises(RpcError, match="refuses"):
+            await hive.scout.hello(running={"turn": hive.turn})
+        await hive.ask("hold", uid=A, token="t", ttl=30)
+        with pytest.raises(RpcError, match="a turn runs"):
+            await hive.ask("fence", uid=A, token="t")
 
 
 async def test_unfence_delivers_again(hive):

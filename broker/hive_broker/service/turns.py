@@ -57,6 +57,7 @@ class Turns:
         """Settle what ended, see what runs, and let `peer` take the place of any other."""
         async with agent.lock:
             old, agent.peer, agent.ready = agent.peer, None, False
+            agent.away_since = self._broker.clock.steady()  # should this hello fail
             agent.rows_refused = False
             if old is not None:
                 old.close()
@@ -64,10 +65,12 @@ class Turns:
                 await self._close(agent, end)
             new_boot = hello.boot != agent.boot
             claimed = None if hello.running is None else Turn.parse(hello.running.turn)
-            fenced = agent.gate.fenced and not new_boot and claimed is not None
-            if fenced:  # it was to be stopped, and nothing may run in it
-                claimed = None
-            greeting = agent.mailbox.greet(claimed, new_boot=new_boot)
+            fenced = agent.gate.fenced and not new_boot
+            greeting = agent.mailbox.greet(
+                # It was to be stopped, and nothing may run in it: what did is as good as lost.
+                None if fenced else claimed,
+                new_boot=new_boot or fenced,
+            )
             if greeting.lost is not None:
                 lost = TurnEnd(turn=greeting.lost.id, outcome="failed", cause="restarted")
                 await self._close(agent, lost, discarded=hello.session is None)
@@ -75,7 +78,7 @@ class Turns:
             if new_boot:  # who asked is gone
                 await self._questions.withdraw_permissions(agent.uid)
             resume = None
-            drop = fenced or greeting.drop
+            drop = greeting.drop or (fenced and claimed is not None)
             if greeting.resume is not None and hello.running is not None:
                 resume = await self._resume(agent, greeting.resume, hello.running.handed)
                 drop = drop or resume is None
