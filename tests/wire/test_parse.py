@@ -55,6 +55,7 @@ def test_all_problems_come_at_once():
 def test_odd_files_are_refused():
     assert "not UTF-8" in problems(b"role = \xff\n")
     assert "larger than" in problems(b"#" * (MAX_TOML + 1))
+    assert "is not TOML" in problems(b"restarts = " + b"1" * 5000)
 
 
 @given(st.binary(max_size=300))

@@ -94,7 +94,7 @@ def _load(data: bytes, file: str) -> tuple[str, dict[str, Any]]:
         raise SpecError([SpecProblem(file, line, "", "is not UTF-8 text")]) from None
     try:
         return text, tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError
         found = re.search(r"line (\d+)", str(error))
         line = int(found[1]) if found else 0
         raise SpecError([SpecProblem(file, line, "", f"is not TOML: {error}")]) from None
