@@ -11,11 +11,14 @@ from support.dashboard_world import SAME, World
 from support.page_rows import UIDS, agent_status, host_agent
 
 from hive_dashboard.auth.sessions import FREE_FAILURES
+from hive_dashboard.html import render
 from hive_dashboard.live import mirror as mirrors
 from hive_dashboard.live.mirror import Snapshot
 from hive_dashboard.live.models import HostAgent, HostStatus, Proposal, Question
 from hive_dashboard.pages.agents import SILENT, STUCK, agent
-from hive_dashboard.pages.need import needs, waiting
+from hive_dashboard.pages.common import View
+from hive_dashboard.pages.need import need, needs, waiting
+from hive_dashboard.pages.swarm import top
 from hive_wire.protocol import AgentStatus
 
 NOW = 1_000_000.0
@@ -86,6 +89,24 @@ def test_what_cannot_wait_stands_first() -> None:
 async def test_nothing_read_yet_is_no_trouble(world: World) -> None:
     status = HostStatus(stale="nothing was read yet", at=0.0)
     assert needs(snapshot(status=status), NOW) == []
+
+
+@pytest.mark.parametrize(
+    "blind", [{"away": {"broker": NOW - 5}}, {"unread": {"questions": "no answer within 20 s"}}]
+)
+def test_what_cannot_be_seen_is_not_called_calm(blind: dict[str, dict[str, object]]) -> None:
+    for found, calm in ((snapshot(), True), (snapshot(**blind), False)):
+        shown = render(need(View(found, "damo", view_only=False)))
+        assert ("nothing needs you" in shown) is calm
+        assert ("s-ok" in shown) is calm
+
+
+def test_a_swarm_of_which_nothing_is_known_is_not_called_frozen() -> None:
+    hosts = HostStatus(agents=(HostAgent.model_validate(host_agent("scout")),), at=NOW)
+    paused = {"scout": AgentStatus.model_validate(agent_status("scout", paused=True))}
+    for agents, word in (({}, "FR33ZE"), (paused, "THAW")):
+        view = View(snapshot(status=hosts, agents=agents), "damo", view_only=False)
+        assert word in render(top(view))
 
 
 async def test_failed_logins_are_told_until_somebody_is_in(page_world: World) -> None:

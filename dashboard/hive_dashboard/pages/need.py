@@ -108,15 +108,32 @@ def need(view: View) -> Element:
     return h(
         "section.need",
         h("span.lead", h("span.blink", "▮", aria_hidden="true"), leet("N33DS Y0U", "Needs you")),
-        [_card(view, row, numbers) for row in rows]
-        or h(
-            "p.nd.s-ok",
-            h("span.g", "✓", aria_hidden="true"),
-            h("span.grow", h("b", "nothing needs you"), h("small", "the swarm is on its own")),
-        ),
+        [_card(view, row, numbers) for row in rows] or _nothing(view.snapshot),
         id="sec-need",
         aria_label="Needs you",
         data_count=count(view),
+    )
+
+
+# Where it is read from what waits for a person.
+_WAITING = frozenset({"status", "open", "agents", "questions", "dead", "conditions"})
+
+
+def _nothing(s: Snapshot) -> Element:
+    """Calm, or nobody can tell: what is away or was not read may need somebody."""
+    if s.away or s.unread.keys() & _WAITING:
+        kind, glyph, words, more = (
+            "think",
+            "·",
+            "nothing known needs you",
+            "not all can be seen now",
+        )
+    else:
+        kind, glyph, words, more = "ok", "✓", "nothing needs you", "the swarm is on its own"
+    return h(
+        f"p.nd.s-{kind}",
+        h("span.g", glyph, aria_hidden="true"),
+        h("span.grow", h("b", words), h("small", more)),
     )
 
 

@@ -89,8 +89,8 @@ def _templates(view: View) -> Element:
 
 def top(view: View) -> Element:
     """The bar: live badge, who I am, FR33ZE."""
-    rows = agents(view.snapshot)
-    frozen = bool(rows) and all(a.status.paused for a in rows if a.status)
+    known = [a.status for a in agents(view.snapshot) if a.status]
+    frozen = bool(known) and all(status.paused for status in known)
     freeze = form(
         "/unpause" if frozen else "/pause",
         h(
