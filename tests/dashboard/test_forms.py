@@ -97,6 +97,19 @@ async def test_whose_diff_is_not_kept_must_be_looked_at_as_well(page_world: Worl
     assert world.host.called("approve")
 
 
+async def test_what_must_be_looked_at_goes_by_the_effect_that_is_approved(
+    page_world: World,
+) -> None:
+    """Not by what the page last read of the proposal."""
+    world = page_world
+    await with_proposal(world)
+    world.host.proposals[7]["row"]["effect"]["digest"] = "cd" * 32
+    world.host.proposals[7]["diff_left_out"] = 82
+    page = await post(world, "/proposals/7/approve", {"effect": "cd" * 32}, 422)
+    assert "#7 is more than its card shows" in page
+    assert not world.host.called("approve")
+
+
 async def test_an_answer_that_is_not_understood_approves_nothing(page_world: World) -> None:
     world = page_world
     for n in range(1, DETAILS + 2):

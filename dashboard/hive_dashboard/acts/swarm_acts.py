@@ -14,15 +14,17 @@ from .wishes import Approve, Deny, Power, Purge, Reason, Spawn
 
 async def approve(job: Job) -> str:
     wish: Approve = job.wish
-    _check_looked(job.n, wish, await _detail(job))
+    _check_looked(job.n, wish, await _detail(job, wish.effect))
     answer = await job.to_host("approve", n=job.n, effect=wish.effect, allow_prune=wish.allow_prune)
     return f"#{job.n} is approved and merged as {str(answer.get('commit', ''))[:7]}."
 
 
-async def _detail(job: Job) -> ProposalDetail:
-    """The mirror keeps those of the first open ones only. Raises Failed."""
+async def _detail(job: Job, digest: str) -> ProposalDetail:
+    """That with the effect to approve: the mirror keeps those of the first open ones only, and
+    may be behind. Raises Failed."""
     kept = job.desk.mirror.snapshot.details.get(job.n)
-    if kept is not None:
+    effect = kept.detail.proposal.effect if kept is not None else None
+    if kept is not None and effect is not None and effect.digest == digest:
         return kept.detail
     answer = await job.tell(job.desk.host, "proposal", n=job.n)
     try:
