@@ -156,6 +156,15 @@ async def test_a_trusted_proxy_names_the_user(layout: Layout) -> None:
         assert "hive users add" in text
 
 
+async def test_a_proxy_speaks_for_no_form_that_comes_from_nowhere(layout: Layout) -> None:
+    """The proxy's own session is the credential then: it needs no cookie of ours."""
+    async with proxied(layout, ("127.0.0.1/32",)) as url, aiohttp.ClientSession() as http:
+        for headers, status in (({}, 403), ({"Origin": url}, 401)):
+            sent = {"Remote-User": "ana", **headers}
+            async with http.post(f"{url}/login", data={"code": "x"}, headers=sent) as answer:
+                assert answer.status == status
+
+
 async def test_from_elsewhere_the_header_says_nothing(layout: Layout) -> None:
     async with proxied(layout, ("192.0.2.0/24",)) as url, aiohttp.ClientSession() as http:
         assert (await who(http, url, **{"Remote-User": "ana"}))[0] == 401

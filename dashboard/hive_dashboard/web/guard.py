@@ -62,7 +62,8 @@ def check(request: web.Request, settings: Settings, port: int) -> None:
         raise Refused(403, "This form was sent from another site, so nothing was done.")
     if origin is not None and not _is_ours(origin, host, settings, port):
         raise Refused(403, "This form was sent from another origin, so nothing was done.")
-    if site is None and origin is None and request.headers.get("Cookie"):
+    named = settings.proxy_header is not None and settings.proxy_header in request.headers
+    if site is None and origin is None and (named or request.headers.get("Cookie")):
         raise Refused(403, "The browser did not say where this form came from; nothing was done.")
     if request.body_exists and request.content_type not in (FORM, JSON):
         raise Refused(415, f"Send a form ({FORM}) or {JSON}, not {request.content_type[:80]}.")
