@@ -22,7 +22,7 @@ from .auth import desk
 from .auth.service import Auth
 from .auth.sessions import new_secret
 from .auth.store import Store
-from .html import Json, tree
+from .html import BASE, Json, tree
 from .live.backends import Backend
 from .live.hub import Hub
 from .live.mirror import BROKER_PARTS, HOST_PARTS, Mirror, Snapshot
@@ -70,6 +70,7 @@ def _alone(layout: Layout) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def _served(settings: Settings) -> AsyncIterator[Site]:
+    BASE.set(settings.base)  # for the rows that are drawn where they are heard, too
     site = _assemble(settings, await asyncio.to_thread(Assets))
     runner = web.AppRunner(
         _routes(site),

@@ -16,6 +16,7 @@ from support.browsing import browsing
 from support.dashboard_world import SAME, World
 from support.page_broker import FakeBroker
 from support.page_host import FakeHost
+from support.page_rows import UIDS
 
 from hive_dashboard.service import serving
 from hive_dashboard.settings import Settings
@@ -156,6 +157,22 @@ async def test_every_link_is_below_the_path(layout: Layout) -> None:
             found = re.findall(r'(?:href|action|src)="(/[^"]*)"', text)
             assert found
             assert all(link.startswith("/hive/") for link in found), path
+
+
+async def test_links_of_rows_that_come_alone_are_below_the_path(layout: Layout) -> None:
+    async with running(below(layout)) as world:
+        code = (await world.link()).partition("#")[2]
+        async with world.http.post(
+            f"{world.url}/login", data={"code": code}, headers=SAME, allow_redirects=False
+        ) as answer:
+            sent = {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
+        url = f"{world.url}/events?stream={UIDS['scout']}"
+        async with world.http.get(url, headers=sent) as answer:
+            await answer.content.readuntil(b"event: ping")
+            await world.until(lambda: any(c.send for c in world.site.hub._clients))
+            world.broker.emit("text", {"text": "hello"})
+            row = await answer.content.readuntil(b"hello")
+        assert b'"/hive/a/scout/?at=' in row
 
 
 @pytest.mark.browser
