@@ -40,6 +40,12 @@ class CallBook:
         """Calls whose result the engine has, as long as it lives."""
         return (*self._handed, *self._answered)
 
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Calls whose result no engine is known to have, oldest first."""
+        lost = (name for names in self._unseen.values() for name in names)
+        return tuple(sorted({*lost, *self._open}, key=lambda name: (len(name), name)))
+
     def name(self, tool: str, arguments: Any) -> str:
         """The name of a call that the engine makes now."""
         digest = _digest(tool, arguments)

@@ -192,7 +192,7 @@ class Conductor:
             try:
                 verdict = await self._verdict(turn, grant, resumed=resumed)
                 verdict = verdict.with_owed(*await asyncio.to_thread(self._spool.owed))
-                event = verdict.as_turn_end(turn, self._engine.session)
+                event = self._event(turn, verdict)
                 if turn in self._dropped:
                     await asyncio.to_thread(self._spool.drop_running)
                 else:
@@ -240,6 +240,11 @@ class Conductor:
             start, Turn(turn, prompt, ident), self._book, self._policy(), resumed=resumed
         )
 
+    def _event(self, turn: str, verdict: Verdict) -> dict[str, Any]:
+        """The turn's `TurnEnd`."""
+        unseen = self._book.unseen if self._book is not None else ()
+        return verdict.as_turn_end(turn, self._engine.session, unseen)
+
     def _launch(self) -> Launch:
         return launch(self._file.current(), self._settings, self._model)
 
@@ -276,7 +281,7 @@ class Conductor:
         if self.turn == turn and why != "dropped":
             outcome = "cancelled" if why == "cancelled" else "failed"
             verdict = Verdict(outcome, "" if why == "cancelled" else "stopped")
-            event = verdict.as_turn_end(turn, self._engine.session)
+            event = self._event(turn, verdict)
             await asyncio.to_thread(self._spool.end, event)
         self.unkillable.set()
 

@@ -58,9 +58,12 @@ class Verdict:
         total = {key: value + getattr(usage, key) for key, value in vars(self.usage).items()}
         return replace(self, usage=Usage(**total), cost_usd=self.cost_usd + cost_usd)
 
-    def as_turn_end(self, turn: str, session: str | None) -> dict[str, Any]:
+    def as_turn_end(
+        self, turn: str, session: str | None, unseen: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """The `TurnEnd` of docs/protocol.md."""
         return {
+            **({"unseen": list(unseen)} if unseen else {}),  # no older broker knows it
             "turn": turn,
             "outcome": self.outcome,
             "counted": self.counted,

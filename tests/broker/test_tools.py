@@ -197,6 +197,41 @@ async def test_recv_gives_again_what_the_engine_never_got(tmp_path):
         assert (await scout.granted())["message"]["body"] == "n1"
 
 
+@pytest.mark.parametrize("outcome", ["ok", "cancelled", "failed"])
+async def test_what_an_engine_lost_in_a_crash_is_not_settled_with_the_turn(tmp_path, outcome):
+    """The harness lived on, so no hello told of it: the turn's end does."""
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout, tools = await hive.harness(A), await hive.tools(A)
+        for n in range(3):
+            await hive.ask("send", to="scout", body=f"n{n}", by="ann")
+        turn = (await scout.granted())["turn"]
+        for n in (1, 2):
+            await tools.call("recv", f"{turn}:{n}", max=1)
+        await scout.end(turn, outcome, cause="stopped", unseen=[f"{turn}:2"])
+        if outcome == "failed":  # the next attempt takes the message, or leaves it
+            await hive.kill()
+            await hive.start()
+            await scout.hello()
+            await scout.end((await scout.granted())["turn"])
+        assert (await scout.granted())["message"]["body"] == "n2"
+        assert (await hive.ask("status"))["open"] == 1
+
+
+async def test_a_turn_that_a_lost_harness_had_settles_nothing_unseen(tmp_path):
+    """The next boot knows nothing of it: perhaps the engine never got what recv answered."""
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout, tools = await hive.harness(A), await hive.tools(A)
+        for n in range(2):
+            await hive.ask("send", to="scout", body=f"n{n}", by="ann")
+        turn = (await scout.granted())["turn"]
+        await tools.call("recv", f"{turn}:1")
+        await scout.hello(boot=str(uuid.uuid4()), session="s")
+        await scout.end((await scout.granted())["turn"])
+        assert (await scout.granted())["message"]["body"] == "n1"
+
+
 async def test_recv_waits_for_what_comes(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"))

@@ -242,3 +242,29 @@ async def test_clear_waits_for_no_running_turn(harness: HarnessProcess, broker: 
             await broker.call("command", command="clear")
         (harness.state / "go").touch()
         await broker.ended()
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt"])
+async def test_the_end_names_calls_whose_results_the_engine_never_had(
+    harness: HarnessProcess, broker: FakeBroker, how: str
+) -> None:
+    """A recv may have taken messages meanwhile: they must not count as read."""
+
+    async def never(_: object) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    harness.script(
+        '[[rule]]\n[[rule.step]]\ntool = "send"\nargs = {}\n'
+        '[[rule.step]]\ntool = "recv"\nargs = {}\n'
+    )
+    broker.tools["recv"] = never  # type: ignore[assignment]
+    broker.regrant = False
+    async with harness:
+        broker.post("x")
+        await broker.until(lambda: len(broker.calls) == 2)
+        if how == "cancel":
+            await broker.call("command", command="cancel")
+        else:
+            await broker.call("interrupt", turn="1.1")
+        assert (await broker.ended()).unseen == ("1.1:2",)

@@ -119,3 +119,18 @@ def test_handed_is_what_a_living_engine_was_told(spool: Spool) -> None:
     resumed = CallBook("7.1", spool, spool.calls())
     assert resumed.name("send", 2) == second
     assert resumed.name("send", 1) == "7.1:3"
+
+
+def test_what_no_engine_has_at_the_end_of_a_turn_is_known() -> None:
+    book = CallBook("7.1", Memory())
+    kept, lost, late = (book.name("recv", n) for n in range(3))
+    book.answered(kept)
+    book.progressed()
+    book.answered(lost)
+    assert book.unseen == (lost, late)
+    book.engine_lost()
+    assert book.unseen == (lost, late)
+    assert book.name("recv", 1) == lost  # it is asked again
+    book.answered(lost)
+    book.progressed()
+    assert book.unseen == (late,)

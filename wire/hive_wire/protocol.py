@@ -111,6 +111,7 @@ class TurnEnd(Frame):
     duration_ms: Count = 0
     context: Count = 0  # tokens that the model last read and wrote
     window: Count = 0  # tokens that it can; 0: unknown
+    unseen: tuple[str, ...] = ()  # tool calls whose result the engine does not have
 
 
 class Running(Frame):

@@ -47,11 +47,14 @@ class Ending:
     counted: bool = False
     retry_in: float | None = None
     discarded: bool = False
+    unseen: frozenset[str] = frozenset()  # calls whose result the engine does not have
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a terminal event does. Nothing at all when the turn does not stand any more."""
+    """What a terminal event does. Nothing at all when the turn does not stand any more.
+
+    `owed`: attached messages that the engine never saw, to be handed out again."""
 
     turn: Turn
     stands: bool
@@ -59,6 +62,7 @@ class Verdict:
     returned: Delivery | None = None
     dead: Delivery | None = None
     detached: tuple[int, ...] = ()
+    owed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,11 @@ class Mailbox:
     def attached(self, waking: int) -> tuple[int, ...]:
         return tuple(self._attached.get(waking, ()))
 
+    def given_to(self, waking: int) -> tuple[str, ...]:
+        """The calls that handed out what is attached."""
+        calls = (self._at(message).given for message in self.attached(waking))
+        return tuple(call for call in calls if call is not None)
+
     def ready_at(self) -> float | None:
         """When the first message may be delivered (steady); None when nothing waits."""
         first = self._first()
@@ -158,9 +163,10 @@ class Mailbox:
             return Verdict(end.turn, stands=False)
         waking = self._at(end.turn.message)
         attached = self.attached(end.turn.message)
+        nobody = {None, *end.unseen}
+        unseen = tuple(m for m in attached if self._at(m).given in nobody)
         if end.outcome in ("ok", "cancelled"):
-            seen = tuple(m for m in attached if self._at(m).given is not None)
-            unseen = tuple(m for m in attached if self._at(m).given is None)
+            seen = tuple(m for m in attached if self._at(m).given not in nobody)
             settled = (waking.message, *seen)
             return Verdict(end.turn, stands=True, settled=settled, detached=unseen)
         counted = waking.counted + end.counted
@@ -173,6 +179,7 @@ class Mailbox:
             stands=True,
             returned=tried._replace(not_before=now + delay),
             detached=attached if end.discarded else (),
+            owed=() if end.discarded else unseen,
         )
 
     def apply(self, verdict: Verdict) -> None:
@@ -191,6 +198,7 @@ class Mailbox:
             self._keep(verdict.returned)
         for message in verdict.detached:
             self._keep(Delivery(message, hops=self._at(message).hops))
+        self.owe(verdict.owed)
 
     def condemn(self, message: int) -> Verdict:
         """What it takes to make this message dead, wherever it is. Changes nothing."""

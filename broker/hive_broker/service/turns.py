@@ -72,8 +72,7 @@ class Turns:
                 new_boot=new_boot or fenced,
             )
             if greeting.lost is not None:
-                lost = TurnEnd(turn=greeting.lost.id, outcome="failed", cause="restarted")
-                await self._close(agent, lost, discarded=hello.session is None)
+                await self._close(agent, _lost(agent, greeting.lost, hello))
             await self._welcome(agent, hello, new_boot=new_boot)
             if new_boot:  # who asked is gone
                 await self._questions.withdraw_permissions(agent.uid)
@@ -160,17 +159,17 @@ class Turns:
             await self._close(agent, end)
         return {}
 
-    async def _close(self, agent: Agent, end: TurnEnd, *, discarded: bool = False) -> None:
+    async def _close(self, agent: Agent, end: TurnEnd) -> None:
         broker, turn = self._broker, Turn.parse(end.turn)
         retry_at = end.retry_at
         if end.cause == "rate_limit" and retry_at is None and agent.limited_until:
             retry_at, agent.limited_until = agent.limited_until, 0.0
         retry_in = None if retry_at is None else retry_at - broker.clock.wall()
-        discarded = discarded or end.discarded
-        repeats = discarded or end.cause in UNCERTAIN
-        verdict = agent.mailbox.judge(
-            Ending(turn, end.outcome, end.counted, retry_in, discarded), broker.clock.steady()
+        repeats = end.discarded or end.cause in UNCERTAIN
+        ending = Ending(
+            turn, end.outcome, end.counted, retry_in, end.discarded, frozenset(end.unseen)
         )
+        verdict = agent.mailbox.judge(ending, broker.clock.steady())
         if not verdict.stands:
             return
         notice = await self._dead_notice(agent, verdict.dead, end)
@@ -193,7 +192,8 @@ class Turns:
             self._presence.refresh(agent)
             self._deliveries.pump(agent)
 
-        events = [broker.event(agent.uid, "turn.ended", end.model_dump(), end.turn)]
+        said = end.model_dump(exclude={"unseen"})
+        events = [broker.event(agent.uid, "turn.ended", said, end.turn)]
         if verdict.dead is not None:
             events.append(
                 broker.event(agent.uid, "dead", _dead_event_data(verdict.dead, end), end.turn)
@@ -214,6 +214,7 @@ class Turns:
         rows = [changes.end_turn(uid, verdict.turn, end, wall)]
         rows += [changes.settle(uid, message, wall) for message in verdict.settled]
         rows += [changes.detach(uid, message) for message in verdict.detached]
+        rows += [changes.owe(uid, message) for message in verdict.owed]
         if verdict.dead is not None:
             rows.append(changes.bury(uid, verdict.dead, end.cause, wall))
         if verdict.returned is not None:
@@ -240,6 +241,18 @@ class Turns:
         )
         data = {"message": dead.message, "to": agent.name, "cause": end.cause}
         return (self._broker.system_message(sender, "dead_letter", body, data),)
+
+
+def _lost(agent: Agent, turn: Turn, hello: Hello) -> TurnEnd:
+    """The end of a turn that a new boot knows nothing of. So nobody knows what of the answers
+    of its calls the engine got."""
+    return TurnEnd(
+        turn=turn.id,
+        outcome="failed",
+        cause="restarted",
+        discarded=hello.session is None,
+        unseen=agent.mailbox.given_to(turn.message),
+    )
 
 
 def _dead_event_data(dead: Delivery, end: TurnEnd) -> dict[str, Any]:
