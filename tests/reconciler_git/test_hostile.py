@@ -65,7 +65,15 @@ async def test_corpus(
 PUSHED = (
     *("symlink", "submodule", "gitattributes", "gitmodules", "dot git", "GIT~1", "odd mode"),
     *("escape in a name", "binary", "bidi", "large file", "case collision", "150 files"),
-    *("50,000 files", "tree bomb", "unrelated", "long history", "second manager", "other uid"),
+    *(
+        "50,000 files",
+        "tree bomb",
+        "deep folders",
+        "unrelated",
+        "long history",
+        "second manager",
+        "other uid",
+    ),
 )
 
 
@@ -262,6 +270,7 @@ async def test_a_commit_that_git_does_not_write(
         ("order", "git's order"),
         ("twice", "name twice"),
         ("padded", "no entry"),
+        ("no end", "no entry"),
         ("null", "names no object"),
         ("mode", "has the mode"),
         (".GIT", "begin with .git"),
@@ -270,7 +279,9 @@ async def test_a_commit_that_git_does_not_write(
         ("git~1.", "begin with .git"),
         (".git\\x", "begin with .git"),
         ("..", "a name that is none"),
+        (" " * 200_000 + "x", "name of more than 255 bytes"),
     ],
+    ids=lambda value: value.strip()[:20],
 )
 async def test_a_tree_that_git_does_not_write_in_no_commit(
     hive: Hive, manager: Requester, clone: Clone, layout: Layout, scout: str, wrong: str, said: str
@@ -282,6 +293,7 @@ async def test_a_tree_that_git_does_not_write_in_no_commit(
             "order": (b"100644 b\0" + file, b"100644 a\0" + file),
             "twice": (b"100644 a\0" + file, b"100644 a\0" + file),
             "padded": (b"0100644 a\0" + file,),
+            "no end": (b"100644 " * 500_000,),  # where no entry is, none is looked for byte by byte
             "null": (b"100644 a\0" + bytes(20),),
             "mode": (b"100666 a\0" + file,),
         }.get(wrong, (b"100644 " + wrong.encode() + b"\0" + file,))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pygit2
+from pygit2.enums import ObjectType
+
 from hive_reconciler.git import importing
 
 from .git_work import Clone, git
@@ -85,6 +88,14 @@ def tree_bomb(clone: Clone) -> str:
     return tree_with(clone, [("40000", "bomb", oid)])
 
 
+def deep(clone: Clone) -> str:
+    odb = pygit2.Repository(str(clone.path)).odb
+    oid, line = pygit2.Oid(hex=blob(clone, b"x")), b"100644 f"
+    for _ in range(1000):
+        oid, line = odb.write(ObjectType.TREE, line + b"\0" + oid.raw), b"40000 " + b"d" * 20
+    return tree_with(clone, [("40000", "deep", str(oid))])
+
+
 def submodule(clone: Clone) -> str:
     return tree_with(clone, [("160000", "sub", git(clone.path, "rev-parse", "HEAD"))])
 
@@ -164,6 +175,7 @@ CORPUS: dict[str, tuple[Make, str]] = {
     ),
     "50,000 files": (many_files, "too much|changes more|cannot be taken"),
     "tree bomb": (tree_bomb, "changes more than"),
+    "deep folders": (deep, "lie too deep"),
     "unrelated": (unrelated, "shares no history"),
     "long history": (long_history, "squash"),
     "agent gone": (

@@ -12,8 +12,10 @@ from typing import NamedTuple
 from ..model.layered import Layered
 from ..model.tree import DIRECTORY, SUBMODULE
 
-_ENTRY = re.compile(rb"([1-7][0-7]{4,5}) ([^\0/]+)\0(.{20})", re.DOTALL)
-_WHOLE = re.compile(rb"[1-7][0-7]{4,5} [^\0/]+\0.{20}", re.DOTALL)
+# What is no entry is taken to the end: looked for from each byte on, it would take hours.
+_ENTRY = re.compile(rb"([1-7][0-7]{4,5}) ([^\0/]+)\0(.{20})|.+", re.DOTALL)
+_WHOLE = re.compile(rb"[1-7][0-7]{4,5} [^\0/]+\0.{20}|.+", re.DOTALL)
+_NO_ENTRY = "it has bytes that are no entry"
 _SMALL = 2048  # bytes: such a tree is parsed as fast as it is compared
 _STEP = 16 << 10  # bytes compared at once: copies of that size stay in the processor's cache
 
@@ -133,9 +135,9 @@ class Listing:
     def _boundaries(self) -> list[int]:
         """Where entries start, and the end of the last. Raises BadTree."""
         if self._starts is None:
-            self._starts = [0, *accumulate(map(len, _WHOLE.findall(self.raw)))]
-            if self._starts[-1] != len(self.raw):
-                raise BadTree("it has bytes that are no entry")
+            lines = _WHOLE.findall(self.raw)
+            _check_last(lines)
+            self._starts = [0, *accumulate(map(len, lines))]
         return self._starts
 
     def _find(self, key: bytes) -> int:
@@ -153,10 +155,17 @@ def _shifted(starts: list[int], by: int) -> list[int]:
     return [start + by for start in starts] if by else starts
 
 
+def _check_last(lines: list[bytes]) -> None:
+    """Of what `_WHOLE` found. Raises BadTree."""
+    last = _ENTRY.fullmatch(lines[-1]) if lines else None
+    if last is not None and last[1] is None:
+        raise BadTree(_NO_ENTRY)
+
+
 def _parse(raw: bytes) -> dict[str, Entry]:
     found = _ENTRY.findall(raw)
-    if sum(len(mode) + len(name) for mode, name, _ in found) + 22 * len(found) != len(raw):
-        raise BadTree("it has bytes that are no entry")
+    if found and not found[-1][0]:
+        raise BadTree(_NO_ENTRY)
     keys = [name + b"/" if mode == b"40000" else name for mode, name, _ in found]
     if keys != sorted(keys):
         raise BadTree("its entries are not in git's order")

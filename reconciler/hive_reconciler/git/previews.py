@@ -8,7 +8,15 @@ from typing import TypeVar
 
 from hive_wire.hivetoml import HiveToml, ProposalClass
 
-from ..model.checks import IN_ALL, IN_ONE, MAX_FILE, Problem, file_problems, too_many
+from ..model.checks import (
+    IN_ALL,
+    IN_ONE,
+    MAX_FILE,
+    Problem,
+    file_problems,
+    too_deep,
+    too_many,
+)
 from ..model.desired import Entry
 from ..model.effect import Effect, Side, effect
 from ..model.glue import FLAKE, LOCK, glue_problems
@@ -146,7 +154,7 @@ class Previews:
         folders = {
             "/".join(parts[:depth])
             for change in changes
-            if change.new is not None
+            if change.new is not None and not too_deep(change.path)
             for parts in [change.path.split("/")]
             for depth in range(len(parts))
         }

@@ -20,12 +20,13 @@ from .objects import Raw, object_id
 
 _REFERRED = re.compile(rb"^(?:tree|parent) ([0-9a-f]{40})$", re.MULTILINE)
 _CACHED = 8 << 20  # bytes of trees
+_PATH = 1000  # bytes: no path that the checks let through is as long
 _COMPARED = 20  # pairs of them: the same few at every step of a proposal
 EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 class TooMany(Exception):
-    """A comparison would go over more paths than allowed."""
+    """A comparison would go over more paths than allowed, or over endless ones."""
 
 
 class Trees:
@@ -170,10 +171,11 @@ class Trees:
     def changed(
         self, old: str, new: str, limit: int
     ) -> list[tuple[str, Entry | None, Entry | None]]:
-        """Paths that differ, sorted. Raises TooMany above `limit` paths or directories."""
+        """Paths that differ, sorted. Raises TooMany above `limit` paths or directories, or as many
+        bytes of paths as those have at the most."""
         found: list[tuple[str, Entry | None, Entry | None]] = []
         todo = [("", old, new)]
-        opened = 0
+        opened, room = 0, limit * _PATH
         while todo:
             prefix, left, right = todo.pop()
             opened += 1
@@ -183,6 +185,9 @@ class Trees:
             for name in {name for name, _ in before.items() ^ after.items()}:
                 a, b = before.get(name), after.get(name)
                 path = prefix + name
+                room -= len(path)
+                if room < 0:
+                    raise TooMany
                 if (a is not None and a.is_tree) or (b is not None and b.is_tree):
                     todo.append((path + "/", tree_oid(a), tree_oid(b)))
                     a, b = _leaf(a), _leaf(b)

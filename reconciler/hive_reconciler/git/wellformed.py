@@ -17,9 +17,9 @@ _COMMIT = re.compile(
     rb"tree [0-9a-f]{40}\n((?:parent [0-9a-f]{40}\n)*)author %b"
     rb"committer %b(?:%b)*\n[^\0]*" % (_WHO, _WHO, _OTHER)
 )
-# What HFS+ does not see in a name, and what NTFS drops from its end.
-_UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
-_DROPPED = re.compile(r"[\\:].*|[ .]+\Z", re.DOTALL)
+_MAX_NAME = 255  # bytes: no file system that git writes to takes more
+_UNSEEN = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")  # by HFS+ in a name
+_ENDS = re.compile(r"[\\:]")  # a name on NTFS, which drops spaces and dots in front of its end, too
 
 
 def check_commit(oid: str, data: bytes) -> None:
@@ -30,11 +30,13 @@ def check_commit(oid: str, data: bytes) -> None:
 
 def check_entry(tree: str, name: str, entry: Entry) -> None:
     """Raises Refused."""
-    seen = _DROPPED.sub("", _UNSEEN.sub("", name)).lower()
+    seen = _ENDS.split(_UNSEEN.sub("", name), maxsplit=1)[0].rstrip(" .").lower()
     if entry.mode not in _MODES:
         wrong = f"an entry has the mode {entry.mode:o}, which git does not write"
     elif seen.startswith(".git") or seen == "git~1":
         wrong = "names that begin with .git are not allowed, in no commit: they steer git itself"
+    elif len(name.encode(errors="surrogateescape")) > _MAX_NAME:
+        wrong = f"an entry has a name of more than {_MAX_NAME} bytes"
     elif not seen or "/" in name:
         wrong = "an entry has a name that is none"
     elif entry.oid == _NOTHING:

@@ -91,7 +91,13 @@ def scope_problems(changes: Sequence[FileChange], agent: str) -> list[Problem]:
 
 
 def too_many(limit: int) -> Problem:
-    return Problem("", f"changes more than {limit} files or directories; {_SPLIT}")
+    text = f"changes more than {limit} files or directories, or ones that lie too deep"
+    return Problem("", f"{text}; {_SPLIT}")
+
+
+def too_deep(path: str) -> bool:
+    """Such a path is refused, and what lies beside it need not be looked at."""
+    return path.count("/") >= MAX_DEPTH
 
 
 def hidden_character(text: str) -> tuple[int, str] | None:
@@ -126,7 +132,7 @@ def _path(path: str) -> list[Problem]:
     bad = next((part for part in parts if not _COMPONENT.fullmatch(part)), None)
     if bad is not None:
         return [Problem(path, "has a name with other characters than A-Z a-z 0-9 _ . + -")]
-    if len(parts) > MAX_DEPTH:
+    if too_deep(path):
         return [Problem(path, f"lies more than {MAX_DEPTH} directories deep")]
     if parts[0] == "agents":
         if len(parts) < 3:
@@ -172,7 +178,8 @@ def _is_hidden(character: str) -> bool:
 def _case_collisions(changes: Sequence[FileChange], siblings: Iterable[str]) -> list[Problem]:
     """Names that one file system keeps apart and another does not."""
     spelled: dict[str, set[str]] = {}
-    for path in (*siblings, *(c.path for c in changes if c.new is not None)):
+    written = (c.path for c in changes if c.new is not None and not too_deep(c.path))
+    for path in (*siblings, *written):
         parts = path.split("/")
         for depth in range(1, len(parts) + 1):
             prefix = "/".join(parts[:depth])
