@@ -34,6 +34,17 @@ async def test_bad_settings(
         await hive.submit_spawn(manager, "scout", "x", settings=settings)
 
 
+@pytest.mark.parametrize("file", ["agent.toml", "agent.nix"])
+async def test_a_role_text_takes_the_place_of_no_other_file(
+    hive: Hive, manager: Requester, file: str
+) -> None:
+    """In that of agent.toml it would bring a uid: that of a retired agent, with all it left."""
+    text = 'uid = "aaaaaaaaaaaa"\n'
+    with pytest.raises(Refused, match="names a text"):
+        await hive.submit_spawn(manager, "spy", "x", prompt=text, settings={"prompt": file})
+    assert not await hive.proposals()
+
+
 async def test_policy_bounds_are_those_of_the_base(hive: Hive, manager: Requester) -> None:
     done = await hive.submit_spawn(
         manager, "scout", "x", settings={"limits.memory": "64G", "network.mode": "host"}

@@ -38,6 +38,8 @@ def test_defaults_fill_in_table_by_table():
         ('[limits]\nmemory = "lots"\n', "is no size"),
         ('[network]\nmode = "open"\n', f"{AGENT}:2: network.mode: Input should be 'none'"),
         ('prompt = "../../etc/passwd"\n', "without '/'"),
+        ('prompt = "agent.toml"\n', "names a text"),
+        ('prompt = "agent.nix"\n', "names a text"),
         ('may_send_to = ["../x"]\n', "is no agent name"),
         ('uid = "me"\n', "the reconciler sets it"),
         ('description = "a\\u001bb"\n', "printable"),

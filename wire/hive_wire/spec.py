@@ -55,6 +55,8 @@ def _recipient(name: str) -> str:
 def _file_name(name: str) -> str:
     if "/" in name or name.startswith(".") or not name.isprintable():
         raise ValueError("names a file beside agent.toml, without '/' and not hidden")
+    if name == "agent.toml" or name.endswith(".nix"):  # shown, and ranked, as what they are
+        raise ValueError("names a text: agent.toml and Nix files are read as what they are")
     return name
 
 
