@@ -60,6 +60,13 @@ def test_odd_files_are_refused():
     assert "is not TOML" in problems(b"restarts = " + b"1" * 5000)
 
 
+def test_files_that_would_take_minutes_are_refused_at_once():
+    assert f"{AGENT}:2: has a key of a hundred parts" in problems(b"\na" + b".'b'" * 30_000)
+    told = problems(b"".join(b"k%d = 1\n" % n for n in range(20_000)))
+    assert told.count(AGENT) == 51
+    assert told.endswith("19950 more problems")
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_spec_or_a_spec_error(data):
     try:

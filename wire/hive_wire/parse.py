@@ -15,6 +15,9 @@ from .hivetoml import DEFAULTABLE, HiveToml
 from .spec import AgentSpec
 
 MAX_TOML = 256 << 10
+MAX_PROBLEMS = 50  # told of one file
+# A key of so many parts that tomllib would be busy with it for minutes.
+_ENDLESS = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -33,7 +36,7 @@ class SpecProblem:
 
 
 class SpecError(Exception):
-    """A file that cannot be used, with every problem found."""
+    """A file that cannot be used, with the problems found."""
 
     def __init__(self, problems: Iterable[SpecProblem]) -> None:
         self.problems = tuple(problems)
@@ -92,6 +95,9 @@ def _load(data: bytes, file: str) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SpecError([SpecProblem(file, line, "", "is not UTF-8 text")]) from None
+    if found := _ENDLESS.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise SpecError([SpecProblem(file, line, "", "has a key of a hundred parts, or looks so")])
     try:
         return text, tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError
@@ -104,7 +110,11 @@ def _validate(model: type[M], table: dict[str, Any], file: str, text: str, prefi
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        raise SpecError(_problem(model, e, file, text, prefix) for e in error.errors()) from None
+        found = error.errors(include_url=False)
+        told = [_problem(model, e, file, text, prefix) for e in found[:MAX_PROBLEMS]]
+        if more := len(found) - len(told):
+            told.append(SpecProblem(file, 0, "", f"{more} more problems"))
+        raise SpecError(told) from None
 
 
 def _problem(model: type[BaseModel], error: Any, file: str, text: str, prefix: str) -> SpecProblem:
