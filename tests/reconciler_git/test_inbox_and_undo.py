@@ -128,6 +128,29 @@ async def test_a_push_that_renames_shows_as_removed_and_added_and_says_so(
     assert "scout" not in (await hive.read()).agents
 
 
+async def test_a_push_that_renames_who_is_gone_meanwhile_is_no_new_agent(
+    hive: Hive, user: Requester, clone: Clone, push: Push
+) -> None:
+    """It would be added with the state, session and mail of the one that is retired."""
+    await spawned(hive, user, "scout")
+    clone.pull()
+    git(clone.path, "mv", "agents/scout", "agents/spy")
+    clone.commit("Rename scout")
+    push("early")
+    (early,) = await hive.import_inbox()
+    await approve(hive, (await hive.submit_retire(user, "scout")).n)
+    said = "has the uid of scout, which is gone since then"
+    proposal = await hive.proposal(early.n)
+    assert [said in problem for problem in proposal.problems] == [True]
+    with pytest.raises(Refused, match=said):
+        await approve(hive, early.n)
+    git(clone.path, "commit", "-q", "--amend", "-m", "Again")
+    push("late")
+    (late,) = await hive.import_inbox()
+    assert late.state == "rejected"
+    assert said in late.message
+
+
 async def test_a_push_takes_no_uid_of_an_agent_that_stays(
     hive: Hive, user: Requester, clone: Clone, push: Push
 ) -> None:
@@ -315,6 +338,23 @@ async def test_revert(hive: Hive, manager: Requester, user: Requester, clone: Cl
     open_one = await hive.submit_spawn(manager, "more", "x")
     with pytest.raises(Refused, match="only merged ones"):
         await hive.submit_revert(user, open_one.n)
+
+
+async def test_nobody_comes_back_who_was_purged_before_the_approval(
+    hive: Hive, user: Requester, layout: Layout
+) -> None:
+    await spawned(hive, user, "scout")
+    home = layout.agent((await spec_of(hive, "scout")).spec.uid or "")
+    home.mkdir(parents=True)
+    await approve(hive, (await hive.submit_retire(user, "scout")).n)
+    back = await hive.submit_revive(user, "scout")
+    home.rmdir()
+    (problem,) = (await hive.proposal(back.n)).problems
+    assert problem.startswith("nothing is kept of scout")
+    with pytest.raises(Refused, match="nothing is kept of scout"):
+        await approve(hive, back.n)
+    home.mkdir()
+    await approve(hive, back.n)
 
 
 async def test_revert_of_what_changed_since(

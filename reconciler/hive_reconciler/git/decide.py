@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
+from ..model.checks import Problem
 from ..model.desired import Desired
 from ..model.effect import Effect
 from ..model.policy import POWER, frozen, person_problem
@@ -17,6 +19,7 @@ from .errors import Conflict, ReadFailed, Refused
 from .objects import signed
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
+from .returning import orphans
 from .store import APPLIED
 
 _DAY = 86400.0
@@ -31,7 +34,11 @@ class Decisions:
 
     def now(self, proposal: Proposal) -> Step | Conflicts:
         """What merging it into the present tip would do. Inside a scratch. Raises TooLarge."""
-        return self._all.previews.merge(*self._trees(proposal))
+        step = self._all.previews.merge(*self._trees(proposal))
+        if isinstance(step, Conflicts) or proposal.pinned.kind != "revert":
+            return step
+        found = unkept(self._all, step.old, step.new)  # it may have been purged meanwhile
+        return replace(step, problems=step.problems + found) if found else step
 
     def seen(self, proposal: Proposal) -> Step | Conflicts | None:
         """What there is to see: for an open one as `now`, else as it was. None: not readable."""
@@ -198,6 +205,11 @@ class Decisions:
         while len(self._shown) >= 200:
             self._shown.pop(next(iter(self._shown)))
         self._shown[effect.digest] = effect
+
+
+def unkept(all_: Repositories, old: str, new: str) -> tuple[Problem, ...]:
+    """What comes back between two trees and finds nothing. Inside a scratch."""
+    return orphans(all_.trees, all_.reader, all_.layout, old, new)
 
 
 def policy_approver(all_: Repositories, tree: str, rule: str = POWER) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hive_wire.hivetoml import HiveToml, ProposalClass
@@ -25,6 +25,7 @@ from ..model.swarm import HostAbilities, swarm_problems
 from ..model.tree import FileChange, agent_of
 from .errors import ReadFailed
 from .reading import Reader
+from .returning import heirs
 from .treemerge import merge_trees
 from .trees import TooMany, Trees
 
@@ -58,6 +59,12 @@ class Conflicts:
     paths: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Merged:
+    tree: str
+    heirs: tuple[Problem, ...]  # what no look at both trees alone could tell
+
+
 class TooLarge(Exception):
     """So much differs that it is not even looked at."""
 
@@ -72,7 +79,7 @@ class Previews:
         self._host = host
         self._trees = trees
         self._reader = reader
-        self._merged: dict[tuple[str, str, str], str | Conflicts] = {}
+        self._merged: dict[tuple[str, str, str], _Merged | Conflicts] = {}
         self._steps: dict[tuple[str, str], Step] = {}
         self._kept = 0  # bytes of them
 
@@ -80,14 +87,20 @@ class Previews:
         """The step from tree `ours` to its merge with `theirs`. Raises TooLarge, ReadFailed."""
         key = (base, ours, theirs)
         found = self._merged.get(key)
-        if isinstance(found, str) and (ours, found) in self._steps:
-            return self._steps[ours, found]
-        if not isinstance(found, Conflicts):
+        if found is None or (isinstance(found, _Merged) and (ours, found.tree) not in self._steps):
             self._bound(base, theirs, _COMPARED_IN_ALL)
-            tree, paths = merge_trees(self._trees, base, ours, theirs)
-            found = Conflicts(paths) if paths else tree
+            found = self._merge(base, ours, theirs)
             _keep(self._merged, key, found)
-        return found if isinstance(found, Conflicts) else self.step(ours, found)
+        if isinstance(found, Conflicts):
+            return found
+        step = self.step(ours, found.tree)
+        return replace(step, problems=step.problems + found.heirs) if found.heirs else step
+
+    def _merge(self, base: str, ours: str, theirs: str) -> _Merged | Conflicts:
+        tree, paths = merge_trees(self._trees, base, ours, theirs)
+        if paths:
+            return Conflicts(paths)
+        return _Merged(tree, heirs(self._trees, self._reader, base, ours, tree))
 
     def tree(self, base: str, ours: str, theirs: str) -> str:
         """The merged tree, present in the scratch. The caller knows that it merges."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..model.policy import AUTO_REVERT
 from ..model.proposal import Requester
 from ..model.tree import DIRECTORY
-from .decide import Decisions, policy_approver
+from .decide import Decisions, policy_approver, unkept
 from .errors import NotFound, Refused
 from .intake import Intake, Submitted, Wish
 from .listing import Entry
@@ -115,19 +115,8 @@ class Undo:
     def _propose(
         self, agent: str, requester: Requester, text: str, tree: str, tip: str
     ) -> Submitted:
-        self._check_kept(self._all.store.tree_of(tip), tree)
+        missing = unkept(self._all, self._all.store.tree_of(tip), tree)
+        if missing:
+            raise Refused("; ".join(map(str, missing)))
         wish = Wish("revert", agent, requester, text, tree, tip, keeps_uids=True)
         return self._intake.propose(wish)
-
-    def _check_kept(self, old: str, new: str) -> None:
-        """A uid that comes back finds its state, or it would be another agent under that uid.
-        Raises Refused."""
-        trees = self._all.trees
-        gone, come = trees.differing(*(trees.subtree(tree, "agents") for tree in (old, new)))
-        for name in come.keys() - gone.keys():
-            uid = self._intake.uid(new, name)
-            if uid is not None and not self._all.layout.agent(uid).is_dir():
-                raise Refused(
-                    f"nothing is kept of {name}, which would come back: it was purged, or never "
-                    f"ran. Make a new one with `hive spawn {name}`"
-                )
