@@ -128,7 +128,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 const live = new Live(uid, cursor ? Number(cursor) : null);
-showLive(live);
+showLive(live, sections);
 live.onRows = (rows) => {
   const mine = rows.filter((row) => row[1] === uid && row[3]);
   if (!found) tail.push(mine.map(([id, , , tree]) => ({ id, tree })));

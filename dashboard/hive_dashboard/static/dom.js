@@ -2,7 +2,7 @@
 export const BASE = document.documentElement.dataset.base ?? ""; // where a proxy has the pages
 const SVG = new Set(["svg", "rect", "circle", "path", "g"]);
 const NS = "http://www.w3.org/2000/svg";
-const OWN = new Set(["open", "value", "checked", "selected"]); // once there, the reader's
+const OWN = new Set(["open", "checked", "selected"]); // once there, the reader's
 const BAD = /^(on|style$|srcdoc$)/i;
 const LINK = /^(\/(?!\/)|#|\?|https?:\/\/|mailto:)/i;
 
@@ -65,20 +65,26 @@ function put(el, name, value) {
   else el.setAttribute(name, value);
 }
 
+// So is what they typed; what a button, a box or an option stands for is the server's.
+const typed = (el) => el.localName === "input" && !/^(checkbox|radio|submit)$/.test(el.type);
+const own = (el, name) => OWN.has(name) || (name === "value" && typed(el));
+
 // Makes `el` look like `tree`, keeping elements, what was typed, the focus and what is open.
 export function patch(el, tree) {
   const [, attrs, ...children] = tree;
   if ("keep" in el.dataset) return;
   for (const { name } of [...el.attributes])
-    if (!(name in attrs) && !OWN.has(name) && !name.startsWith("data-x-") && name !== "stroke-dasharray") el.removeAttribute(name);
-  for (const [name, value] of Object.entries(attrs)) if (!OWN.has(name) && el.getAttribute(name) !== value) put(el, name, value);
+    if (!(name in attrs) && !own(el, name) && !name.startsWith("data-x-") && name !== "stroke-dasharray") el.removeAttribute(name);
+  for (const [name, value] of Object.entries(attrs)) if (!own(el, name) && el.getAttribute(name) !== value) put(el, name, value);
   // What a button carries (the effect that it approves) is what was looked at, never what
   // came in under the pointer: the newer value waits until the server said what changed.
   if (el.type === "hidden" && attrs.value !== el.value) el.dataset.xNext = attrs.value;
   if (el.dataset.ring) return ring(el);
   if (isTimed(attrs)) return tick(el);
   if (el.localName === "textarea") return;
+  const chosen = el.value;
   patchChildren(el, children);
+  if (el.localName === "select" && el.value !== chosen) el.value = chosen; // or nothing, if it is gone
 }
 
 function patchChildren(el, children) {

@@ -1,7 +1,7 @@
 // Forms without leaving the page: what was typed stays until it has arrived. Drafts survive
 // a reload.
 import { BASE } from "./dom.js";
-import { say } from "./live.js";
+import { say, UNANSWERED } from "./live.js";
 
 const PREFIX = "hive-draft:";
 const draftKey = (el) => `${PREFIX}${location.pathname}:${el.form?.dataset.form}:${el.name}`;
@@ -73,8 +73,11 @@ export function restore(root) {
 }
 
 async function send(form, submitter, refresh) {
+  if ("xSending" in form.dataset) return; // Enter asks no button
+  form.dataset.xSending = "";
   const data = new URLSearchParams(new FormData(form, submitter));
   const buttons = form.querySelectorAll("button");
+  const texts = [...form.querySelectorAll("textarea,input[type=text]")].map((el) => [el, el.value]);
   for (const b of buttons) b.disabled = true;
   try {
     const answer = await fetch(form.getAttribute("action"), {
@@ -82,8 +85,12 @@ async function send(form, submitter, refresh) {
     });
     const said = await answer.json();
     if (answer.ok) {
-      for (const el of form.elements) if ("draft" in el.dataset) localStorage.removeItem(draftKey(el));
-      for (const el of form.querySelectorAll("textarea,input[type=text]")) el.value = "";
+      for (const el of form.querySelectorAll("select[data-draft]")) localStorage.removeItem(draftKey(el));
+      for (const [el, sent] of texts) {
+        if (el.value !== sent) continue; // the next words
+        el.value = "";
+        localStorage.removeItem(draftKey(el));
+      }
       form.closest("details.deny,details.reply")?.removeAttribute("open");
       say(said.ok, "ok");
     } else if (answer.status === 409) {
@@ -92,8 +99,9 @@ async function send(form, submitter, refresh) {
     } else say(said.error, "bad").scrollIntoView({ block: "nearest" });
     await refresh?.();
   } catch {
-    say("The dashboard is away, so nothing was sent. Your text is kept: try again.", "bad");
+    say(UNANSWERED, "bad");
   } finally {
+    delete form.dataset.xSending;
     for (const b of buttons) b.disabled = false;
   }
 }
@@ -104,6 +112,8 @@ function moved(form, said) {
     el.value = el.dataset.xNext;
     delete el.dataset.xNext;
   }
+  for (const el of form.querySelectorAll("[name=looked]")) el.checked = false;
+  for (const el of form.querySelectorAll("[name=allow_prune]")) el.value = "";
   delete form.dataset.xSure;
   const text = [said.error, ...(said.changed ?? [])].join(" → ");
   say(`It changed since you looked. Look again, then decide: ${text}`, "think").scrollIntoView({ block: "nearest" });

@@ -3,6 +3,7 @@
 import { BASE, setNow } from "./dom.js";
 
 const PING_LATE = 25000, LONGEST = 15000;
+export const UNANSWERED = "The dashboard did not answer. It may be done all the same: look before you try again. Your text is kept.";
 
 export class Live extends EventTarget {
   // `stream`: uid whose rows are wanted, or ""; `after`: id of the last event the page shows.
@@ -131,19 +132,19 @@ export class Live extends EventTarget {
   }
 }
 
-// The badge: green only while pings come.
-export function showLive(live) {
+// The badge: green only while pings come and what changed could be drawn.
+export function showLive(live, sections) {
   const show = () => {
     const el = document.getElementById("live");
     if (!el) return;
-    const age = live.age / 1000, ok = age < 25;
+    const age = live.age / 1000, ok = age < 25 && !sections.failed;
     el.className = `live num s-${ok ? "ok" : "bad"}`;
     const word = ok ? "L1VE" : Number.isFinite(age) ? "ST4LE" : "C0NNECTING";
     const more = Number.isFinite(age) ? `${live.last === null ? "" : `id ${live.last} · `}${age < 10 ? age.toFixed(1) : Math.round(age)}s` : "";
     const [b, small] = el.children;
     if (b.textContent !== word) b.textContent = word;
     if (small) small.textContent = more;
-    el.setAttribute("aria-label", ok ? "live" : "stale: no sign of life from the dashboard");
+    el.setAttribute("aria-label", ok ? "live" : age < 25 ? "stale: the page could not be read anew" : "stale: no sign of life from the dashboard");
   };
   for (const name of ["ping", "age"]) live.addEventListener(name, show);
   setInterval(show, 1000);

@@ -2,6 +2,8 @@
 import { BASE, patch, setNow } from "./dom.js";
 import { restore } from "./forms.js";
 
+const AGAIN = 3000; // milliseconds until what failed is asked for again
+
 export class Sections {
   constructor(url, onState) {
     this.url = url;
@@ -23,6 +25,8 @@ export class Sections {
     const have = [...this.have].map(([name, hash]) => `${name}:${hash}`).join(",");
     try {
       const answer = await fetch(`${BASE}${this.url}?have=${have}`, { headers: { Accept: "application/json" } });
+      this.failed = !answer.ok;
+      if (answer.status >= 500) this.later();
       if (!answer.ok) return;
       const state = await answer.json();
       setNow(state.now);
@@ -34,6 +38,14 @@ export class Sections {
         restore(el);
       }
       this.onState?.(state);
-    } catch { /* away: the live badge says so, the next change tries again */ }
+    } catch {
+      this.failed = true; // the live badge says so
+      this.later();
+    }
+  }
+
+  later() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.refresh(), AGAIN);
   }
 }

@@ -1,7 +1,7 @@
 // The prompt of an agent: what starts with / is a command, offered as one types; ↑ brings
 // back what was sent before.
 import { BASE } from "./dom.js";
-import { say } from "./live.js";
+import { say, UNANSWERED } from "./live.js";
 
 const COMMANDS = [["/cancel", "stop this turn, keep the session"], ["/compact", "shrink the context now"],
   ["/clear", "new session; the history stays readable here"], ["/new-session", "the same, without what waits"],
@@ -89,11 +89,15 @@ function option(command, what, on) {
 }
 
 async function run(name, box, command, argument) {
+  if ("xSending" in box.dataset) return;
+  box.dataset.xSending = "";
+  const sent = box.value;
   const body = new URLSearchParams({ command, ...(argument ? { argument } : {}) });
   try {
     const answer = await fetch(`${BASE}/a/${name}/command`, { method: "POST", body, headers: { Accept: "application/json" } });
     const said = await answer.json();
-    if (answer.ok) box.value = "";
+    if (answer.ok && box.value === sent) box.value = "";
     say(said.ok ?? said.error, answer.ok ? "ok" : "bad");
-  } catch { say("The dashboard is away, so nothing was sent. Your text is kept: try again.", "bad"); }
+  } catch { say(UNANSWERED, "bad"); }
+  delete box.dataset.xSending;
 }

@@ -28,7 +28,7 @@ startAt();
 startKeys();
 startPalette();
 startCopy();
-showLive(live);
+showLive(live, sections);
 live.addEventListener("changed", () => sections.refresh());
 live.addEventListener("reset", () => sections.refresh());
 document.addEventListener("visibilitychange", () => document.hidden || sections.refresh());

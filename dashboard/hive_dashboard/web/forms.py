@@ -59,9 +59,10 @@ async def _refuse(
     path = request.match_info
     if error.status == 409:
         site.mirror.stale("open", "closed", "status")
+    if error.status == 409 or not wants_json(request):  # then the page is drawn anew
+        await site.mirror.settle()
     if wants_json(request):
         return json({"error": error.message, "changed": error.changed}, error.status)
-    await site.mirror.settle()
     moved = {int(path["n"]): error.changed} if error.status == 409 and "n" in path else {}
     if moved and not error.changed:
         moved = dict.fromkeys(moved, (error.message,))
