@@ -52,6 +52,22 @@ def test_a_line_is_one_line_and_no_wider(text, width):
     assert columns(cut) <= width
 
 
+@given(st.text(st.sampled_from("a猫\u0301 "), max_size=12), st.integers(1, 12))
+def test_a_line_is_cut_where_it_does_not_fit(text, width):
+    cut = line(text, width)
+    whole = line(text)
+    if columns(whole) <= width:
+        assert cut == whole
+    else:
+        assert cut.endswith("…")
+        assert whole.startswith(cut[:-1])
+        assert columns(cut) > width - 2, "no more than one wide character less"
+
+
+def test_a_long_text_is_cut_as_fast_as_a_short_one():
+    assert line("a" * 1_000_000, 60) == "a" * 59 + "…"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "new"),
     [

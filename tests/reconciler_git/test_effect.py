@@ -250,7 +250,8 @@ def test_set_key_sets_only_that(table: dict[str, Any], key: str, value: str | in
         ("a = 1\n", 'state = "stopped"\na = 1\n'),
         ('state = "running" # why\na = 1\n', 'state = "stopped" # why\na = 1\n'),
         ("# c\n[limits]\nstate = 1\n", 'state = "stopped"\n# c\n[limits]\nstate = 1\n'),
-        ("state='running'\n", None),
+        ("restarts = 1\nstate='running' # why\n", 'restarts = 1\nstate = "stopped"\n'),
+        (f"state ={' ' * 50_000}'running'\n", 'state = "stopped"\n'),
         ('d = """\nstate = "x"\n"""\n', None),
     ],
 )

@@ -20,12 +20,20 @@ def plain(text: object) -> str:
 def line(text: object, width: int = 0) -> str:
     """The same on one line, cut to `width` columns when that is over 0."""
     flat = " ".join(plain(text).split())
-    if not width or columns(flat) <= width:
+    if not width:
         return flat
-    cut = flat
-    while cut and columns(cut) > width - 1:
-        cut = cut[:-1]
-    return f"{cut}…"
+    room = width
+    for place, character in enumerate(flat):  # no further than is shown: it may be long
+        room -= columns(character)
+        if room < 0:
+            return f"{_fitting(flat[:place], width - 1)}…"
+    return flat
+
+
+def _fitting(text: str, width: int) -> str:
+    while columns(text) > width:
+        text = text[:-1]
+    return text
 
 
 def columns(text: str) -> int:

@@ -41,7 +41,8 @@ def set_in_table(text: str, table: str, key: str, value: list[str]) -> str:
 
 
 def _replaced(text: str, key: str, line: str) -> str | None:
-    pattern = re.compile(rf"^{re.escape(key)}\s*=[^#\"'\n]*(?:\"[^\"\n]*\")?\s*?(?=\s*#|\s*$)")
+    # What it writes is compared with what others wrote (`policy`), for all times: it stays as it is.
+    pattern = re.compile(rf"{re.escape(key)}\s*=[^#\"'\n]*+(?:\"[^\"\n]*\"(?=\s*(?:#|$))|(?=#|$))")
     lines = text.split("\n")
     for number, old in enumerate(lines):
         if _TABLE.match(old):
