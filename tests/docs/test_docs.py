@@ -1,10 +1,8 @@
-"""What the pages link to is there, and the command pages name exists."""
+"""What the pages link to is there; the commands and files that they name exist."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,11 @@ from support.reasons import reasons
 
 TREE = Path(__file__).parents[2]
 PAGES = [TREE / "README.md", TREE / "CHANGELOG.md", *sorted((TREE / "docs").rglob("*.md"))]
-COMMANDS = re.compile(r"(?:^|[`\s])\.?/?hive ([a-z][a-z-]+)", re.MULTILINE)
+COMMANDS = re.compile(r"(?:^|[`$(]|sudo )(?:\./)?hive ([a-z][a-z-]+)", re.MULTILINE)
+FILES = re.compile(r"(?:^|[`\s])((?:bench|tests)/[\w/-]+\.py)")
+KNOWN = set(
+    re.findall(r"^## hive (\S+)", (TREE / "docs/reference/cli.md").read_text(), re.MULTILINE)
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(TREE)))
@@ -23,15 +25,23 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_commands_of_the_readme_exist() -> None:
-    named = set(COMMANDS.findall((TREE / "README.md").read_text()))
-    listed = subprocess.run(
-        [sys.executable, "-m", "hive_reconciler.app.cli", "--help"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    assert {"up", "stop", "reconcile"} <= named
-    for name in named - {"command"}:
-        assert re.search(rf"^ +{name}\b", listed, re.MULTILINE), f"README names hive {name}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(TREE)))
+def test_headings_that_are_linked_stand_on_their_page(page: Path) -> None:
+    for target, heading in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        text = (page.parent / target if target else page).read_text()
+        there = [
+            re.sub(r"[^\w -]", "", h.lower()) for h in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        ]
+        assert heading in [h.replace(" ", "-") for h in there], f"{page.name}: {target}#{heading}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(TREE)))
+def test_commands_and_files_that_are_named_exist(page: Path) -> None:
+    code = re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.DOTALL)
+    for name in {name for each in code for name in COMMANDS.findall(each)}:
+        assert name in KNOWN, f"{page.name} names hive {name}"
+    for name in {name for each in code for name in FILES.findall(each)}:
+        assert (TREE / name).exists(), f"{page.name} names {name}"
 
 
 def test_every_reason_of_a_condition_has_its_meaning_and_cure() -> None:
