@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from support.dashboard_world import World
+
+from hive_dashboard.live import mirror as mirrors
 
 OK = {
     "state": "ok",
@@ -67,6 +70,38 @@ async def test_what_is_not_built_here_is_said_and_may_be_approved(page_world: Wo
     )
     assert f"not built here: {reason}" in page
     assert "/proposals/7/approve" in page
+
+
+async def test_what_could_not_be_read_is_said_and_read_again(
+    page_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else has to happen for it."""
+    monkeypatch.setattr(mirrors, "AGAIN", 0.05)
+    world = page_world
+    world.host.add(7)
+    world.host.proposals[7]["diff_left_out"] = "some"
+    await world.until(lambda: "open" in world.site.mirror.snapshot.unread)
+    page = await world.get("/")
+    assert "open proposals may be old: #7: the answer was not understood" in page
+    assert 'action="/proposals/7/approve"' not in page
+    world.host.proposals[7]["diff_left_out"] = 0
+    await world.until(lambda: 7 in world.site.mirror.snapshot.details)
+    assert 'action="/proposals/7/approve"' in await world.get("/")
+    assert not world.site.mirror.snapshot.unread
+
+
+async def test_one_part_that_breaks_holds_no_other_up(
+    page_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "AGAIN", 0.05)
+    world = page_world
+    monkeypatch.setattr(world.broker, "dead", None)
+    world.broker.emit("dead", {"message": 1})
+    world.broker.message("hm1nd", "scout", "fresh news")
+    await world.until(lambda: "dead" in world.site.mirror.snapshot.unread)
+    page = await world.get("/")
+    assert "dead letters may be old" in page
+    assert "fresh news" in page
 
 
 async def test_what_forbids_an_approval_takes_its_button_away(page_world: World) -> None:

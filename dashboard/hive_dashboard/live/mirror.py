@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from hive_wire.protocol import AgentStatus, Event, Message
 from hive_wire.rpc_errors import RpcError
 
@@ -242,10 +240,8 @@ class Mirror:
         found: dict[str, Any] = {}
         failed: dict[str, str] = {}
         for part, answer in zip(parts, answers, strict=True):
-            if isinstance(answer, RpcError | TimeoutError | ValidationError | KeyError):
-                log.warning("%s could not be read: %r", part, answer)
-                failed[part] = _why(answer)
-                asyncio.get_running_loop().call_later(AGAIN, self.stale, part)
+            if isinstance(answer, Exception):
+                failed[part] = self._failed(part, part, answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
@@ -255,12 +251,23 @@ class Mirror:
         if "turns" in found:
             self._spending.load(found.pop("turns"))
         if "open" in found:
-            found["details"] = await self._details(host, found["open"])
+            found["details"], unread = await self._details(host, found["open"])
+            failed |= {"open": "; ".join(unread)} if unread else {}
         return found, failed
 
-    async def _details(self, host: Backend, rows: tuple[Proposal, ...]) -> dict[int, Review]:
-        """The details of the open proposals; those that did not change are kept."""
-        kept: dict[int, Review] = {}
+    def _failed(self, part: str, what: str, error: Exception) -> str:
+        """Why it could not be read, for people; it is read again."""
+        unknown = None if isinstance(error, RpcError | TimeoutError) else error
+        log.warning("%s could not be read: %r", what, error, exc_info=unknown)
+        asyncio.get_running_loop().call_later(AGAIN, self.stale, part)
+        return _why(error)
+
+    async def _details(
+        self, host: Backend, rows: tuple[Proposal, ...]
+    ) -> tuple[dict[int, Review], list[str]]:
+        """The details of the open proposals, and why some could not be read; those that did not
+        change are kept."""
+        kept, unread = dict[int, Review](), list[str]()
         for row in rows[:DETAILS]:
             old = self.snapshot.details.get(row.n)
             settled = old is not None and not old.detail.is_evaluated_now
@@ -269,9 +276,9 @@ class Mirror:
                 continue
             try:
                 kept[row.n] = replace(await read_proposal(host, row.n), row=row)
-            except (RpcError, TimeoutError, ValidationError) as error:
-                log.warning("proposal %d could not be read: %r", row.n, error)
-        return kept
+            except Exception as error:  # noqa: BLE001 - one may not keep the others from the page
+                unread.append(f"#{row.n}: {self._failed('open', f'proposal {row.n}', error)}")
+        return kept, unread
 
 
 async def read_proposal(host: Backend, n: int) -> Review:
