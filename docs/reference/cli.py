@@ -10,8 +10,10 @@ from hive_reconciler.app.cli import parser
 PAGE = Path(__file__).parent / "cli.md"
 HEAD = """# The hive command
 
-Made from the parser by `docs/reference/cli.py`. Every command takes `--root DIR`. Exit status:
-0 done, 1 failed (stderr says what to do), 64 wrong usage.
+Made from the parser by `docs/reference/cli.py`. Every command takes `--root DIR`, the root of the
+swarm that is meant; without it that is `$HIVE_ROOT`, else `/var/lib/hyperhive` for root and
+`$XDG_STATE_HOME/hyperhive` (`~/.local/state/hyperhive`) for others. Exit status: 0 done, 1 failed (stderr says what to do), 64 wrong usage,
+130 ended by Ctrl-C; `--detailed-exitcode` adds 2.
 """
 
 
@@ -26,7 +28,8 @@ def _commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def _command(name: str, command: argparse.ArgumentParser) -> str:
-    lines = [f"## hive {name}", "", f"{(command.description or '').capitalize()}.", ""]
+    says = command.description or ""
+    lines = [f"## hive {name}", "", f"{says[:1].upper()}{says[1:]}.", ""]
     rows = [_row(a) for a in command._actions if a.dest not in ("help", "root")]  # noqa: SLF001
     if rows:
         lines += ["| argument | meaning |", "|---|---|", *rows, ""]

@@ -45,6 +45,7 @@ async def run(swarm, monkeypatch):
         ("approve", "0"),
         ("deny", "1"),
         ("up", "--port", "x"),
+        ("accept", "cd94b23cbfcd", "--reason", "mine"),
         ("up", "--runtime", "magic"),
     ],
 )

@@ -16,6 +16,10 @@ from .client import CallFailed
 
 USAGE_ERROR = 64
 
+_PROPOSAL = "its number"
+_ALL = "without it: all"
+_FOLLOW = "go on with what comes"
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["_Parser"]  # noqa: SLF001 - it has no public name
 
@@ -76,12 +80,19 @@ def _add(commands: Commands, name: str, run: str, help: str, json: bool = False)
 
 def _swarm(commands: Commands) -> None:
     up = _add(commands, "up", "up:up", "run the swarm here, in the foreground")
-    up.add_argument("--runtime", choices=("auto", "nixos", "nspawn", "process"), default="auto")
+    up.add_argument(
+        "--runtime",
+        choices=("auto", "nixos", "nspawn", "process"),
+        default="auto",
+        help="what runs containers; auto: nixos for root on NixOS, nspawn for root, else process",
+    )
     up.add_argument(
         "--rehearse", action="store_true", help="a new root uses scripted agents: no account needed"
     )
-    up.add_argument("--port", type=_port, default=7000, help="of the page; 0 takes a free one")
-    up.add_argument("--detach", action="store_true", help="return when it is ready")
+    up.add_argument(
+        "--port", type=_port, default=7000, help="of the page (7000); 0 takes a free one"
+    )
+    up.add_argument("--detach", action="store_true", help="return when it is ready; logs/up.log")
     _add(commands, "down", "down:down", "stop everything of this root")
     status = _add(commands, "status", "commands.swarm:status", "show all agents", json=True)
     status.add_argument("--wait", action="store_true", help="until all are ready and in sync")
@@ -97,7 +108,7 @@ def _swarm(commands: Commands) -> None:
         commands, "reconcile", "commands.swarm:reconcile", "make a round now", json=True
     )
     reconcile.add_argument("--dry-run", action="store_true", help="print the plan only")
-    reconcile.add_argument("--rev", help="plan for this commit (with --dry-run)")
+    reconcile.add_argument("--rev", help="plan for this commit of hive.git (with --dry-run)")
     reconcile.add_argument(
         "--detailed-exitcode", action="store_true", help="2 when there is something to do"
     )
@@ -109,26 +120,30 @@ def _review(commands: Commands) -> None:
     )
     proposals.add_argument("--all", action="store_true", help="decided ones, too")
     show = _add(commands, "show", "commands.review:show", "a proposal, its diff and effect", True)
-    show.add_argument("n", type=_number, metavar="N")
+    show.add_argument("n", type=_number, metavar="N", help=_PROPOSAL)
     approve = _add(commands, "approve", "commands.review:approve", "merge a proposal")
-    approve.add_argument("n", type=_number, metavar="N")
-    approve.add_argument("--expect", metavar="DIGEST", help="of the effect that you have seen")
-    approve.add_argument("--allow-prune", type=_number, metavar="COUNT")
+    approve.add_argument("n", type=_number, metavar="N", help=_PROPOSAL)
+    approve.add_argument(
+        "--expect", metavar="DIGEST", help="of the effect that you saw; then nobody is asked"
+    )
+    approve.add_argument(
+        "--allow-prune", type=_number, metavar="COUNT", help="how many agents it may remove"
+    )
     approve.add_argument(
         "--sign-with", metavar="KEY", help="your SSH key, one of [policy] signers in hive.toml"
     )
     deny = _add(commands, "deny", "commands.review:deny", "refuse a proposal")
-    deny.add_argument("n", type=_number, metavar="N")
-    deny.add_argument("--reason", required=True, metavar="TEXT")
+    deny.add_argument("n", type=_number, metavar="N", help=_PROPOSAL)
+    deny.add_argument("--reason", required=True, metavar="TEXT", help="its author reads it")
     withdraw = _add(commands, "withdraw", "commands.review:withdraw", "take a proposal back")
-    withdraw.add_argument("n", type=_number, metavar="N")
+    withdraw.add_argument("n", type=_number, metavar="N", help=_PROPOSAL)
 
 
 def _history(commands: Commands) -> None:
     _add(commands, "verify", "commands.history:verify", "prove the log of applied", json=True)
     accept = _add(commands, "accept", "commands.history:accept", "take over a rewritten history")
-    accept.add_argument("oid", metavar="OID")
-    accept.add_argument("--reason", required=True, metavar="TEXT")
+    accept.add_argument("oid", type=_oid, metavar="OID", help="all 40 digits of the commit")
+    accept.add_argument("--reason", required=True, metavar="TEXT", help="kept for ever")
     revert = _add(commands, "revert", "commands.history:revert", "propose to undo a merge")
     revert.add_argument(
         "what", type=_merge, metavar="N|COMMIT", help="its proposal, or 7 to 40 digits of the merge"
@@ -176,11 +191,11 @@ def _agents(commands: Commands) -> None:
         ("pause", "deliver nothing to an agent, or to all"),
     ):
         stop = _add(commands, action, f"commands.holding:{action}", words)
-        stop.add_argument("name", nargs="?", metavar="NAME")
+        stop.add_argument("name", nargs="?", metavar="NAME", help=_ALL)
         stop.add_argument("--reason", required=True, metavar="TEXT")
     for action, words in (("resume", "end a suspension"), ("unpause", "deliver again")):
         go = _add(commands, action, f"commands.holding:{action}", words)
-        go.add_argument("name", nargs="?", metavar="NAME")
+        go.add_argument("name", nargs="?", metavar="NAME", help=_ALL)
         go.add_argument("--reason", default="", metavar="TEXT")
     agent_login = _add(
         commands,
@@ -191,29 +206,36 @@ def _agents(commands: Commands) -> None:
     agent_login.add_argument("name", metavar="NAME")
     logs = _add(commands, "logs", "commands.agents:logs", "what a container printed")
     logs.add_argument("name", metavar="NAME")
-    logs.add_argument("--follow", action="store_true")
+    logs.add_argument("--follow", action="store_true", help=_FOLLOW)
 
 
 def _messages(commands: Commands) -> None:
     send = _add(commands, "send", "commands.messages:send", "write to an agent or everyone")
-    send.add_argument("to", metavar="TO")
+    send.add_argument("to", metavar="TO", help="an agent's name, or everyone")
     send.add_argument("text", metavar="TEXT")
     inbox = _add(commands, "inbox", "commands.messages:inbox", "messages to the operator", True)
-    inbox.add_argument("--follow", action="store_true")
+    inbox.add_argument("--follow", action="store_true", help=_FOLLOW)
     _add(commands, "questions", "commands.messages:questions", "what agents ask", json=True)
     answer = _add(commands, "answer", "commands.messages:answer", "answer a question")
-    answer.add_argument("id", type=_number, metavar="ID")
-    answer.add_argument("text", nargs="?", metavar="TEXT")
-    answer.add_argument("--choose", type=_number, action="append", default=[], metavar="N")
+    answer.add_argument("id", type=_number, metavar="ID", help="as hive questions says")
+    answer.add_argument("text", nargs="?", metavar="TEXT", help="in your own words")
+    answer.add_argument(
+        "--choose",
+        type=_number,
+        action="append",
+        default=[],
+        metavar="N",
+        help="an option by its number; again for more, where the question takes more",
+    )
     dead = _add(commands, "dead", "commands.dead:dead", "messages that were given up", json=True)
     dead.add_argument(
         "action", nargs="?", choices=("retry", "drop"), help="try one again, or give it up"
     )
-    dead.add_argument("id", nargs="?", type=_number, metavar="ID")
+    dead.add_argument("id", nargs="?", type=_number, metavar="ID", help="as hive dead says")
     _add(commands, "top", "commands.top:top", "watch the swarm in this terminal")
     _add(commands, "mcp", "commands.mcp:mcp", "serve your own MCP client over stdio: read and send")
     flow = _add(commands, "flow", "commands.messages:flow", "all messages", json=True)
-    flow.add_argument("--follow", action="store_true")
+    flow.add_argument("--follow", action="store_true", help=_FOLLOW)
 
 
 def _keeping(commands: Commands) -> None:
@@ -227,6 +249,14 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def _oid(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{40}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no whole commit: all 40 digits are needed, as hive status says them"
+        )
+    return text.lower()
 
 
 def _commit(text: str) -> str:
