@@ -63,7 +63,12 @@ class Clone:
                 ("user.email", f"{self._name}@hive.invalid"),
             ):
                 await self._git("-C", str(half), "config", key, value)
-            os.rename(half, self._path)
+            try:
+                os.rename(half, self._path)
+            except OSError as error:
+                raise GitFailed(
+                    f"{self._path} is in the way ({error.strerror}); move away what lies there"
+                ) from None
 
     async def export(
         self, commit: str, have: Sequence[str]

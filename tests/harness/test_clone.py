@@ -115,6 +115,32 @@ async def test_an_applied_that_is_not_there_is_said(broker: FakeBroker, tmp_path
         assert "does not exist" in harness.log
 
 
+@pytest.mark.parametrize("folder", [True, False])
+async def test_what_lies_in_the_place_of_the_clone_stops_no_turn(
+    broker: FakeBroker, tmp_path: Path, folder: bool
+) -> None:
+    """The manager's own doing, as `rm -rf .git`: it is told, and may put it right."""
+    harness = HarnessProcess(tmp_path)
+    harness.agent(role="manager", name="hm1nd")
+    (harness.rehearsal / "manager.toml").write_text('[[rule]]\n[[rule.step]]\nsay = "here"\n')
+    make_applied(harness.applied, tmp_path / "work")
+    mine = harness.hive
+    if folder:
+        mine.mkdir()
+        mine = mine / "mine"
+    mine.write_text("x")
+    async with harness:
+        broker.post("x")
+        assert (await broker.ended()).outcome == "ok"
+        with pytest.raises(RpcError, match="clone could not be made"):
+            await broker.export("abcdef1234", [])
+        assert f"{harness.hive} is in the way" in harness.log
+        assert mine.read_text() == "x"
+        mine.unlink()
+        head = git(harness.applied, "rev-parse", "applied")
+        assert (await broker.export(head, []))[0]["oid"] == head
+
+
 async def test_a_pack_over_the_limit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
