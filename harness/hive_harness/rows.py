@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 MAX_ROW = 64 << 10  # bytes of JSON
+DEEPEST = 100  # lists and objects in each other; not all who read JSON take 200
 _CUT = " … ({} more characters)"
 # Said at every request or every word: nothing in them for a person.
 _NOISE = frozenset(
@@ -99,14 +101,21 @@ def size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
-def encodable(value: Any) -> Any:
-    """`value` with halves of surrogate pairs replaced: JSON can say them, UTF-8 cannot."""
+def encodable(value: Any, room: int = DEEPEST) -> Any:
+    """`value` with all replaced that Python reads and others do not take for JSON: halves of
+    surrogate pairs, numbers that no double holds, what is nested too deeply."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return value if value.bit_length() < 1024 else None
+    if isinstance(value, dict | list) and not room:
+        return "(nested too deeply)"
     if isinstance(value, dict):
-        return {encodable(key): encodable(item) for key, item in value.items()}
+        return {encodable(key): encodable(item, room - 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [encodable(item) for item in value]
+        return [encodable(item, room - 1) for item in value]
     return value
 
 

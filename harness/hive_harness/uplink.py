@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 VERSION = "0.1.0"
 GATHER = 0.03  # seconds in which rows are collected into one call
 ANSWER_WITHIN = 30.0  # seconds
+MAX_DETAIL = 1000  # characters that the broker takes with a state
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Uplink:
 def _state(badge: Badge) -> dict[str, Any]:
     said: dict[str, Any] = {"state": badge.state}
     if badge.detail:
-        said["detail"] = badge.detail
+        said["detail"] = badge.detail[:MAX_DETAIL]
     if badge.until is not None:
         said["until"] = badge.until
     return said

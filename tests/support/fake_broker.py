@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from hive_broker.front.params import State
 from hive_wire.jsonrpc import Peer
 from hive_wire.protocol import Hello, StreamRow, TurnEnd
 from hive_wire.sockets import listen
@@ -211,6 +212,7 @@ class FakeBroker:
         return {"acked": last}
 
     def _state(self, _: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        State.model_validate(params)
         self.states.append(params)
         self._tell()
         return {}

@@ -76,7 +76,7 @@ class HarnessProcess:
             "PATH": os.environ["PATH"],
             "HOME": str(self.root / "home"),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": f"{CHECKOUT / 'wire'}:{CHECKOUT / 'harness'}",
+            "PYTHONPATH": f"{self._nothing_else()}:{CHECKOUT / 'wire'}:{CHECKOUT / 'harness'}",
         }
         with (self.root / "harness.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -86,6 +86,13 @@ class HarnessProcess:
                 stdout=log,
                 start_new_session=True,
             )
+
+    def _nothing_else(self) -> Path:
+        """A container has the standard library only."""
+        folder = self.root / "not-there"
+        folder.mkdir(exist_ok=True)
+        (folder / "orjson.py").write_text("raise ImportError\n")
+        return folder
 
     @property
     def log(self) -> str:

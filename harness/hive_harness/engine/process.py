@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from .pipes import Lines, Pipes
 
 INITIALIZE_WITHIN = 300.0  # seconds; a cold disk, or a busy machine, makes a start slow
 DRAIN = 1.0  # seconds in which a dead engine's last words are read
+UNREADABLE = "this is no JSON that anybody reads; say it with less nesting and shorter numbers"
+_REQUEST = re.compile(rb'\{\s*"type":\s*"control_request",\s*"request_id":\s*"([\w-]{1,100})"')
 
 Event = dict[str, Any]
 
@@ -195,6 +198,7 @@ class EngineProcess:
             event = json.loads(line, parse_constant=lambda _: None)
         except (ValueError, RecursionError):
             self._said(line)
+            self._refuse(line)
             return
         if not isinstance(event, dict):
             return
@@ -207,7 +211,16 @@ class EngineProcess:
             if serving is not None:
                 serving.cancel()
         else:
-            self._hooks.event(event)
+            with contextlib.suppress(RecursionError):  # nested beyond all use
+                self._hooks.event(event)
+
+    def _refuse(self, line: bytes) -> None:
+        """Answer a request that cannot be read: the engine would wait for it for ever."""
+        asked = _REQUEST.match(line)
+        if asked is not None:
+            response = {"subtype": "error", "request_id": asked[1].decode(), "error": UNREADABLE}
+            with contextlib.suppress(EngineGone):
+                self.write({"type": "control_response", "response": response})
 
     def _answered(self, event: Event) -> None:
         response = event.get("response")
@@ -234,6 +247,8 @@ class EngineProcess:
         try:
             answer = await self._hooks.serve(request if isinstance(request, dict) else {})
             response |= {"subtype": "success", "response": answer}
+        except RecursionError:
+            response |= {"subtype": "error", "error": UNREADABLE}
         except (Refused, OSError) as error:
             response |= {"subtype": "error", "error": str(error)}
         with contextlib.suppress(EngineGone):
