@@ -16,6 +16,7 @@ from hive_dashboard.html import Element, render
 from hive_dashboard.live.spending import Spending
 from hive_dashboard.live.tools import Tools
 from hive_dashboard.pages.prose import prose
+from hive_dashboard.web import views
 from hive_wire.protocol import Event
 
 KNOWN = {
@@ -202,6 +203,18 @@ async def test_a_row_has_an_address_and_the_log_is_saved(page_world: World) -> N
     for path in ("/a/scout/row/1", "/a/scout/log.txt"):
         async with world.http.get(world.url + path) as answer:
             assert answer.status == 503
+
+
+async def test_a_saved_log_has_an_end(page_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows hold up to 64 KiB, and an agent may write as many as it likes."""
+    monkeypatch.setattr(views, "SAVED_SIZE", 1 << 19)
+    world = page_world
+    for n in range(40):
+        world.broker.emit_many([("text", {"text": f"{n} " + "x" * 500})] * 100)
+    text = await world.get("/a/scout/log.txt")
+    assert len(text) < 3 << 19
+    assert " text 39 xxx" in text
+    assert " text 0 xxx" not in text
 
 
 async def test_what_it_asks_is_answered_on_its_page(page_world: World) -> None:

@@ -34,6 +34,7 @@ from .site import SITE, Packed, Site, differing, json, page, port_of, see
 
 LONGEST_QUERY = 200  # characters
 SAVED = 20_000  # rows of a saved log
+SAVED_SIZE = 32 << 20  # characters of it
 HISTORY = 200  # rows of an agent's log at first, and with each step back
 
 
@@ -153,16 +154,17 @@ async def log_text(request: web.Request) -> web.Response:
     """The newest of an agent's log as a file."""
     site = request.app[SITE]
     it = _agent(site.view(), request.match_info["name"])
-    before, found = NEWEST, list[Event]()
-    while len(found) < SAVED:
+    before, rows, size, pages = NEWEST, 0, 0, list[str]()
+    while rows < SAVED and size < SAVED_SIZE:
         events = await _history(site, it, before, limit=1000)
         if events is None:
             raise Refused(503, "The broker is away: no history to save.")
         if not events:
             break
-        found, before = events + found, events[0].id
-    text = await asyncio.to_thread(looks.saved, found)
+        pages.append(await asyncio.to_thread(looks.saved, events))
+        before, rows, size = events[0].id, rows + len(events), size + len(pages[-1])
     headers = {"Content-Disposition": f'attachment; filename="{it.name}-log.txt"'}
+    text = "".join(reversed(pages))
     return web.Response(text=text, content_type="text/plain", charset="utf-8", headers=headers)
 
 
