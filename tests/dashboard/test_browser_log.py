@@ -100,6 +100,7 @@ async def test_the_tool_that_runs_has_a_clock(world: World) -> None:
         page = await log_of(b)
         world.broker.emit("tool_use", {"id": "1", "name": "Bash", "input": {"command": "make"}})
         await expect(page.locator("#tail .use .run")).to_be_visible()
+        await expect(page.locator("#tail .run")).to_have_attribute("aria-hidden", "true")
         await expect(page.locator("#tail .use")).to_contain_text("Bash make 0:0")
         world.broker.emit("tool_result", {"id": "1", "ok": True, "text": "made"})
         await expect(page.locator("#tail .run")).to_have_count(0)

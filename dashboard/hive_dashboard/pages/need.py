@@ -44,8 +44,7 @@ def away(view: View) -> Element:
         h(
             "p.warn.s-bad",
             h("b.c", f"✕ the {name} is away"),
-            " for ",
-            age(since),
+            h("span", " for ", age(since), aria_hidden="true"),  # no alert each second
             ": ",
             meaning.get(name, ""),
         )

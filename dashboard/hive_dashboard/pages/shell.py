@@ -82,7 +82,7 @@ def live_badge() -> Element:
     return h(
         "span.live.num.s-off",
         h("b", "ST4TIC", static=""),
-        h("span.dim.hide-m", "loaded ", clock(time.time())),
+        h("span.dim.hide-m", "loaded ", clock(time.time()), aria_hidden="true"),
         id="live",
         role="status",
         data_keep=True,

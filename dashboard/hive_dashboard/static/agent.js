@@ -36,6 +36,7 @@ const tail = new Tail(log, {
 
 // The tool that runs now, with a clock: the last row of the log, until its result comes.
 const run = make("span", "", "run");
+run.setAttribute("aria-hidden", "true"); // or each second would be read out
 function running() {
   let row = log.lastElementChild?.lastElementChild;
   while (row && (row.dataset.k === "state" || row.dataset.k === "thinking")) row = row.previousElementSibling;
