@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from hive_reconciler.app.commands import review
+
 HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
 
 
@@ -45,8 +47,12 @@ async def run(swarm, monkeypatch):
         ("approve", "0"),
         ("deny", "1"),
         ("up", "--port", "x"),
-        ("accept", "cd94b23cbfcd", "--reason", "mine"),
         ("up", "--runtime", "magic"),
+        ("users", "add"),
+        ("users", "--view-only"),
+        ("reconcile", "--rev", "applied~1"),
+        ("answer", "1"),
+        ("accept", "main", "--reason", "x"),
     ],
 )
 def test_a_wrong_call_is_64_and_says_how(args):
@@ -68,6 +74,35 @@ def test_without_a_swarm_each_says_what_to_do(tmp_path, command):
     assert done.returncode == 1
     assert "hive up" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["up --rehearse", "up --detach", "down", "backup {file}/x"])
+def test_a_file_that_stands_in_the_way_is_named(tmp_path, command):
+    file = tmp_path / "file"
+    file.touch()
+    for folder in ("hive.git", "keys"):
+        (tmp_path / "root" / folder).mkdir(parents=True)
+    root = tmp_path / "root" if command.startswith("backup") else file
+    done = subprocess.run(
+        [*HIVE, *command.format(file=file).split(), "--root", str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"hive: {file}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_end_of_input_is_no_consent(monkeypatch, capsys):
+    def end(_):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", end)
+    monkeypatch.setattr(review, "proposal_text", lambda found: "what is asked")
+    assert review._ask({"n": 1, "state": "open", "effect": {"digest": "d"}}) is None
+    assert capsys.readouterr().out == "what is asked\n\n"
 
 
 def test_help_imports_nothing_heavy():

@@ -12,6 +12,7 @@ from support.git_work import Clone, git
 
 from hive_reconciler.git import decide, intake
 from hive_reconciler.git.durable import ANY, RefChange
+from hive_reconciler.git.errors import ReadFailed
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.objects import signed
 from hive_reconciler.git.store import APPLIED
@@ -72,6 +73,22 @@ async def test_verify_finds_what_was_not_approved(
     assert [f.text for f in proof.findings if f.kind == "wrong"] == [
         "proposal 1: its effect is another than the approved one"
     ]
+
+
+@pytest.mark.parametrize("what", ["refs/tags/proposal/1", "refs/tags/proposal/1^{commit}"])
+async def test_a_merge_whose_proposal_cannot_be_read_is_not_proven(
+    hive: Hive, manager: Requester, layout: Layout, what: str
+) -> None:
+    await spawned(hive, manager, "scout")
+    await hive.close()
+    oid = git(layout.hive_git, "rev-parse", what)
+    (layout.hive_git / "objects" / oid[:2] / oid[2:]).unlink()
+    (wrong,) = await wrongs(layout)
+    assert "cannot be read" in wrong
+    again = await Hive.open(layout, runtime_reads_nix=False)
+    with pytest.raises(ReadFailed):
+        await again.proposals()
+    await again.close()
 
 
 async def test_verify_names_unsigned_merges(

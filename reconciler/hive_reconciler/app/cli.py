@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = importlib.import_module(f"hive_reconciler.app.{module}")
         status: int = getattr(command, name)(Layout.of(options.root), options)
         sys.stdout.flush()
-    except (CallFailed, UnsafeDirectory, PermissionError) as error:
+    except (CallFailed, UnsafeDirectory) as error:
         print(f"hive: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -46,15 +46,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads us has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"hive: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     return status
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     top = parser()
     options = top.parse_args(argv)
-    if options.command == "dead" and (options.action is None) != (options.id is None):
-        top.error("hive dead retry ID, or hive dead drop ID")
+    wrong = _contradiction(options)
+    if wrong:
+        top.error(wrong)
     return options
+
+
+def _contradiction(options: argparse.Namespace) -> str | None:
+    """What no single argument shows."""
+    match options.command:
+        case "dead" if (options.action is None) != (options.id is None):
+            return "hive dead retry ID, or hive dead drop ID"
+        case "users" if (options.action is None) != (options.name is None):
+            return f"which user? hive users {options.action} NAME"
+        case "users" if options.view_only and options.action != "add":
+            return "--view-only is for: hive users add NAME --view-only"
+        case "reconcile" if options.rev is not None and not options.dry_run:
+            return "--rev is for --dry-run: only what is merged is ever applied"
+        case "answer" if not options.text and not options.choose:
+            return "say something: hive answer ID TEXT, or hive answer ID --choose N"
+    return None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -142,7 +163,7 @@ def _review(commands: Commands) -> None:
 def _history(commands: Commands) -> None:
     _add(commands, "verify", "commands.history:verify", "prove the log of applied", json=True)
     accept = _add(commands, "accept", "commands.history:accept", "take over a rewritten history")
-    accept.add_argument("oid", type=_oid, metavar="OID", help="all 40 digits of the commit")
+    accept.add_argument("oid", type=_commit, metavar="OID", help="7 to 40 digits of the commit")
     accept.add_argument("--reason", required=True, metavar="TEXT", help="kept for ever")
     revert = _add(commands, "revert", "commands.history:revert", "propose to undo a merge")
     revert.add_argument(
@@ -249,14 +270,6 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
-
-
-def _oid(text: str) -> str:
-    if not re.fullmatch("[0-9a-fA-F]{40}", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no whole commit: all 40 digits are needed, as hive status says them"
-        )
-    return text.lower()
 
 
 def _commit(text: str) -> str:

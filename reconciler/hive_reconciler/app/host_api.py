@@ -11,7 +11,6 @@ from pydantic import Field
 
 from hive_wire.jsonrpc import Handler, Handlers, Peer
 from hive_wire.pages import page
-from hive_wire.protocol import Oid
 from hive_wire.rpc_errors import BUSY, REFUSED, RpcError
 
 from ..core.builds import Builds
@@ -100,7 +99,7 @@ class Shutdown(Request):
 
 
 class Accept(Acting):
-    oid: Oid
+    oid: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}$")]
     reason: Annotated[str, Field(min_length=1, max_length=4000)]
 
 

@@ -8,15 +8,19 @@ from .errors import Conflict, Refused
 from .repositories import Repositories
 
 
-def accept(all_: Repositories, oid: str, who: str, why: str) -> None:
-    """Tag `oid`; if it is the tip, follow `applied` from there. Raises Refused, ReadFailed."""
+def accept(all_: Repositories, named: str, who: str, why: str) -> None:
+    """Tag the commit that `named` abbreviates; if it is the tip, follow `applied` from there. Raises Refused, ReadFailed."""
     wrong = who_problem(who)
     if wrong:
         raise Refused(wrong)
     with all_.store.locked():
         tip = all_.history.tip()
-        if oid not in all_.history.first_parents(tip):
-            raise Refused(f"{oid[:40]!r} is not in the first-parent history of applied")
+        found = [oid for oid in all_.history.first_parents(tip) if oid.startswith(named)]
+        if not found:
+            raise Refused(f"{named[:40]!r} is not in the first-parent history of applied")
+        if len(found) > 1:
+            raise Refused(f"{named} is ambiguous; give more digits")
+        oid = found[0]
         tree = all_.store.tree_of(oid)
         hive = all_.reader.hive(tree)
         roll = all_.reader.roll(tree, hive)

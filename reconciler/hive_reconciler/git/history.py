@@ -89,15 +89,14 @@ class History:
         return found
 
     def recorded(self, commit: pygit2.Commit) -> Merge:
-        """The record of a merge that some proposal's tag backs. Raises BadRecord."""
+        """The record of a merge that some proposal's tag backs. Raises BadRecord, ReadFailed."""
         if len(commit.parent_ids) != 2:
             raise BadRecord("it is no merge")
         merge = parse_merge(commit.message)
         tag = self._store.ref(f"{PROPOSALS}{merge.proposal}")
         if tag is None:
             raise BadRecord(f"there is no proposal {merge.proposal}")
-        pinned = self._store.repo[tag].peel(pygit2.Commit).id
-        if pinned != commit.parent_ids[1]:
+        if self._store.commit(tag).id != commit.parent_ids[1]:
             raise BadRecord(f"it merges another commit than proposal {merge.proposal}")
         return merge
 

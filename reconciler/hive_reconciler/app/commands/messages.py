@@ -54,8 +54,6 @@ def questions(layout: Layout, options: argparse.Namespace) -> int:
 
 
 def answer(layout: Layout, options: argparse.Namespace) -> int:
-    if not options.text and not options.choose:
-        raise CallFailed("say something: hive answer ID TEXT, or hive answer ID --choose N")
     with broker(layout) as client:
         choices = _choices(client, options.id, options.choose) if options.choose else None
         if choices == ["always"]:

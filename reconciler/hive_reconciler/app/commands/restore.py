@@ -14,6 +14,7 @@ from hive_wire.paths import Layout
 
 from ...core.files import BROKER_USER
 from ...git.durable import move
+from ...git.errors import ReadFailed
 from ...git.store import CONFIG, INBOX_CONFIG, configure_libgit2, create_bare
 from ...git.verify import verify as prove
 from .. import archive
@@ -39,7 +40,10 @@ def restore(layout: Layout, options: argparse.Namespace) -> int:
         ) from None
     finally:
         lock.release()
-    proof = prove(layout)
+    try:
+        proof = prove(layout)
+    except ReadFailed as error:
+        raise CallFailed(f"{error.message}; the backup is not whole") from None
     print(f"{layout.root}: applied {proof.tip[:12]}, {proof.merges} merges proven")
     if proof.tip != manifest.applied or not proof.ok:
         raise CallFailed("the log of applied is not as it was; see: hive verify")

@@ -203,7 +203,11 @@ def _ask(found: dict[str, Any]) -> str | None:
     print(proposal_text(found))
     if found["state"] != "open" or found["effect"] is None:
         raise CallFailed(f"proposal {found['n']} is {found['state']} and cannot be approved")
-    answer = input(f"\nApprove proposal {found['n']}? Type yes: ")
+    try:
+        answer = input(f"\nApprove proposal {found['n']}? Type yes: ")
+    except EOFError:
+        print()
+        return None
     return str(found["effect"]["digest"]) if answer.strip().lower() == "yes" else None
 
 

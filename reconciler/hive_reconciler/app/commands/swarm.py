@@ -78,8 +78,6 @@ def login(layout: Layout, options: argparse.Namespace) -> int:
 
 
 def reconcile(layout: Layout, options: argparse.Namespace) -> int:
-    if options.rev and not options.dry_run:
-        raise CallFailed("--rev is for --dry-run: only what is merged is ever applied")
     with host(layout) as reconciler:
         if options.dry_run:
             plan = reconciler.call("plan", rev=options.rev)

@@ -7,15 +7,11 @@ import time
 
 from hive_wire.paths import Layout
 
-from ..client import CallFailed, Client
+from ..client import Client
 from .common import print_json, print_table
 
 
 def users(layout: Layout, options: argparse.Namespace) -> int:
-    if (options.action is None) != (options.name is None):
-        raise CallFailed(f"which user? hive users {options.action} NAME")
-    if options.view_only and options.action != "add":
-        raise CallFailed("--view-only is for: hive users add NAME --view-only")
     with Client(layout.dashboard_sock, "dashboard") as dashboard:
         if options.action == "add":
             dashboard.call("users.add", name=options.name, view_only=options.view_only)
