@@ -12,8 +12,14 @@ HEAD = """# The hive command
 
 Made from the parser by `docs/reference/cli.py`. Every command takes `--root DIR`, the root of the
 swarm that is meant; without it that is `$HIVE_ROOT`, else `/var/lib/hyperhive` for root and
-`$XDG_STATE_HOME/hyperhive` (`~/.local/state/hyperhive`) for others. Exit status: 0 done, 1 failed (stderr says what to do), 64 wrong usage,
-130 ended by Ctrl-C; `--detailed-exitcode` adds 2.
+`$XDG_STATE_HOME/hyperhive` (`~/.local/state/hyperhive`) for others.
+
+Exit status: 0 done, 1 failed (stderr says what to do), 64 wrong usage, 130 ended by Ctrl-C; with
+`--detailed-exitcode` 2 when there is something to do.
+
+`--json` prints what the sockets answer, so [the protocol](../protocol.md) has the keys; lists are
+printed without the object around them, messages one after the other. `hive status --json` also has
+`messages: {conditions, open, dead}`, from the broker's `status`.
 """
 
 

@@ -113,7 +113,9 @@ def _swarm(commands: Commands) -> None:
     up.add_argument(
         "--port", type=_port, default=7000, help="of the page (7000); 0 takes a free one"
     )
-    up.add_argument("--detach", action="store_true", help="return when it is ready; logs/up.log")
+    up.add_argument(
+        "--detach", action="store_true", help="return when it is ready, and write to logs/up.log"
+    )
     _add(commands, "down", "down:down", "stop everything of this root")
     status = _add(commands, "status", "commands.swarm:status", "show all agents", json=True)
     status.add_argument("--wait", action="store_true", help="until all are ready and in sync")
