@@ -24,6 +24,7 @@ async def test_start_update_stop_destroy(rig: Rig) -> None:
     assert (seen.phase, seen.revision, seen.uid) == (Phase.RUNNING, "r1", first.uid)
     assert rig.unit("a")["properties"] == [
         "MemoryMax=1073741824",
+        "MemorySwapMax=0",
         "TasksMax=64",
         "CPUQuota=50%",
     ]
@@ -245,6 +246,16 @@ async def test_limits_that_nothing_holds(rig: Rig) -> None:
     assert refused.value.permanent
     await rig.runtime.start(rig.container("a", "r1", commit))
     assert (await rig.seen("a")).unenforced == ("memory", "tasks")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "quota"), [(1 / 3, "33.33%"), (1e-5, "1%"), (1024, "102400%"), (0.125, "12.5%")]
+)
+async def test_every_number_of_cores_is_one_that_systemd_reads(
+    rig: Rig, cpus: float, quota: str
+) -> None:
+    await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one"), cpus=cpus))
+    assert f"CPUQuota={quota}" in rig.unit("a")["properties"]
 
 
 async def test_a_new_process_goes_on_where_the_old_one_was(rig: Rig) -> None:

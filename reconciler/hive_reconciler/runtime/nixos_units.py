@@ -35,11 +35,13 @@ class Units:
         return parse_machines(done.out)
 
     async def limit(self, container: Container) -> None:
+        percent = f"{max(1.0, container.cpus * 100):.2f}"  # systemd reads hundredths at most
         await must(
             *("systemctl", "set-property", "--runtime", self.name(container.name)),
             f"MemoryMax={container.memory}",
+            "MemorySwapMax=0",
             f"TasksMax={container.tasks}",
-            f"CPUQuota={container.cpus * 100:g}%",
+            f"CPUQuota={percent.rstrip('0').rstrip('.')}%",
             reason="LimitRefused",
         )
 
