@@ -51,6 +51,7 @@ class NixosRuntime:
         self._built: dict[str, tuple[tuple[str, str], str]] = {}  # what for, and the store path
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._watch: Watch | None = None
+        self._sweep: asyncio.Task[None] | None = None
 
     @classmethod
     def of(cls, layout: Layout) -> NixosRuntime:
@@ -114,6 +115,8 @@ class NixosRuntime:
                 loop.call_later(later, on_change, name)
 
         self._watch = Watch(ended)
+        left = self._files.cut_off()  # named before anybody evaluates or builds
+        self._sweep = asyncio.create_task(asyncio.to_thread(self._files.sweep, left))
 
     def _follow(self, confs: tuple[Conf, ...], units: dict[str, Unit]) -> None:
         if self._watch is None:
@@ -125,6 +128,8 @@ class NixosRuntime:
                 self._watch.add(conf.name, (process,))
 
     async def close(self) -> None:
+        if self._sweep is not None:
+            await asyncio.gather(self._sweep, return_exceptions=True)
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -166,6 +171,8 @@ class NixosRuntime:
 
     async def _system(self, container: Container, before: Conf | None) -> str:
         """The store path to run: that of last time when nothing changed."""
+        if self._sweep is not None:
+            await asyncio.wait([self._sweep])  # it must not take what is kept from here on
         wanted = (container.revision, container.restart_key)
         current = self._systems.current(container.name)
         if (

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 
 from hive_wire.paths import Layout
 
+from . import skeleton
 from .base import RuntimeFailure
 from .nixos_conf import Conf, parse, render
 from .nixos_host import Places
+
+_TAGGED = re.compile(r".*-[0-9a-f]{8}")  # a machine of another root than the system's
 
 
 class Files:
@@ -70,17 +74,32 @@ class Files:
         fresh.symlink_to(system)
         fresh.rename(link)
 
+    def cut_off(self) -> tuple[Path, ...]:
+        """Directories in which somebody builds or evaluates, or did so until it was killed."""
+        work = self._layout.root / "builds"
+        return tuple(work / name for name in os.listdir(work)) if work.is_dir() else ()
+
+    def sweep(self, left: tuple[Path, ...]) -> None:
+        """Remove what a killed process left: results there hold whole systems in the store, as do
+        collection roots of containers that were built and never got their conf."""
+        skeleton.remove(*left)
+        with contextlib.suppress(FileNotFoundError):
+            for link in self._places.gcroots.iterdir():
+                machine, _, slot = link.name.rpartition("-")
+                ours = machine.endswith(self._layout.tag) and slot.startswith(("next", "running"))
+                if not self._layout.tag and _TAGGED.fullmatch(machine):
+                    continue
+                if ours and not (self._places.confs / f"{machine}.conf").exists():
+                    link.unlink(missing_ok=True)
+
     def clear_root(self, name: str) -> None:
         """Remove the container's own file system: what agents keep lies elsewhere."""
         root = self._places.roots / self._layout.machine(name)
-        try:
-            shutil.rmtree(root)
-        except FileNotFoundError:
+        if not os.path.lexists(root):
             return
-        except OSError as error:
-            raise RuntimeFailure(
-                "DestroyFailed", f"cannot remove {root}: {error}; remove it by hand"
-            ) from error
+        skeleton.remove(root)
+        if os.path.lexists(root):
+            raise RuntimeFailure("DestroyFailed", f"cannot remove {root}: remove it by hand")
 
     def forget(self, name: str) -> None:
         """Everything that starting made. The conf goes last: until then it is destroyed again."""
