@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from playwright.async_api import Route, expect
 from support.browsing import NEEDED, browsing
@@ -111,3 +112,44 @@ async def test_the_badge_is_not_green_while_the_page_cannot_be_drawn_anew(world:
         await page.unroute("**/api/swarm*")
         await expect(page.locator("#box-scout")).to_contain_text("reads the papers")
         await expect(page.locator("#live")).to_contain_text("L1VE")
+
+
+async def test_a_yes_wants_two_presses_and_not_one_long_or_double(world: World) -> None:
+    """The first press says what was not looked at, and somebody has to read that."""
+    world.host.add(7)
+    async with browsing(world) as b:
+        page = b.page
+        approve, form = page.locator("#ap7 button.pri.s-ok"), page.locator("#f-approve-7")
+        await expect(approve).to_be_visible()
+        for key in ("a", "Enter"):
+            for _ in range(4):
+                await page.keyboard.down(key)
+            await page.keyboard.up(key)
+            await expect(form).to_have_attribute("data-x-sure", re.compile("press again"))
+            assert world.host.called("approve") == []
+            await page.reload()
+            await approve.focus()
+        await approve.dblclick()
+        await expect(form).to_have_attribute("data-x-sure", re.compile("press again"))
+        world.broker.message("hm1nd", "scout", "time goes on")
+        await expect(page.locator("#flow")).to_contain_text("time goes on")
+        assert world.host.called("approve") == []
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#notices")).to_contain_text("#7 is approved and merged")
+
+
+async def test_escape_that_is_held_cancels_no_turn(world: World) -> None:
+    async with browsing(world) as b:
+        page = await b.tab("/a/scout/")
+        world.broker.state("scout", "thinking", "reads the papers")
+        await expect(page.locator("#cancel")).to_be_visible()
+        for _ in range(4):
+            await page.keyboard.down("Escape")
+        await page.keyboard.up("Escape")
+        await page.fill("#p", "go on")
+        await page.press("#p", "Enter")
+        await expect(page.locator("#notices")).to_contain_text("Sent to scout")
+        assert world.broker.called("command") == []
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#notices")).to_contain_text("/cancel done")

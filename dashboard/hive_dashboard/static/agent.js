@@ -117,13 +117,13 @@ startKeys();
 startPalette();
 startCopy();
 
-let escaped = 0;
+let escaped = -Infinity;
 document.addEventListener("keydown", (event) => {
   if (event.altKey && /^[1-9]$/.test(event.key)) {
     event.preventDefault();
     document.querySelectorAll(".side a")[event.key - 1]?.click();
   }
-  if (event.key !== "Escape") return;
+  if (event.key !== "Escape" || event.repeat) return;
   if (event.timeStamp - escaped < 600) document.getElementById("cancel")?.click();
   escaped = event.timeStamp;
 });

@@ -32,6 +32,7 @@ export function startKeys() {
       if (file) { file.open = true; file.scrollIntoView({ block: "start" }); file.querySelector("summary").focus({ preventScroll: true }); }
     } else if (current && "acd".includes(key)) {
       event.preventDefault();
+      if (event.repeat) return; // one long press is no second one
       const button = current.querySelector(`[data-key="${key}"]`);
       if (!button) return;
       button.scrollIntoView({ block: "nearest" });

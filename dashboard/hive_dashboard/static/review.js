@@ -27,6 +27,12 @@ export function startReview() {
     event.stopPropagation();
     arm(event.target, words);
   }, true);
+  // A second press is another one: no key that is held, and no double click.
+  const same = (event) => {
+    const again = event.detail > 1 || (event.repeat && event.key === "Enter");
+    if (again && event.target.closest?.("form[data-form^=approve-] button")) event.preventDefault();
+  };
+  for (const name of ["keydown", "click"]) document.addEventListener(name, same, true);
   const count = () => {
     for (const button of document.querySelectorAll("[data-fold]")) button.hidden = false;
     for (const button of document.querySelectorAll("[data-split]")) {
