@@ -9,6 +9,7 @@ from typing import get_args
 
 from hive_harness import verdict
 from hive_harness.conductor import HELP
+from hive_harness.engine.version import OLDEST, TESTED, text
 from hive_harness.states import Doing
 from hive_wire.protocol import AgentState
 
@@ -46,3 +47,10 @@ def test_every_cause_has_its_state() -> None:
 def test_every_command_is_explained() -> None:
     told = set(re.findall(r"^(/[a-z-]+)", HELP, re.MULTILINE))
     assert {row[0].split()[0] for row in rows("command")} == told
+
+
+def test_the_versions_of_the_cli_are_those_that_are_tested() -> None:
+    page = (TREE / "docs/operating.md").read_text()
+    named = re.findall(r"\b\d+\.\d+\.\d{2,}\b", page)
+    assert named == [*map(text, (*TESTED, OLDEST)), text(TESTED[-1])]
+    assert f"claude-code@{text(TESTED[-1])}`" in (TREE / "README.md").read_text()
