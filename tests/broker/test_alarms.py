@@ -104,6 +104,15 @@ async def test_a_retired_agent_is_reminded_of_nothing_until_it_is_back(tmp_path)
         host.close()
 
 
+async def test_a_repeated_reminder_is_a_span_also_after_a_restart(tmp_path):
+    """A clock that is set back must not keep it waiting."""
+    layout = Layout.of(tmp_path)
+    async with serving(layout) as app:
+        await repeating(app, layout)
+    async with serving(layout) as app:
+        assert not app.broker.reminders[1].dated
+
+
 def test_a_clock_that_is_set_back_keeps_no_repeated_reminder_waiting():
     left = Reminder(1, A, "x", 100_000.0, 600.0).after(100_000.0 - 24 * HOUR)
     assert left is not None

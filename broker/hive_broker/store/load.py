@@ -73,7 +73,7 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
         questions=tuple(
             question(row) for row in db.execute("select * from question where state = 'open'")
         ),
-        reminders=tuple(Reminder(*row) for row in db.execute("select * from reminder")),
+        reminders=tuple(_reminder(*row) for row in db.execute("select * from reminder")),
     )
 
 
@@ -188,6 +188,11 @@ def _turned_back(db: sqlite3.Connection, now: float) -> float:
         "select at from event where stream=0 and kind<>'gap' order by id desc limit 1"
     ).fetchone()
     return 0.0 if last is None else max(0.0, float(last[0]) - now)
+
+
+def _reminder(ident: int, uid: str, body: str, due: float, every: float | None) -> Reminder:
+    """What rings again and again goes by spans; of one that rings once the disk does not say."""
+    return Reminder(ident, uid, body, due, every, dated=every is None)
 
 
 def question(row: Any) -> Question:
