@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import sqlite3
 
 import pytest
 from support.broker_rig import ToolFailed, agent, rig
@@ -137,3 +139,16 @@ async def test_dead_letters_of_a_retired_agent_wait_for_nobody(tmp_path):
         await hive.registry(agent(A, "scout"))
         assert len((await hive.ask("dead"))["dead"]) == 1
         await hive.ask("dead.drop", id=1, agent="scout", by="ann")
+
+
+async def test_questions_of_an_agent_that_was_retired_as_the_broker_died_are_withdrawn(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "cook"))
+        await (await hive.tools(A)).call("ask_operator", question="Left or right?")
+        await hive.kill()
+        with contextlib.closing(sqlite3.connect(hive.layout.broker / "broker.db")) as db:
+            db.execute("update agent set retired=1 where uid=?", (A,))  # that far it came
+            db.commit()
+        await hive.start()
+        await hive.registry(agent(B, "cook"))
+        assert (await hive.ask("questions"))["questions"] == []

@@ -65,7 +65,8 @@ class Registrar:
         fresh = [r for r in wanted.values() if self._record(r.uid) != r]
         if gone or fresh:
             await self._store(gone, fresh)
-        for uid in gone:
+        # Not only of those that go now: the broker may have died when one was gone.
+        for uid in {q.uid for q in self._broker.questions.values()} - self._broker.agents.keys():
             await self._questions.withdraw_all(uid)
         await on_change()
 
