@@ -333,3 +333,15 @@ def test_what_the_engine_never_saw_is_not_settled_with_the_turn():
 @pytest.mark.parametrize("text", ["1.1", "9007199254740993.12"])
 def test_turn_ids_read_back(text: str):
     assert Turn.parse(text).id == text
+
+
+def test_what_was_let_go_before_a_restart_holds_up_nobody_after_it():
+    """On disk its wait stands still; the message that let it go came behind it."""
+    held = [Delivery(n, not_before=300.0, hops=30) for n in (5, 7)]
+    box = Mailbox(held, untouched=[6])
+    assert box.grant(0.0) == Turn(5, 1)
+    box.apply(box.judge(Ending(Turn(5, 1), "ok"), 0.0))
+    assert box.grant(0.0) == Turn(6, 1)
+    box.apply(box.judge(Ending(Turn(6, 1), "ok"), 0.0))
+    assert box.grant(0.0) is None
+    assert box.ready_at() == 300.0

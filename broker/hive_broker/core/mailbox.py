@@ -40,6 +40,9 @@ class Mailbox:
         for d in found:
             if d.attached_to is not None:
                 self._attached.setdefault(d.attached_to, []).append(d.message)
+        if self._held_back:  # what came behind them let them go, which is not on disk
+            newest = max((m for m in self._open if m not in self._held_back), default=0)
+            self._let_go({m for m in self._held_back if m < newest})
         self.running = running if running is not None and self.stands(running) else None
 
     # -- looking ---------------------------------------------------------------
@@ -90,7 +93,7 @@ class Mailbox:
         """`not_before` (steady) holds it back, until one comes that nothing holds back:
         nobody waits for others' endless talk."""
         if self._held_back and not not_before:
-            self._let_go()
+            self._let_go(self._held_back)
         if message in self._open:
             return
         if not_before or hops:
@@ -237,7 +240,7 @@ class Mailbox:
 
     def undamp(self) -> None:
         """All that is open begins anew, as if a person had sent it."""
-        self._let_go()
+        self._let_go(self._held_back)
         self._open = {m: found and found._replace(hops=0) for m, found in self._open.items()}
 
     def open(self) -> tuple[Delivery, ...]:
@@ -257,13 +260,13 @@ class Mailbox:
         if waking is not None:
             self._attached[waking].remove(message)
 
-    def _let_go(self) -> None:
-        """What was held back on its way here, and was not tried yet, may go."""
-        for message in self._held_back:
+    def _let_go(self, messages: set[int]) -> None:
+        """What of these was held back on its way here, and was not tried yet, may go."""
+        for message in messages:
             found = self._find(message)
             if found is not None and found.attempt == 1:
                 self._open[message] = found._replace(not_before=0.0)
-        self._held_back.clear()
+        self._held_back = self._held_back - messages
 
     def _keep(self, delivery: Delivery) -> None:
         self._open[delivery.message] = delivery
