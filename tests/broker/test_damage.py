@@ -129,6 +129,24 @@ async def test_a_turn_that_has_read_its_message_ends_as_usual(tmp_path):
         assert (status["open"], status["dead"]) == (0, 0)
 
 
+async def test_a_damaged_event_hides_no_other(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout = await hive.harness(A)
+        for n, text in enumerate(("before", "the very one", "behind"), 1):
+            row = {"n": n, "kind": "text", "data": {"text": text}, "at": 1.0}
+            await scout.ask("stream", rows=[row])
+        await damaged(hive, '"text":"the very one"')
+        rows = [{"text": "before"}, {"damaged": True}, {"text": "behind"}]
+        assert [e["data"] for e in await hive.events("text")] == rows
+        heard: list[dict] = []
+        peer = await hive.client({"events": lambda _, p: heard.extend(p["events"])})
+        await peer.request("subscribe", {"after": 0, "stream": True})
+        await until(
+            lambda: [e["data"] for e in heard if e["kind"] == "text"] == rows, "the subscriber"
+        )
+
+
 async def test_a_torn_log_is_told_and_no_id_comes_twice(tmp_path):
     """SQLite itself says ok: what stood behind the flipped bit is just not there."""
     async with rig(tmp_path) as hive:

@@ -34,7 +34,11 @@ MARK = "select coalesce((select v from meta where k = 'filed'), 0)"
 def stored(row: Sequence[Any]) -> StoredEvent:
     """The event in a row of `ALL` or `FILED`."""
     ident, agent, seq, turn, kind, data, at = row
-    return StoredEvent(ident, agent, seq, turn, kind, orjson.loads(data), at, len(data))
+    try:
+        said = orjson.loads(data)
+    except orjson.JSONDecodeError:  # a flipped bit: all others are to be read all the same
+        said = {"damaged": True}
+    return StoredEvent(ident, agent, seq, turn, kind, said, at, len(data))
 
 
 def filed(db: sqlite3.Connection) -> int:
