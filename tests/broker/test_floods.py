@@ -14,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.broker_rig import Rig, ToolFailed, Tools, agent, rig, until
 
-from hive_broker.core.limits import LONGEST_REST, WORDS, WORDS_PER_SECOND, Pace
+from hive_broker.core.limits import LONGEST_REST, MOST_WAITING, WORDS, WORDS_PER_SECOND, Pace
+from hive_broker.server import serving
+from hive_wire.paths import Layout
 from hive_wire.rpc_errors import INVALID_PARAMS, RpcError
+from hive_wire.sockets import connect
 
 pytestmark = pytest.mark.slow
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -139,6 +142,54 @@ async def test_a_flood_is_read_slowly_and_nobody_else_waits(tmp_path):
         await other.call("send", to="scout", body="hello")
         flooding.cancel()
         writer.transport.abort()
+
+
+async def test_an_agent_that_changes_its_state_without_end_leaves_the_disk_to_others(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "other"))
+        _, writer = await asyncio.open_unix_connection(hive.layout.agent_run(A) / "harness.sock")
+        hello = {"method": "hello", "params": {"boot": "0" * 36, "version": "x"}}
+        writer.write(json.dumps(hello).encode() + b"\n")
+        await until(lambda: hive.events("ready"), "greeted")
+
+        def said(state: str) -> bytes:
+            return json.dumps({"method": "state", "params": {"state": state}}).encode() + b"\n"
+
+        async def flood() -> None:
+            for _ in range(int(WORDS) // 2000 - 1):
+                writer.write((said("idle") + said("failed")) * 1000)
+                await writer.drain()
+            writer.write(said("waiting"))
+
+        flooding = asyncio.create_task(flood())
+        while not flooding.done() or (await hive.status(A))["state"] != "waiting":
+            await hive.ask("send", to="other", body="x", by="ann")
+
+        async def told() -> bool:
+            last = (await hive.ask("events", kinds=["state"], uid=A, limit=1))["events"]
+            return last[0]["data"]["state"] == (await hive.status(A))["state"] == "waiting"
+
+        await until(told, "the last state is in the history")
+        writer.transport.abort()
+
+
+async def test_an_agent_fills_its_own_inbox_no_further_than_others_can(tmp_path, monkeypatch):
+    """With questions that expire and reminders that ring."""
+    layout = Layout.of(tmp_path)
+    layout.agent_run(A).mkdir(parents=True)
+    async with serving(layout) as app:
+        host = await connect(layout.broker_sock)
+        await host.request("registry.set", {"agents": [agent(A, "scout")]})
+        tools = await Tools.open(layout.agent_run(A) / "mcp.sock")
+        monkeypatch.setattr(type(app.broker.agent(A).mailbox), "size", MOST_WAITING)
+        for tool, arguments in (
+            ("ask_operator", {"question": "x", "ttl_seconds": 1}),
+            ("remind", {"body": "x", "at": "1s"}),
+        ):
+            with pytest.raises(ToolFailed, match="10000 messages wait for scout already"):
+                await tools.call(tool, **arguments)
+        tools.close()
+        host.close()
 
 
 async def test_what_an_agent_sends_wrongly_is_not_written_into_the_log(tmp_path):

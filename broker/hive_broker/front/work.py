@@ -75,6 +75,8 @@ class Work:
             raise RpcError(INVALID_PARAMS, "the question, or an option, is empty")
         if len(set(a.options)) < len(a.options):
             raise RpcError(INVALID_PARAMS, "two options are the same: nobody could tell which")
+        if a.ttl_seconds is not None:  # then it ends in a message to the asker, asked or not
+            self._app.limits.check_rooms((agent.uid,))
         self._app.limits.spend(agent, len(a.question) + sum(map(len, a.options)))
         ident = next(self._app.broker.ids.question)
         answer = text({"id": ident, "state": "open"})
@@ -98,6 +100,7 @@ class Work:
         except (BadTime, Unaddressable) as error:
             raise RpcError(INVALID_PARAMS, str(error)) from None
         self._app.reminders.check_room(agent)
+        self._app.limits.check_rooms((agent.uid,))
         self._app.limits.spend(agent, len(a.body))
         ident = next(self._app.broker.ids.reminder)
         dated = a.at is not None and not is_span(a.at)

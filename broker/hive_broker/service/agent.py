@@ -63,6 +63,8 @@ class Agent:
         self.reported = Shown("starting")
         self.shown = Shown("offline")
         self.since = clock.wall()
+        self.telling = 0  # changes of `shown` on their way into the history
+        self.untold = False  # there were more than may be on their way
         self.last_event = 0
         self.last_seen: float | None = None
         self.news = News()  # of whatever a waiting recv must look at

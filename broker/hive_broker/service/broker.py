@@ -125,9 +125,9 @@ class Broker:
     ) -> NewEvent:
         return NewEvent(agent, kind, data, self.clock.wall(), turn)
 
-    def record(self, *events: NewEvent) -> None:
-        """Put events into the history; nobody waits for it."""
-        self.writer.post(Unit(events=events))
+    def record(self, *events: NewEvent) -> asyncio.Future[Any] | None:
+        """Put events into the history; nobody need wait for it. None when too much waits."""
+        return self.writer.post(Unit(events=events))
 
     def system_message(
         self,

@@ -12,6 +12,9 @@ from .agent import Agent, Shown
 from .broker import Broker
 
 
+MOST_TELLING = 16  # changes of one agent's state on their way to the disk
+
+
 class Presence:
     """Works out the shown state and puts each change into the history."""
 
@@ -33,14 +36,7 @@ class Presence:
         if shown == agent.shown:
             return
         agent.shown, agent.since = shown, self._broker.clock.wall()
-        data: dict[str, Any] = {
-            "state": shown.state,
-            "since": agent.since,
-            "detail": shown.detail,
-        }
-        if shown.until is not None:
-            data["until"] = shown.until
-        self._broker.record(self._broker.event(agent.uid, "state", data))
+        self._tell(agent)
 
     def limit(self, agent: Agent) -> Limit | None:
         return agent.spending.limit(agent.record.budget, self._broker.clock.steady())
@@ -66,6 +62,31 @@ class Presence:
             last_event=agent.last_event,
             last_seen=agent.last_seen,
         ).model_dump()
+
+    def _tell(self, agent: Agent) -> None:
+        """Put the shown state into the history. Of one that changes faster than the disk writes,
+        what it is by then: else one agent's whims would take the disk from all others."""
+        if agent.telling >= MOST_TELLING:
+            agent.untold = True
+            return
+        shown = agent.shown
+        data: dict[str, Any] = {
+            "state": shown.state,
+            "since": agent.since,
+            "detail": shown.detail,
+        }
+        if shown.until is not None:
+            data["until"] = shown.until
+        told = self._broker.record(self._broker.event(agent.uid, "state", data))
+        if told is not None:
+            agent.telling += 1
+            told.add_done_callback(lambda _: self._told(agent))
+
+    def _told(self, agent: Agent) -> None:
+        agent.telling -= 1
+        if agent.untold and not agent.telling:
+            agent.untold = False
+            self._tell(agent)
 
     def _eased(self, agent: Agent) -> None:
         if self._broker.agents.get(agent.uid) is agent:

@@ -138,12 +138,15 @@ class Writer:
     def counts(self) -> Counts:
         return self._committing.counts
 
-    def post(self, unit: Unit) -> None:
-        """Queue `unit` without waiting; a failure is logged."""
+    def post(self, unit: Unit) -> asyncio.Future[Any] | None:
+        """Queue `unit` without waiting; a failure is logged. None when too much waits."""
         try:
-            self.submit(unit).add_done_callback(_log_failure)
+            future = self.submit(unit)
         except RpcError as error:
             log.error("not recorded: %s", error)
+            return None
+        future.add_done_callback(_log_failure)
+        return future
 
     async def close(self) -> None:
         """Commit what is queued, then end the thread and close the database."""
