@@ -156,6 +156,12 @@ async def story(site: Site, world: str) -> dict[str, Any]:
     told["links after the end"] = sorted(
         name for _, name in socket.if_nameindex() if name.startswith("hv")
     )
+    short = replace(site.container("exit 0"), network="private")
+    await site.runtime.start(short)
+    await site.until_phase(Phase.STOPPED)
+    await site.runtime.start(site.container(WAITS, name="h-x"))  # without, and with no stop between
+    told["tables without a network"] = tables()
+    await site.runtime.stop("h-x", 1)
     await site.runtime.start(replace(site.container(WAITS), network="host"))
     told["host network"] = await site.phase() is Phase.RUNNING
     return told

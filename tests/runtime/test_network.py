@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.needs import need
 
+from hive_reconciler.runtime import network
+from hive_reconciler.runtime.base import RuntimeFailure
 from hive_reconciler.runtime.network_rules import (
     POOL,
     PRIVATE,
@@ -22,6 +24,9 @@ from hive_reconciler.runtime.network_rules import (
     resolvers_of,
     ruleset,
 )
+from hive_reconciler.runtime.records import Cabinet
+from hive_reconciler.runtime.wiring import Wiring
+from hive_wire.paths import Layout
 
 WORLD = Path(__file__).with_name("network_world.py")
 
@@ -59,6 +64,7 @@ def test_a_private_network_reaches_out_and_nothing_near(tmp_path: Path) -> None:
     assert told["tables after the end"] == ""
     assert told["links after the end"] == []
     assert told["host network"]
+    assert told["tables without a network"] == ""
 
 
 @given(st.text(max_size=60), st.sets(st.integers(0, POOL.num_addresses - 1), max_size=50))
@@ -105,6 +111,35 @@ def test_the_kernel_takes_the_ruleset() -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_a_filter_that_was_not_removed_is_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout.of(tmp_path / "root")
+    wiring = Wiring(layout, Cabinet(layout))
+    entry = Cabinet(layout).entry("h-x")
+    entry.make()
+    (entry.path / "wire").write_text("198.19.0.0")
+    loaded: list[int] = []
+
+    def refuse(_tag: str, _wires: object) -> None:
+        raise RuntimeFailure("NetworkFailed", "nft: busy")
+
+    monkeypatch.setattr(network, "guard", refuse)
+    with pytest.raises(RuntimeFailure, match="busy"):
+        wiring.disconnect("h-x")
+    monkeypatch.setattr(network, "guard", lambda _tag, wires: loaded.append(len(wires)))
+    wiring.disconnect("h-x")
+    wiring.disconnect("h-x")
+    assert loaded == [0]
+
+
+def test_a_tool_that_hangs_is_told_as_any_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "SECONDS", 0.1)
+    with pytest.raises(RuntimeFailure, match=r"sleep 60: did not end in 0\.1 s") as failure:
+        network._run(["sleep", "60"])
+    assert failure.value.reason == "NetworkFailed"
 
 
 def test_resolvers_that_a_container_cannot_reach_are_left_out() -> None:

@@ -14,6 +14,7 @@ from .network_rules import Wire, resolvers_of, ruleset
 from .processes import Process, alive
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+SECONDS = 30.0  # for one command
 RESOLV = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
@@ -81,11 +82,13 @@ def resolv_conf() -> str:
 
 
 def _run(command: list[str], text: str = "") -> str:
-    done = subprocess.run(
-        command, input=text, capture_output=True, text=True, check=False, timeout=30
-    )
-    if done.returncode != 0:
-        raise RuntimeFailure(
-            "NetworkFailed", f"{' '.join(command[:3])}: {done.stderr.strip()[-300:]}"
+    what = " ".join(command[:3])
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, check=False, timeout=SECONDS
         )
+    except subprocess.TimeoutExpired:
+        raise RuntimeFailure("NetworkFailed", f"{what}: did not end in {SECONDS:g} s") from None
+    if done.returncode != 0:
+        raise RuntimeFailure("NetworkFailed", f"{what}: {done.stderr.strip()[-300:]}")
     return done.stdout

@@ -116,11 +116,13 @@ class NspawnRuntime(SupervisedRuntime):
         return (self._cabinet.entry(name).path / AT_GATE).exists()
 
     async def _started(self, container: Container, leader: Process) -> None:
-        if container.network == "private":
-            await asyncio.to_thread(self._wiring.connect, container.name, leader)
-            root = self._layout.agent(container.uid) / "root"
-            await asyncio.to_thread(_open_gate, root / GATE.relative_to("/"), leader)
-            (self._cabinet.entry(container.name).path / AT_GATE).unlink()
+        if container.network != "private":  # the run before may have been, and ended by itself
+            await asyncio.to_thread(self._wiring.disconnect, container.name)
+            return
+        await asyncio.to_thread(self._wiring.connect, container.name, leader)
+        root = self._layout.agent(container.uid) / "root"
+        await asyncio.to_thread(_open_gate, root / GATE.relative_to("/"), leader)
+        (self._cabinet.entry(container.name).path / AT_GATE).unlink()
 
     async def _ended(self, name: str) -> None:
         await asyncio.to_thread(self._wiring.disconnect, name)

@@ -116,8 +116,8 @@ class Entry:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def forget_run(self) -> None:
-        """Remove what the last run left, except the lock."""
-        for name in ("record", "processes", "exit", "stopping", "notify", "wire", "gate"):
+        """Remove what the last run left, except the lock and what its runtime takes down later."""
+        for name in ("record", "processes", "exit", "stopping", "notify", "gate"):
             (self.path / name).unlink(missing_ok=True)
 
     def remove(self) -> None:

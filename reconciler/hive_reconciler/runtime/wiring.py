@@ -28,18 +28,19 @@ class Wiring:
         """The filter first, then the wire."""
         with self._lock:
             machine = self._layout.machine(name)
-            taken = {wire.host for wire in self._wires()}
+            taken = {wire.host for wire in self._wires(besides=name)}
             wire = allocate(machine, taken | network.used_addresses())
             self._file(name).write_text(str(wire.host))
             network.guard(self._layout.tag, self._wires())
         network.connect(wire, leader)
 
     def disconnect(self, name: str) -> None:
-        """The interfaces went with the container's namespace."""
+        """The interfaces went with the container's namespace. The note goes last: until then this
+        is done again."""
         with self._lock:
             if self._file(name).exists():
+                network.guard(self._layout.tag, self._wires(besides=name))
                 self._file(name).unlink()
-                network.guard(self._layout.tag, self._wires())
 
     def refresh(self) -> None:
         """Put the filter back should anybody have flushed it. Without wires: nothing."""
@@ -47,9 +48,9 @@ class Wiring:
             if wires := self._wires():
                 network.guard(self._layout.tag, wires)
 
-    def _wires(self) -> list[Wire]:
+    def _wires(self, *, besides: str = "") -> list[Wire]:
         found = []
-        for name in self._cabinet.names():
+        for name in self._cabinet.names() - {besides}:
             try:
                 host = ipaddress.IPv4Address(self._file(name).read_text())
             except (FileNotFoundError, ValueError):
