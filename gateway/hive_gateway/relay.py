@@ -127,9 +127,9 @@ class Relay:
         try:
             await response.prepare(request)
             async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-                if meter is not None:
+                if meter is not None:  # first: who leaves while it is written may have read it
                     meter.feed(chunk)
+                await response.write(chunk)
             await response.write_eof()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             # the head is out: only a cut connection tells the client that the rest is missing

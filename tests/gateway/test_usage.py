@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 from aiohttp import web
 from support.gateway_rig import KEY, OTHER, SCOUT, Answer, Hive, Upstream, UsageBroker, sse, until
@@ -83,6 +85,29 @@ async def test_an_answer_that_the_client_leaves_is_counted_as_far_as_it_came(hiv
         await answer.content.readline()
         answer.close()
         await until(lambda: broker.total(SCOUT, "input_tokens") == 11)
+
+
+async def test_what_came_counts_though_the_client_left_while_it_got_it(
+    hive: Hive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may read most of what is written and leave before the write ends."""
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"usage": {"input_tokens": 5, "output_tokens": 9}})
+
+    write = web.StreamResponse.write
+
+    async def cut(self: web.StreamResponse, data: bytes) -> None:
+        await write(self, data)
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    async with UsageBroker(hive.layout.broker_sock) as broker, relaying(hive, answer):
+        monkeypatch.setattr(web.StreamResponse, "write", cut)
+        async with hive.client(SCOUT) as client:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with client.post("/v1/messages", json={}) as found:
+                    await found.read()
+        await until(lambda: broker.total(SCOUT, "output_tokens") == 9)
 
 
 async def test_errors_and_counts_cost_nothing(hive: Hive) -> None:
