@@ -94,6 +94,47 @@ async def test_bad_pushes_are_refused_once(hive: Hive, clone: Clone, push: Push)
     assert not await hive.import_inbox()
 
 
+LINES = "".join(f"line {n}\n" for n in range(30))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "merged"),
+    [
+        (f"{LINES}last\n".encode(), f"first\n{LINES}last\n"),
+        (f"other\n{LINES}".encode(), None),
+        (f"{LINES}last\xff\n".encode("latin-1"), None),
+        (f"{LINES}a\0b\n".encode(), None),
+        (LINES.encode() + b"x" * 200_000, None),
+    ],
+    ids=["elsewhere", "the same line", "no UTF-8", "nul", "large"],
+)
+async def test_a_file_that_applied_changed_meanwhile_is_merged_or_named(
+    hive: Hive, manager: Requester, clone: Clone, push: Push, theirs: bytes, merged: str | None
+) -> None:
+    path = "agents/hm1nd/prompt.md"
+    before = clone.change(path, LINES)
+    done = await hive.submit_commit(manager, "hm1nd", before, "x", clone.fetch(before))
+    await approve(hive, done.n)
+    mine = clone.change(path, f"first\n{LINES}")
+    done = await hive.submit_commit(manager, "hm1nd", mine, "x", clone.fetch(mine))
+    await approve(hive, done.n)
+
+    git(clone.path, "reset", "-q", "--hard", before)
+    clone.change(path, theirs)
+    push("a-late-one")
+    clone.pull()
+    clone.change("README.md", "Ours.\n")
+    push("b-another")
+    late, other = await hive.import_inbox()
+    assert other.state == "open"
+    if merged is None:
+        assert late.state == "rejected"
+        assert "changed in applied meanwhile; rebase" in late.message
+    else:
+        await approve(hive, late.n)
+        assert (await spec_of(hive, "hm1nd")).prompt == merged
+
+
 async def test_people_add_agents_by_push(hive: Hive, clone: Clone, push: Push) -> None:
     clone.write("agents/scout/agent.toml", 'description = "x"\n')
     clone.change("agents/scout/prompt.md", "Look.\n")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pygit2
-from pygit2.enums import FileMode
-
-from ..model.tree import DIRECTORY
+from ..model.tree import DIRECTORY, EXECUTABLE, FILE
+from .filemerge import merge_contents
 from .listing import Entry
 from .trees import EMPTY, Trees, tree_oid
 
@@ -59,20 +57,12 @@ class _Merge:
         """The merged file, or None when the sides contradict each other."""
         if was is None or mine is None or other is None:
             return None
-        if not was.mode == mine.mode == other.mode or was.is_tree:
+        if not was.mode == mine.mode == other.mode or was.mode not in (FILE, EXECUTABLE):
             return None
-        result = self._trees.repo.merge_file_from_index(
-            _index(path, was), _index(path, mine), _index(path, other)
-        )
-        if not result.automergeable:
-            return None
-        return Entry(mine.mode, self._trees.write_blob(result.contents.encode()))
+        merged = merge_contents(*(self._trees.blob(side.oid) for side in (was, mine, other)))
+        return None if merged is None else Entry(mine.mode, self._trees.write_blob(merged))
 
 
 def _are_trees(*entries: Entry | None) -> bool:
     present = [entry for entry in entries if entry is not None]
     return len(present) >= 2 and all(entry.is_tree for entry in present)
-
-
-def _index(path: str, entry: Entry) -> pygit2.IndexEntry:
-    return pygit2.IndexEntry(path, pygit2.Oid(hex=entry.oid), FileMode(entry.mode))
