@@ -150,7 +150,7 @@ class Spool:
 
     def ended(self) -> list[dict[str, Any]]:
         """What the broker has not confirmed, oldest first."""
-        files = sorted(self._ended.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        files = sorted(self._ended.glob("*.json"), key=_written)
         events = [event for path in files if (event := _load(path)).get("turn") == path.stem]
         return events[-MAX_ENDED:]
 
@@ -170,6 +170,13 @@ def _is_session(raw: dict[str, Any]) -> bool:
     return {"id", "engine"} <= raw.keys() and all(
         isinstance(value, wanted.get(key, int)) for key, value in raw.items()
     )
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _number(call: str) -> int:

@@ -121,6 +121,13 @@ def test_handed_is_what_a_living_engine_was_told(spool: Spool) -> None:
     assert resumed.name("send", 1) == "7.1:3"
 
 
+def test_an_end_that_is_gone_when_it_is_looked_at_is_none(spool: Spool) -> None:
+    """Confirmed meanwhile, or put there by the agent."""
+    spool.end({"turn": "7.1"})
+    (spool._dir / "ended" / "8.1.json").symlink_to("nowhere")
+    assert spool.ended() == [{"turn": "7.1"}]
+
+
 def test_what_no_engine_has_at_the_end_of_a_turn_is_known() -> None:
     book = CallBook("7.1", Memory())
     kept, lost, late = (book.name("recv", n) for n in range(3))
