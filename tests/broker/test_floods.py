@@ -12,9 +12,10 @@ import socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.broker_rig import Rig, ToolFailed, Tools, agent, rig, until
+from support.broker_rig import Harness, Rig, ToolFailed, Tools, agent, rig, until
 
 from hive_broker.core.limits import LONGEST_REST, MOST_WAITING, WORDS, WORDS_PER_SECOND, Pace
+from hive_broker.front import toolbox
 from hive_broker.server import serving
 from hive_wire.paths import Layout
 from hive_wire.rpc_errors import INVALID_PARAMS, RpcError
@@ -190,6 +191,30 @@ async def test_an_agent_fills_its_own_inbox_no_further_than_others_can(tmp_path,
                 await tools.call(tool, **arguments)
         tools.close()
         host.close()
+
+
+async def test_a_turn_without_end_is_not_remembered_call_by_call_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(toolbox, "MOST_KEPT", 3)
+    layout = Layout.of(tmp_path)
+    layout.agent_run(A).mkdir(parents=True)
+    async with serving(layout):
+        host = await connect(layout.broker_sock)
+        await host.request("registry.set", {"agents": [agent(A, "scout")]})
+        scout = Harness(layout.agent_run(A) / "harness.sock")
+        await scout.hello()
+        tools = await Tools.open(layout.agent_run(A) / "mcp.sock")
+        await host.request("send", {"to": "scout", "body": "x", "by": "ann"})
+        turn = (await scout.granted())["turn"]
+        sent = [await tools.call("send", f"{turn}:{n}", to="operator", body="x") for n in range(3)]
+        with pytest.raises(ToolFailed, match="end the turn"):
+            await tools.call("send", f"{turn}:3", to="operator", body="x")
+        assert await tools.call("send", f"{turn}:2", to="operator", body="x") == sent[2]
+        await scout.end(turn)
+        await host.request("send", {"to": "scout", "body": "x", "by": "ann"})
+        turn = (await scout.granted())["turn"]
+        await tools.call("send", f"{turn}:1", to="operator", body="x")
+        for client in (tools, scout, host):
+            client.close()
 
 
 async def test_what_an_agent_sends_wrongly_is_not_written_into_the_log(tmp_path):

@@ -55,6 +55,9 @@ class CallLog:
     def __init__(self, calls: Iterable[Call] = ()) -> None:
         self._calls: dict[int, Call] = {call.id: call for call in calls}
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
     def find(self, name: str, waking: int, tool: str, digest: str) -> Call | None:
         """The stored call that answers this one, if there is one."""
         same = [c for c in self._calls.values() if c.name == name]

@@ -22,6 +22,7 @@ from .params import problems
 from .work import Work
 
 MOST_AT_ONCE = 64  # calls of one agent
+MOST_KEPT = 2_000  # calls of one agent's messages that are not settled
 
 
 class Toolbox:
@@ -107,6 +108,10 @@ class Toolbox:
         """Do it, or answer with what was stored when it was done."""
         known = agent.calls.find(asked.name, asked.waking, asked.tool, asked.digest)
         if known is None:
+            if len(agent.calls) >= MOST_KEPT:
+                raise RpcError(
+                    BUSY, f"this turn made {MOST_KEPT} calls, and that is the most: end the turn"
+                )
             return await self._work.do(
                 agent,
                 tool,
