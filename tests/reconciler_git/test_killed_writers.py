@@ -16,7 +16,7 @@ from hive_wire.paths import Layout
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)  # each step is a life and a look at what it left
-@pytest.mark.parametrize("what", ["submit", "approve", "deny", "withdraw"])
+@pytest.mark.parametrize("what", ["submit", "refuse", "approve", "deny", "withdraw"])
 async def test_a_writer_killed_at_any_step(
     hive: Hive, user: Requester, layout: Layout, what: str
 ) -> None:

@@ -1,7 +1,7 @@
 """Run as a script: kills a writer of hive.git before each of its steps on the disk, one after the
 other, and lets a new start look at what is left each time.
 
-    killed_writer.py ROOT submit|approve|deny|withdraw
+    killed_writer.py ROOT submit|refuse|approve|deny|withdraw
 
 Each life is a fork of this process over a copy of ROOT, in which proposal 1 is open. Prints how
 many steps there were. Fails with what a life left behind.
@@ -31,6 +31,7 @@ from hive_reconciler.model.swarm import HostAbilities
 from hive_wire.paths import Layout
 
 USER = Requester.user("ada")
+NEW = {"submit": "open", "refuse": "rejected"}  # what becomes of another proposal
 ENDS = {"approve": "merged", "deny": "denied", "withdraw": "withdrawn"}
 
 
@@ -43,6 +44,9 @@ def act(all_: Repositories, what: str) -> None:
     match what:
         case "submit":
             Submissions(all_, decisions).spawn(USER, NewAgent("other", "x", None, None, {}))
+        case "refuse":
+            beyond = NewAgent("other", "x", None, None, {"limits.memory": "64G"})
+            Submissions(all_, decisions).spawn(USER, beyond)
         case "approve":
             effect = Views(all_, decisions).one(1).effect
             assert effect is not None
@@ -92,8 +96,8 @@ def look(root: Path, what: str, *, done: bool) -> None:
     all_ = opened(root)
     proposals = Views(all_, Decisions(all_)).newest(None, 10)
     states = [proposal.state for proposal in reversed(proposals)]
-    if what == "submit":
-        taken = states == ["open", "open"]
+    if what in NEW:
+        taken = states == ["open", NEW[what]]
         assert taken or states == ["open"], states
     else:
         taken = states == [ENDS[what]]

@@ -18,6 +18,7 @@ from ..model.tomledit import set_key
 from .decide import Decisions, policy_approver
 from .errors import Busy, Conflict, Refused
 from .listing import Entry
+from .objects import Raw
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
 from .trees import referred
@@ -199,13 +200,14 @@ class Intake:
         else:
             made = commit
         pinned = self._tag(wish, n, made, commit or made)
-        self._record(pinned)
+        record, objects = self._recorded(pinned)
+        self._all.ledger.pin(pinned.n, record, objects)
         return pinned
 
-    def _record(self, pinned: Pinned) -> None:
-        """Put the tag on disk, with all it names that is not there yet, and then its ref."""
+    def _recorded(self, pinned: Pinned) -> tuple[str, Sequence[tuple[str, Raw]]]:
+        """The tag object of it, and all that it names and is not on disk yet, itself among them."""
         record = self._all.trees.write_tag(self._all.ledger.record(pinned))
-        self._all.ledger.pin(pinned.n, record, self._all.trees.unwritten(record))
+        return record, self._all.trees.unwritten(record)
 
     def _tag(self, wish: Wish, n: int, commit: str, submitted: str) -> Pinned:
         return Pinned(
@@ -236,9 +238,9 @@ class Intake:
         pinned = self._tag(
             replace(wish, base=tip), self._all.ledger.next_number(), tip, wish.commit or tip
         )
-        self._record(pinned)
         ending = Closed("rejected", reason, CHECKS, time.time())
-        self._all.ledger.close(standing(pinned, {}, {}), ending)
+        record, objects = self._recorded(pinned)
+        self._all.ledger.pin_ended(pinned.n, record, objects, pinned.commit, ending)
         return Submitted(pinned.n, "rejected", reason)
 
     def _supersede(self, new: Pinned, mine: Sequence[Proposal]) -> None:

@@ -73,7 +73,8 @@ class Ledger:
         return self._history.merges()
 
     def next_number(self) -> int:
-        return max(self._proposals.read(), default=0) + 1
+        """Of no proposal, and of no ending that is left of a `pin_ended` which was cut short."""
+        return max((*self._proposals.read(), *self._endings.read()), default=0) + 1
 
     def deployed(self, n: int) -> str | None:
         """What was last recorded of the deployment on this host."""
@@ -91,6 +92,18 @@ class Ledger:
         """Make the tag object `record` proposal `n`, once `objects`, itself among them, are on
         disk. Raises Conflict when the number is taken."""
         self._store.land(objects, RefChange(f"{PROPOSALS}{n}", record, None))
+
+    def pin_ended(
+        self, n: int, record: str, objects: Sequence[tuple[str, Raw]], commit: str, ending: Closed
+    ) -> None:
+        """The same for one that has ended already: its end comes first, so that it is never open."""
+        text = self._store.tag_text(f"closed/{n}", commit, closed_message(n, ending), ending.at)
+        end = object_id(ObjectType.TAG, text)
+        self._store.land(
+            [*objects, (end, (ObjectType.TAG, text))],
+            RefChange(f"{CLOSED}{n}", end, None),
+            RefChange(f"{PROPOSALS}{n}", record, None),
+        )
 
     def close(self, proposal: Proposal, ending: Closed) -> Proposal:
         """End an open proposal. Raises Conflict when it has ended."""
