@@ -166,7 +166,7 @@ async def test_bad_wishes_for_links(world: World) -> None:
     assert (world.layout.dashboard_sock.stat().st_mode & 0o777) == 0o600
 
 
-async def test_many_failures_make_everybody_wait(world: World) -> None:
+async def test_many_failures_make_who_fails_wait(world: World) -> None:
     for _ in range(FREE_FAILURES):
         await _post(world, "wrong", 401)
     async with world.http.post(
@@ -174,6 +174,15 @@ async def test_many_failures_make_everybody_wait(world: World) -> None:
     ) as answer:
         assert answer.status == 429
         assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_who_has_a_link_waits_for_nobody(world: World) -> None:
+    """Whoever can reach the port could keep everybody out otherwise; no code can be guessed."""
+    code = (await world.link()).partition("#")[2]
+    for _ in range(FREE_FAILURES):
+        await _post(world, "wrong", 401)
+    await _post(world, "wrong", 429)
+    await _post(world, code, 303)
 
 
 # -- the rules -----------------------------------------------------------------------------------

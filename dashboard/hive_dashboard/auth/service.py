@@ -18,7 +18,9 @@ class TooManyFailures(Exception):
     """`wait` is in seconds."""
 
     def __init__(self, wait: float) -> None:
-        super().__init__(f"too many failed logins: wait {wait:.0f} s and try again")
+        super().__init__(
+            f"this code opens nothing, and too many failed: wait {wait:.0f} s, run hive login again"
+        )
         self.wait = wait
 
 
@@ -56,13 +58,13 @@ class Auth:
     async def login(self, code: str, browser: str) -> tuple[str, Session] | None:
         """A new session for the code of a link; None for a wrong one.
 
-        Raises TooManyFailures.
+        Raises TooManyFailures: only for a wrong one, or whoever tries could keep all others out.
         """
         now = time.time()
-        if wait := self._throttle.wait(now):
-            raise TooManyFailures(wait)
         link: OneTime | None = self._links.redeem(code, now)
         if link is None:
+            if wait := self._throttle.wait(now):
+                raise TooManyFailures(wait)
             self._throttle.failed(now)
             if self._throttle.failures >= FREE_FAILURES:
                 self._on_failures(self._throttle.failures)

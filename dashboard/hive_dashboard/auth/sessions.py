@@ -77,7 +77,7 @@ class Links:
 
 
 class Throttle:
-    """After FREE_FAILURES each further failure doubles the wait of everybody."""
+    """After FREE_FAILURES each further failure doubles the wait of all whose code is wrong."""
 
     def __init__(self) -> None:
         self.failures = 0

@@ -169,7 +169,7 @@ def _stops(s: Snapshot) -> list[Need]:
         )
     if s.failed_logins:
         count, since = s.failed_logins
-        words = "somebody tries codes of login links; each failure makes everybody wait longer"
+        words = "somebody tries codes of login links; who has a link gets in all the same"
         found.append(
             Need("bad", "⚠", "/sessions", f"{count} failed logins", words, since=since, whole=True)
         )
