@@ -56,17 +56,31 @@ pip_wheel() {
 
 # make_venv VENV CHECKOUT LOCK...: the packages of the locks, by hash, and this checkout's own code.
 make_venv() {
-  local venv=$1 here=$2 stamp pip lock; shift 2
-  stamp=$(cd "$here" && sha256sum "$@" | sha256sum | cut -c1-32)
+  local venv=$1 here=$2 python stamp origin pip lock held; shift 2
+  python=$(python3 -V 2>&1 || echo none)
+  origin="$venv, ${python%.*}" # its scripts and packages are for this place and Python alone
+  stamp=$(cd "$here" && { printf '%s\n' "$origin" "$here"; sha256sum "$@"; } | sha256sum | cut -c1-32)
   [ "$(cat "$venv/hive.stamp-$#" 2>/dev/null)" = "$stamp" ] && return 0
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-    die "hyperhive needs python3 of version 3.11 or newer; here is $(python3 -V 2>&1 || echo none)"
-  say "preparing the Python environment in $venv (once for each lock)"
+    die "hyperhive needs python3 of version 3.11 or newer; here is $python"
   mkdir -p "$(dirname "$venv")"
+  if command -v flock >/dev/null; then # two at once would each remove what the other installs
+    exec {held}<"$(dirname "$venv")"
+    flock -n "$held" || { say "waiting for another process that prepares $venv"; flock "$held"; }
+    if [ "$(cat "$venv/hive.stamp-$#" 2>/dev/null)" = "$stamp" ]; then
+      exec {held}<&-
+      return 0
+    fi
+  fi
+  say "preparing the Python environment in $venv (once for each lock)"
+  if [ -e "$venv/hive.origin" ] && [ "$(cat "$venv/hive.origin")" != "$origin" ]; then
+    rm -rf "$venv"
+  fi
   if ! [ -x "$venv/bin/python" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
     rm -rf "$venv"
     python3 -m venv --without-pip "$venv" >&2 || die "python3 -m venv failed"
   fi
+  printf '%s' "$origin" > "$venv/hive.origin"
   if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     pip=(-m pip)
   elif "$venv/bin/python" -m ensurepip >/dev/null 2>&1; then
@@ -83,4 +97,5 @@ make_venv() {
   printf '%s\n' "$here"/{wire,broker,gateway,harness,reconciler,dashboard} \
     > "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hyperhive.pth"
   printf '%s' "$stamp" > "$venv/hive.stamp-$#"
+  [ -z "${held:-}" ] || exec {held}<&-
 }
