@@ -5,6 +5,7 @@ python bench/broker_search.py [EVENTS]
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import random
@@ -103,4 +104,5 @@ def _first(path: Path, word: str) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -5,6 +5,7 @@ python bench/chart.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from pathlib import Path
@@ -58,4 +59,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -11,7 +11,6 @@ from ..core.budget import Limit
 from .agent import Agent, Shown
 from .broker import Broker
 
-
 MOST_TELLING = 16  # changes of one agent's state on their way to the disk
 
 

@@ -36,8 +36,9 @@ def verify(layout: Layout, options: argparse.Namespace) -> int:
     accepted = sum(finding.kind == "exception" for finding in proof.findings)
     wrong = len(proof.findings) - accepted
     signed = f" ({proof.signed} signed by an operator)" if proof.signed else ""
+    commits = "1 commit" if proof.commits == 1 else f"{proof.commits} commits"
     print(
-        f"{proof.commits} commits down from {proof.tip[:12]}: {proof.merges} proven{signed}, "
+        f"{commits} down from {proof.tip[:12]}: {proof.merges} proven{signed}, "
         f"{accepted} accepted by a person, {wrong} wrong"
     )
     return 0 if proof.ok else 1
