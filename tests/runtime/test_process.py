@@ -32,6 +32,29 @@ async def test_tasks_are_limited_in_the_container_only(site: Site) -> None:
 
 
 @unprivileged
+async def test_fewer_tasks_hold_at_once_and_for_all_that_runs(site: Site) -> None:
+    more = "i=0; while [ $i -lt 30 ]; do sleep 60 & i=$((i+1)); done; echo all"
+    script = f"sh -c '{GO}{more}' & echo up; wait; exit 0"
+    container = replace(site.container(script), tasks=60)
+    await site.runtime.start(container)
+    await site.printed("up")
+    await site.runtime.update(replace(container, revision="r2", tasks=20))
+    site.go()
+    await site.until_phase(Phase.STOPPED)
+    said = "\n".join(await site.runtime.logs("h-x", 200))
+    assert "all" not in said
+    assert "fork" in said
+
+
+@unprivileged
+async def test_more_tasks_are_had_after_a_restart_alone(site: Site) -> None:
+    container = replace(site.container(), tasks=20)
+    await site.runtime.start(container)
+    await site.runtime.update(replace(container, revision="r2", tasks=60))
+    assert (await site.one()).revision == "r2"
+
+
+@unprivileged
 async def test_what_is_not_enforced_is_told_or_refused(site: Site) -> None:
     await site.runtime.start(site.container())
     unenforced = (await site.one()).unenforced

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 from pathlib import Path
 
 from . import userland
 from .base import Container, Finding, RuntimeFailure
 from .launch import Launch
 from .logs import LIMIT
+from .processes import Process, tree
 from .records import MARKER, Record
 from .seccomp import program
 from .skeleton import host_binds
@@ -18,6 +21,7 @@ from .supervised import SupervisedRuntime
 PROGRAM = userland.program("bwrap")
 # Of the whole machine or the whole user, not of the container.
 MASKED = ("kallsyms", "kcore", "keys", "key-users", "sysrq-trigger", "timer_list")
+ROUNDS = 100  # of looking for what was forked meanwhile
 INFO, WAIT, RULES = 3, 4, 5  # descriptors that the shim arranges
 
 
@@ -73,10 +77,31 @@ class ProcessRuntime(SupervisedRuntime):
             seccomp=rules.hex(),
         )
 
+    def _update(self, container: Container) -> None:
+        super()._update(container)
+        leader = self._cabinet.entry(container.name).living().leader
+        if leader is not None:
+            _lower(leader, container.tasks)
+
     async def doctor(self) -> tuple[Finding, ...]:
         from .doctor import process_findings
 
         return await asyncio.to_thread(process_findings, self._layout)
+
+
+def _lower(leader: Process, tasks: int) -> None:
+    """Hold all that runs to fewer tasks; more are had at the next start, by the kernel's rules."""
+    done: frozenset[Process] = frozenset()
+    for _ in range(ROUNDS):
+        fresh = tree(leader) - done
+        if not fresh:
+            return
+        for process in fresh:  # one that is forked from here on inherits it
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                _, most = resource.prlimit(process.pid, resource.RLIMIT_NPROC)
+                if most == resource.RLIM_INFINITY or most > tasks:
+                    resource.prlimit(process.pid, resource.RLIMIT_NPROC, (tasks, tasks))
+        done |= fresh
 
 
 def command(container: Container, root: Path, record: Record, *, filtered: bool) -> tuple[str, ...]:

@@ -20,6 +20,14 @@ class Process:
 
 def identify(pid: int) -> Process | None:
     """The process that has this pid now; None when there is none, or only a zombie."""
+    found = _stat(pid)
+    if found is None or found[0][0] in (b"Z", b"X"):
+        return None
+    return found[1]
+
+
+def _stat(pid: int) -> tuple[list[bytes], Process] | None:
+    """The fields from the state on, and whose they are; None when there is no such process."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -31,13 +39,26 @@ def identify(pid: int) -> Process | None:
     finally:
         os.close(fd)
     fields = stat[stat.rindex(b")") + 2 :].split()  # the command may hold spaces and brackets
-    if fields[0] in (b"Z", b"X"):
-        return None
-    return Process(pid, int(fields[19]))
+    return fields, Process(pid, int(fields[19]))
 
 
 def alive(process: Process | None) -> bool:
     return process is not None and identify(process.pid) == process
+
+
+def tree(process: Process) -> frozenset[Process]:
+    """It and all that descend from it; who lost a parent in a container is its PID 1's child."""
+    parents: dict[int, list[Process]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (found := _stat(int(name))) is not None:
+            fields, one = found
+            parents.setdefault(int(fields[1]), []).append(one)
+    known, open_ = {process}, [process]
+    while open_:
+        below = parents.get(open_.pop().pid, [])
+        open_.extend(one for one in below if one not in known)
+        known.update(below)
+    return frozenset(known)
 
 
 def open_pidfd(process: Process) -> int | None:
