@@ -14,7 +14,6 @@ from aiohttp import web
 from hive_wire.jsonrpc import Params, Peer
 from hive_wire.lock import Lock, Taken
 from hive_wire.paths import Layout
-from hive_wire.protocol import Event
 from hive_wire.sockets import listen
 
 from .acts.table import ACTIONS
@@ -26,6 +25,7 @@ from .html import BASE, Json, tree
 from .live.backends import Backend
 from .live.hub import Hub
 from .live.mirror import BROKER_PARTS, HOST_PARTS, Mirror, Snapshot
+from .live.models import Event
 from .live.sse import Streams
 from .live.tools import Tools
 from .pages.rows import row

@@ -184,6 +184,29 @@ async def test_who_comes_before_the_broker_goes_on_where_they_were(layout: Layou
             assert [row[0] for row in await s.rows(9)] == [5, 6, 7, 8, 9]
 
 
+async def test_a_broker_that_is_newer_is_understood(page_world: World) -> None:
+    """Each process may be another version: keys that are not known here hide no row."""
+    world = page_world
+    world.broker.states["scout"].update(newer=1, detail="reads on")
+    message = {"id": 1, "sender": "hm1nd", "to": "scout", "kind": "text", "body": "fresh news"}
+    world.broker.messages.append(
+        {**message, "data": None, "thread": 1, "in_reply_to": None, "at": 9.0, "newer": 1}
+    )
+    event = {"id": 7, "agent": SCOUT, "name": "scout", "seq": 1, "turn": None, "at": 9.0}
+    world.broker.events.append({**event, "kind": "message", "data": {}, "newer": 1})
+    async with stream(world, f"?stream={SCOUT}") as s:
+        await s.next()
+        world.broker.tell("events", {"events": world.broker.events})
+        (row,) = await s.rows(7)
+        assert row[2] == "message"
+    await world.until(lambda: bool(world.site.mirror.snapshot.messages))
+    await world.until(lambda: world.site.mirror.snapshot.agents["scout"].detail == "reads on")
+    assert "fresh news" in await world.get("/")
+    assert "message" in await world.get("/a/scout/")
+    async with world.http.get(f"{world.url}/api/v1/messages") as answer:
+        assert answer.status == 200
+
+
 async def test_a_change_is_told(page_world: World) -> None:
     world = page_world
     async with stream(world) as s:

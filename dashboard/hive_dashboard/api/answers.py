@@ -6,8 +6,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hive_wire.protocol import Event, Message
-
 from ..live.mirror import Snapshot
 from ..live.models import (
     BrokerCondition,
@@ -15,7 +13,9 @@ from ..live.models import (
     Change,
     Condition,
     DeadLetter,
+    Event,
     FileDiff,
+    Message,
     PlannedAction,
     Proposal,
     Question,

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hive_wire.jsonrpc import Params, Peer
-from hive_wire.protocol import Event
+
+from .models import Event
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hive_wire.protocol import AgentStatus, Event, Message
 from hive_wire.rpc_errors import RpcError
 
 from ..review.paint import PaintedFile, paint
@@ -19,9 +18,12 @@ from .backends import Backend
 from .lanes import Lanes, Span
 from .machine import Machine, look
 from .models import (
+    AgentStatus,
     BrokerCondition,
     DeadLetter,
+    Event,
     HostStatus,
+    Message,
     Proposal,
     ProposalDetail,
     Question,
@@ -42,17 +44,11 @@ BROKER_PARTS = tuple(BROKER)
 
 # Which parts an event of the broker makes stale.
 _STALE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("state", "turn.started", "turn.ended", "ready", "offline"), ("agents",)),
+    **dict.fromkeys(("paused", "unpaused", "login"), ("agents",)),
     "message": ("messages", "inbox", "agents"),
     "question": ("questions", "late"),
-    "state": ("agents",),
-    "turn.started": ("agents",),
-    "turn.ended": ("agents",),
-    "ready": ("agents",),
-    "offline": ("agents",),
-    "paused": ("agents",),
-    "unpaused": ("agents",),
     "dead": ("dead", "agents"),
-    "login": ("agents",),
     "condition": ("conditions",),
 }
 

@@ -1,6 +1,6 @@
 """What host.sock and broker.sock answer, as models.
 
-Unknown keys are let through unread: a reconciler may be newer than its dashboard.
+Unknown keys are let through unread: these processes may be newer than their dashboard.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from hive_wire import protocol
+
 MOST_LINES = 5000  # of a diff on a proposal's own page
 Risk = Literal["high", "medium", "low"]
 RISKS: tuple[Risk, ...] = ("high", "medium", "low")
@@ -16,6 +18,18 @@ RISKS: tuple[Risk, ...] = ("high", "medium", "low")
 
 class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Event(protocol.Event):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Message(protocol.Message):
+    model_config = ConfigDict(extra="ignore")
+
+
+class AgentStatus(protocol.AgentStatus):
+    model_config = ConfigDict(extra="ignore")
 
 
 class Condition(Answer):

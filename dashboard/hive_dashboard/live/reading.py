@@ -7,10 +7,19 @@ from typing import Any
 
 from hive_wire.names import OPERATOR
 from hive_wire.pages import AGENTS, RETIRED, STATUS, ask_whole
-from hive_wire.protocol import AgentStatus, Event, Message
 
 from .backends import Backend
-from .models import BrokerCondition, DeadLetter, HostStatus, Proposal, Question, Retired
+from .models import (
+    AgentStatus,
+    BrokerCondition,
+    DeadLetter,
+    Event,
+    HostStatus,
+    Message,
+    Proposal,
+    Question,
+    Retired,
+)
 
 NEWEST = 1 << 53  # "before" this id is the newest there is
 

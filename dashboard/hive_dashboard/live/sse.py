@@ -12,13 +12,13 @@ import orjson
 from aiohttp import web
 
 from hive_wire.names import is_uid
-from hive_wire.protocol import Event
 from hive_wire.rpc_errors import RpcError
 
 from ..html import Json
 from ..web.guard import harden
 from .backends import Backend
 from .hub import Client, Full, Hub
+from .models import Event
 
 PING = 10.0  # seconds
 BATCH = 200  # rows in one frame

@@ -11,13 +11,12 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from hive_wire.names import OPERATOR, is_name
-from hive_wire.protocol import Event, Message
 from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 from ..html import tree
 from ..live.backends import Backend
 from ..live.mirror import read_proposal
-from ..live.models import Proposal
+from ..live.models import Event, Message, Proposal
 from ..live.reading import NEWEST
 from ..live.whole import PARTS, part_page
 from ..pages import agent as agent_pages
