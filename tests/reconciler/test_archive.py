@@ -8,6 +8,7 @@ import socket
 import stat
 
 import pytest
+from support.git_work import git
 from support.without_root import NOBODY
 
 from hive_reconciler.app import archive
@@ -40,6 +41,19 @@ def odd_state(home) -> dict[str, str]:
     sock.bind(str(state / "sock"))
     sock.close()
     return contents
+
+
+def test_a_backup_names_the_commit_that_it_holds(tmp_path):
+    """A merge may come while the agents' files are copied."""
+    repo, file = tmp_path / "hive.git", tmp_path / "hive.bundle"
+    git(tmp_path, "init", "-q", "--bare", str(repo))
+    tree = git(repo, "mktree", stdin=b"")
+    before = git(repo, "commit-tree", tree, "-m", "one")
+    git(repo, "update-ref", "refs/heads/applied", before)
+    archive.bundle(repo, file)
+    after = git(repo, "commit-tree", tree, "-p", before, "-m", "two")
+    git(repo, "update-ref", "refs/heads/applied", after)
+    assert archive.bundled(file, repo, "refs/heads/applied") == before
 
 
 def test_odd_files_come_back_as_they_were(tmp_path):

@@ -60,6 +60,11 @@ def bundle(repo: Path, file: Path) -> None:
         git(repo, "bundle", "create", "--quiet", str(file), "--all")
 
 
+def bundled(file: Path, repo: Path, ref: str) -> str:
+    """What a bundle of `repo` has of a ref that may have moved on since. Raises CallFailed."""
+    return git(repo, "bundle", "list-heads", str(file), ref).partition(" ")[0]
+
+
 def unbundle(file: Path, repo: Path) -> None:
     """All refs of a bundle into the bare `repo`, after git has proven it whole."""
     git(repo, "bundle", "verify", "--quiet", str(file))

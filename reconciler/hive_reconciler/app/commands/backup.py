@@ -100,7 +100,7 @@ def _collect(layout: Layout, target: Path, broker: Client | None) -> archive.Man
     for home in homes:
         closed = archive.pack(home, archive.AGENT_PARTS, target / "agents" / f"{home.name}.tar")
         _say_left_out(names.get(home.name, home.name), closed)
-    applied = archive.git(layout.hive_git, "rev-parse", "refs/heads/applied")
+    applied = archive.bundled(target / archive.HIVE, layout.hive_git, "refs/heads/applied")
     agents = {home.name: names.get(home.name, "?") for home in homes}
     root = str(layout.root)
     return archive.Manifest(archive.FORMAT, VERSION, root, time.time(), applied, agents)
