@@ -27,6 +27,18 @@ async def test_a_card_says_what_forbids_its_approval(swarm, tmp_path):
     assert "hive approve" not in text
 
 
+async def test_a_program_is_shown_as_one(swarm, tmp_path):
+    def program(clone):
+        clone.write("agents/hm1nd/new.sh", "x")
+        (clone.path / "agents/hm1nd/new.sh").chmod(0o755)
+        (clone.path / "agents/hm1nd/prompt.md").chmod(0o755)
+
+    n = await pushed(swarm.layout, swarm.host, tmp_path, "program", program)
+    text = proposal_text(await swarm.host.request("proposal", {"n": n}))
+    assert "added agents/hm1nd/new.sh (+1 -0)\n  mode 000000 → 100755" in text
+    assert "changed agents/hm1nd/prompt.md (+0 -0)\n  mode 100644 → 100755" in text
+
+
 async def test_the_live_plan_of_a_start_is_an_approved_change(swarm):
     await swarm.spawn("scout")
     await swarm.host.request("power", {"agent": "scout", "action": "stop"})

@@ -15,6 +15,7 @@ from hive_wire.rpc_errors import CONFLICT
 from ...model.build import build_text
 from ...model.plan_text import plan_text
 from ...model.records import approval_text
+from ...model.tree import FILE
 from ..client import CallFailed, Client
 from ..plain import line, plain
 from .common import ago, host, print_json, print_table
@@ -186,8 +187,9 @@ def _effect_text(effect: dict[str, Any]) -> str:
 def _file_text(file: dict[str, Any]) -> str:
     counts = f"+{file['added']} -{file['removed']}"
     lines = [f"{file['status']} {line(file['path'])} ({counts})"]
-    if file["old_mode"] != file["new_mode"] and file["old_mode"] and file["new_mode"]:
-        lines.append(f"  mode {file['old_mode']} → {file['new_mode']}")
+    old, new = file["old_mode"], file["new_mode"]
+    if new and new != (old or FILE):
+        lines.append(f"  mode {old or 0:06o} → {new:06o}")
     if file["binary"]:
         lines.append("  binary")
     if file["cut"]:
