@@ -93,6 +93,7 @@ def test_hive_toml_with_defaults_and_templates():
         ("schema = 1\n[defaults]\nmodl = 1\n", "did you mean 'model'"),
         ('schema = 1\n[templates.w]\nstate = "on"\n', "templates.w.state"),
         ('schema = 1\n[policy]\nauto_approve = ["spawn"]\n', "policy.auto_approve"),
+        ("schema = 1\n[policy]\nmax_usd_per_day = inf\n", "policy.max_usd_per_day"),
     ],
 )
 def test_a_bad_hive_toml_is_refused(text, said):

@@ -31,7 +31,9 @@ class Policy(Part):
     max_memory: Annotated[
         str, AfterValidator(_size), Field(description="Largest limits.memory")
     ] = "8G"
-    max_usd_per_day: Annotated[float, Field(ge=0, description="Largest budget.usd_per_day")] = 50.0
+    max_usd_per_day: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="Largest budget.usd_per_day")
+    ] = 50.0
     networks: Annotated[
         tuple[NetworkMode, ...], Field(description="network.mode that an agent may have")
     ] = ("none", "private")
