@@ -104,13 +104,16 @@ async def test_a_retired_agent_is_reminded_of_nothing_until_it_is_back(tmp_path)
         host.close()
 
 
-async def test_a_repeated_reminder_is_a_span_also_after_a_restart(tmp_path):
+async def test_a_span_is_a_span_also_after_a_restart(tmp_path):
     """A clock that is set back must not keep it waiting."""
     layout = Layout.of(tmp_path)
     async with serving(layout) as app:
         await repeating(app, layout)
+        for ident, dated in ((2, True), (3, False)):
+            once = Reminder(ident, A, "once", time.time() + HOUR, None, dated)
+            await app.reminders.add(once, Along())
     async with serving(layout) as app:
-        assert not app.broker.reminders[1].dated
+        assert [r.dated for r in app.broker.reminders.values()] == [False, True, False]
 
 
 def test_a_clock_that_is_set_back_keeps_no_repeated_reminder_waiting():

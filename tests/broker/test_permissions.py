@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from support.broker_rig import agent, rig, until
 
 from hive_broker.core.permissions import rule_for
+from hive_broker.store.database import open_for_writing
+from hive_broker.store.reader import PERMISSION
 from hive_wire.rpc_errors import CONFLICT, REFUSED, RpcError
 from hive_wire.spec import Tools
 
@@ -191,6 +194,13 @@ def test_every_rule_fits_agent_toml(command, tool):
             assert "*" not in rule
 
 
+def test_an_ask_is_found_without_a_look_at_all_there_ever_were(tmp_path):
+    """One connection reads for everybody."""
+    with contextlib.closing(open_for_writing(tmp_path / "broker.db")) as db:
+        plan = db.execute(f"explain query plan {PERMISSION}", (A, "k1")).fetchall()
+    assert ["USING INDEX question_ask" in step[3] for step in plan] == [True]
+
+
 @pytest.mark.slow
 async def test_a_database_of_version_1_learns_of_permissions(tmp_path):
     async with rig(tmp_path) as hive:
@@ -204,7 +214,8 @@ async def test_a_database_of_version_1_learns_of_permissions(tmp_path):
         )
         db = sqlite3.connect(path)
         db.executescript(
-            "alter table question drop column permission; alter table message drop column crc;"
+            "drop index question_ask; alter table question drop column ask; alter table reminder drop column dated;"
+            " alter table question drop column permission; alter table message drop column crc;"
             " alter table delivery drop column hops; drop table mark;"
             " alter table agent drop column forgiven; alter table metered drop column usd;"
             " alter table event drop column message; drop table event_agent;"

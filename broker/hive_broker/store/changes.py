@@ -197,13 +197,13 @@ def lift_pause(scope: str) -> Change:
 
 
 def set_question(question: Question) -> Change:
-    q = question
+    q, ask = question, question.permission
     return (
-        "insert or replace into question values(?,?,?,?,?,?,?,?,?,?,?)",
+        "insert or replace into question values(?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             *(q.id, q.uid, q.text, to_json(q.options), int(q.multi), q.asked, q.expires, q.state),
             *(None if q.answer is None else to_json(q.answer), q.answered_by),
-            None if q.permission is None else to_json(asdict(q.permission)),
+            *((None, None) if ask is None else (to_json(asdict(ask)), ask.key)),
         ),
     )
 
@@ -211,8 +211,8 @@ def set_question(question: Question) -> Change:
 def set_reminder(reminder: Reminder) -> Change:
     r = reminder
     return (
-        "insert or replace into reminder values(?,?,?,?,?)",
-        (r.id, r.uid, r.body, r.due, r.every),
+        "insert or replace into reminder values(?,?,?,?,?,?)",
+        (r.id, r.uid, r.body, r.due, r.every, int(r.dated)),
     )
 
 

@@ -73,7 +73,7 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
         questions=tuple(
             question(row) for row in db.execute("select * from question where state = 'open'")
         ),
-        reminders=tuple(_reminder(*row) for row in db.execute("select * from reminder")),
+        reminders=tuple(_reminder(row) for row in db.execute("select * from reminder")),
     )
 
 
@@ -190,14 +190,14 @@ def _turned_back(db: sqlite3.Connection, now: float) -> float:
     return 0.0 if last is None else max(0.0, float(last[0]) - now)
 
 
-def _reminder(ident: int, uid: str, body: str, due: float, every: float | None) -> Reminder:
-    """What rings again and again goes by spans; of one that rings once the disk does not say."""
-    return Reminder(ident, uid, body, due, every, dated=every is None)
+def _reminder(row: Any) -> Reminder:
+    ident, uid, body, due, every, dated = row
+    return Reminder(ident, uid, body, due, every, bool(dated))
 
 
 def question(row: Any) -> Question:
     """The question in a row of its table."""
-    ident, uid, text, options, multi, asked, expires, state, answer, by, permission = row
+    ident, uid, text, options, multi, asked, expires, state, answer, by, permission, _ = row
     return Question(
         id=ident,
         uid=uid,

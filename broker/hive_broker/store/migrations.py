@@ -53,5 +53,14 @@ MIGRATIONS: tuple[str, ...] = (
     insert into meta select 'filed', coalesce(max(id), 0) from event;
     insert into meta select 'written_out', coalesce(max(id), 0) from event;
     """,
+    # 7 → 8: an ask for a tool is found by its key; which reminders go by the clock on the
+    # wall, as far as that can still be told.
+    """
+    alter table question add column ask text;
+    update question set ask = json_extract(permission, '$.key') where permission is not null;
+    create index question_ask on question(agent, ask) where ask is not null;
+    alter table reminder add column dated integer not null default 0;
+    update reminder set dated = every is null;
+    """,
 )
 """MIGRATIONS[n - 1] leads from version n to n + 1."""

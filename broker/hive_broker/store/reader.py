@@ -26,6 +26,8 @@ _COLUMNS = (
 )
 _MESSAGE = f"select {_COLUMNS.format(body='m.body')} from message m"  # noqa: S608 - constants
 
+PERMISSION = "select * from question where agent=? and ask=? order by id desc limit 1"
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -143,11 +145,7 @@ class Reader:
 
     async def permission(self, uid: str, key: str) -> Question | None:
         """The newest ask of the agent under that key."""
-        rows = await self._db.execute_fetchall(
-            "select * from question where agent=? and permission is not null"
-            " and json_extract(permission, '$.key')=? order by id desc limit 1",
-            (uid, key),
-        )
+        rows = await self._db.execute_fetchall(PERMISSION, (uid, key))
         return next((load.question(row) for row in rows), None)
 
     async def questions(self, only_open: bool, limit: int) -> list[Question]:

@@ -1,4 +1,4 @@
--- The broker's database, version 7. Times are unix seconds; uid 'operator' and 'system' are senders.
+-- The broker's database, version 8. Times are unix seconds; uid 'operator' and 'system' are senders.
 create table meta(k text primary key, v) without rowid;
 
 create table agent(
@@ -60,12 +60,14 @@ create table question(
   id integer primary key, agent text not null, text text not null, options text not null,
   multi integer not null, asked real not null, expires real, state text not null,
   answer text, answered_by text,
-  permission text                                                  -- of an ask for a tool, as JSON
+  permission text, ask text                                        -- of an ask for a tool: JSON, key
 );
 create index question_open on question(id) where state = 'open';
+create index question_ask on question(agent, ask) where ask is not null;
 
 create table reminder(
-  id integer primary key, agent text not null, body text not null, due real not null, every real
+  id integer primary key, agent text not null, body text not null, due real not null, every real,
+  dated integer not null default 0                                 -- goes by the clock on the wall
 );
 
 create table event(
