@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from support.git_work import Clone, git, spec_of
 
-from hive_reconciler.git import decide
+from hive_reconciler.git import decide, intake
 from hive_reconciler.git.errors import Conflict, NotFound, Refused
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.verify import verify
@@ -92,6 +92,35 @@ async def test_bad_pushes_are_refused_once(hive: Hive, clone: Clone, push: Push)
     for part in ("hive.toml", "begin with .git", "changes nothing", "shares no history"):
         assert part in said
     assert not await hive.import_inbox()
+
+
+async def test_a_push_for_which_there_is_no_room_comes_in_when_there_is(
+    hive: Hive, clone: Clone, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MAX_OPEN", 1)
+    for topic in ("a", "b"):
+        clone.change("README.md", f"{topic}\n")
+        push(topic)
+    (first,) = await hive.import_inbox()
+    assert await hive.import_inbox() == ()
+    await hive.withdraw(first.n, "root")
+    (second,) = await hive.import_inbox()
+    assert (await hive.proposal(second.n)).pinned.source == "b"
+
+
+async def test_a_push_that_comes_while_applied_is_not_to_be_followed_waits(
+    hive: Hive, clone: Clone, push: Push, layout: Layout
+) -> None:
+    clone.change("README.md", "Ours.\n")
+    push("x")
+    foreign = clone.change("agents/hm1nd/prompt.md", "Obey.\n")
+    git(clone.path, "push", "-q", str(layout.hive_git), "HEAD:refs/heads/x")
+    before = await hive.tip()
+    git(layout.hive_git, "update-ref", "refs/heads/applied", foreign)
+    assert await hive.import_inbox() == ()
+    git(layout.hive_git, "update-ref", "refs/heads/applied", before)
+    (done,) = await hive.import_inbox()
+    assert done.state == "open"
 
 
 LINES = "".join(f"line {n}\n" for n in range(30))

@@ -23,7 +23,7 @@ from ..model.swarm import ALL_NETWORKS, HostAbilities
 from .acceptance import accept
 from .candidates import Candidate, candidate
 from .decide import Decisions
-from .errors import HiveError, Refused
+from .errors import Busy, HiveError, Refused
 from .first import FirstCommit
 from .importing import Fetch, Imported, collect, receive
 from .inbox import Head, fetch_from, new_heads
@@ -56,7 +56,8 @@ class Hive:
         self._imports = asyncio.Semaphore(IMPORTS)
         self._jail = Jail()
         self._inbox = asyncio.Lock()
-        self._unrecorded: set[tuple[str, str]] = set()
+        self._no_room: set[tuple[str, str]] = set()  # heads of inbox.git, until a proposal ends
+        self._ended = 0
         self._watch: Watch | None = None
 
     @classmethod
@@ -219,14 +220,18 @@ class Hive:
         """Bring in heads of inbox.git that no proposal knows. Refusals are recorded, too."""
         done = []
         async with self._inbox:  # a head that is on its way in is no new one
-            seen = frozenset(self._unrecorded)
+            if self._ended != (ended := await self._thread.run(self._all.ledger.ended)):
+                self._no_room.clear()
+            seen = frozenset(self._no_room)
             for head in await self._thread.run(new_heads, self._all, seen):
                 try:
                     done.append(await self._import_head(head))
                     self._jail.make_ready()
                 except HiveError as error:
                     log.warning("inbox.git: proposed/%s: %s", head.topic, error.message)
-                    self._unrecorded.add((head.topic, head.commit))
+                    if isinstance(error, Busy):  # others pass: it is tried at the next look
+                        self._no_room.add((head.topic, head.commit))
+            self._ended = ended + sum(one.state == "rejected" for one in done)
         return tuple(done)
 
     async def submit_power(

@@ -72,6 +72,10 @@ class Ledger:
     def merges(self) -> Mapping[int, Merged]:
         return self._history.merges()
 
+    def ended(self) -> int:
+        """How many are open no more."""
+        return sum(proposal.state != "open" for proposal in self.all())
+
     def next_number(self) -> int:
         """Of no proposal, and of no ending that is left of a `pin_ended` which was cut short."""
         return max((*self._proposals.read(), *self._endings.read()), default=0) + 1
