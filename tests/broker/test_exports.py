@@ -10,6 +10,8 @@ import random
 import pytest
 from support.broker_rig import agent, rig
 
+from hive_broker.service.exports import MOST_WAITING, Relay
+from hive_wire.jsonrpc import Peer
 from hive_wire.rpc_errors import RpcError
 
 pytestmark = pytest.mark.slow
@@ -62,6 +64,21 @@ async def test_a_pack_arrives_whole(tmp_path):
         assert one.data == two.data == data
         _, asked = boss.asked.get_nowait()
         assert (asked["commit"], asked["have"]) == (COMMIT, ["0" * 40])
+
+
+async def test_what_comes_after_too_much_is_kept_nowhere():
+    """An asker that reads nothing: only what was taken before the limit waits for it."""
+    asker, chunk = Peer({}), "x" * 700_000
+    asker.pause_writing()
+    relay = Relay(asker, "s")
+    sent = [asyncio.create_task(relay.chunk(chunk)) for _ in range(200)]
+    await asyncio.sleep(0)
+    waiting = sum(not one.done() for one in sent)
+    assert waiting * len(chunk) <= MOST_WAITING + len(chunk)
+    asker.resume_writing()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*sent, relay.finished())
+    assert relay.problem == "the pack came faster than it was read"
 
 
 async def test_errors_of_the_harness_reach_the_asker(tmp_path):

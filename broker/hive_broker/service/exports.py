@@ -29,6 +29,8 @@ class Relay:
 
     async def chunk(self, data: str) -> None:
         """Pass one chunk (base64) on; after a problem chunks are dropped."""
+        if self.problem is not None:
+            return
         self._passed += len(data) * 3 // 4
         self._waiting += len(data)
         if self._passed > MOST_BYTES:
