@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_harness.calls import CallBook
+from hive_harness.engine.sessions import Sessions
 from hive_harness.spool import Session, Spool, SpoolBusy
 
 
@@ -141,3 +144,30 @@ def test_what_no_engine_has_at_the_end_of_a_turn_is_known() -> None:
     book.answered(lost)
     book.progressed()
     assert book.unseen == (late,)
+
+
+def test_two_changes_of_a_session_at_the_same_time_are_both_kept(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine went on under another id in the turn that ends."""
+    sessions = Sessions(spool, tmp_path)
+    sessions.renew("claude")
+    saving, go, save = threading.Event(), threading.Event(), spool.save_session
+
+    def slow(session: Session) -> None:
+        saving.set()
+        go.wait(10)
+        save(session)
+
+    monkeypatch.setattr(spool, "save_session", slow)
+    with ThreadPoolExecutor(2) as threads:
+        ended = threads.submit(sessions.turn_ended, ok=True, context=1, window=2, at=3.0)
+        saving.wait(10)
+        moved = threads.submit(sessions.moved, "another")
+        wait([moved], 0.2)
+        go.set()
+        ended.result(10)
+        moved.result(10)
+    kept = spool.session()
+    assert kept is not None
+    assert (kept.id, kept.turns) == ("another", 1)

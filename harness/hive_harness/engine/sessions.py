@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..spool import Session, Spool
 
 
 class Sessions:
-    """The agent's session, kept in the spool. Methods that write are meant for a thread."""
+    """The agent's session, kept in the spool. Methods that write are meant for threads."""
 
     def __init__(self, spool: Spool, claude_config: Path) -> None:
         self.spool = spool
         self._projects = claude_config / "projects"
         self.current = spool.session()
+        self._lock = threading.Lock()  # a change begins from what the one before it left
 
     def of(self, engine: str) -> Session:
         """The session to use with `engine`: the current one, or a new one."""
@@ -25,32 +28,31 @@ class Sessions:
 
     def renew(self, engine: str, *, notes: bool = False) -> Session:
         """A new session: what was said before is left behind, but for the agent's notes."""
-        return self._store(Session(str(uuid.uuid4()), engine, notes=notes))
+        with self._lock:
+            return self._store(Session(str(uuid.uuid4()), engine, notes=notes))
 
     def turn_ended(self, *, ok: bool, context: int, window: int, at: float) -> None:
         """`context` and `window` in tokens, 0 when they are unknown; `at` in unix seconds."""
-        if self.current is not None:
+        with self._lock:
             was = self.current
-            context, window = context or was.context, window or was.window
-            turns = was.turns + ok
-            self._store(
-                replace(was, turns=turns, context=context, window=window, at=at, noted=False)
-            )
+            if was is not None:
+                context, window = context or was.context, window or was.window
+                turns = was.turns + ok
+                self._store(
+                    replace(was, turns=turns, context=context, window=window, at=at, noted=False)
+                )
 
     def noted(self) -> None:
         """The notes say what was said so far."""
-        if self.current is not None:
-            self._store(replace(self.current, noted=True))
+        self._change(noted=True)
 
     def shortened(self, context: int) -> None:
         """The conversation has `context` tokens now."""
-        if self.current is not None:
-            self._store(replace(self.current, context=context, base=context))
+        self._change(context=context, base=context)
 
     def moved(self, ident: str) -> None:
         """The engine itself went on under another id."""
-        if self.current is not None and self.current.id != ident:
-            self._store(replace(self.current, id=ident))
+        self._change(id=ident)
 
     def exists(self, session: Session) -> bool:
         """Whether the engine has written anything of it: else it cannot be resumed."""
@@ -64,6 +66,11 @@ class Sessions:
                 if any(needle in line for line in lines):
                     return True
         return False
+
+    def _change(self, **fields: Any) -> None:
+        with self._lock:
+            if self.current is not None:
+                self._store(replace(self.current, **fields))
 
     def _store(self, session: Session) -> Session:
         self.spool.save_session(session)
