@@ -22,7 +22,8 @@ from support.containers import WAITS, Site, until
 from hive_reconciler.runtime import network
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
 
-OUTSIDE, LAN, SELF, PORT = "203.0.113.9", "192.168.77.9", "203.0.113.1", 7777
+OUTSIDE, LAN, SELF, PORT = "192.0.2.9", "192.168.77.9", "203.0.113.1", 7777
+BESIDE = "203.0.113.9"  # in this machine's own network, though everybody may route to it
 ANSWER = """
 import socket, sys, threading
 def tcp():
@@ -77,9 +78,10 @@ def make_world(name: str) -> subprocess.Popen[str]:
         ip("address", "add", address, "dev", "net0")
     for link in ("net0", "lo"):
         ip("link", "set", link, "up")
-    for address in (f"{OUTSIDE}/24", f"{LAN}/24"):
+    for address in (f"{OUTSIDE}/32", f"{BESIDE}/24", f"{LAN}/24"):
         ip("-n", name, "address", "add", address, "dev", "eth0")
     ip("-n", name, "link", "set", "eth0", "up")
+    ip("route", "add", OUTSIDE, "via", BESIDE)
     ip("-n", name, "route", "add", "198.19.0.0/16", "via", SELF)  # a hostile neighbour's
     command = ["nsenter", f"--net=/run/netns/{name}", sys.executable, "-c", ANSWER]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -136,7 +138,17 @@ async def story(site: Site, world: str) -> dict[str, Any]:
     await until((site.state(private.uid) / "result.json").exists)
     address = (site.layout.run / "containers" / "h-b" / "wire").read_text()
     inside = address[: address.rindex(".") + 1] + str(int(address.rsplit(".", 1)[1]) + 1)
-    hosts = [OUTSIDE, LAN, SELF, "192.168.77.1", address, inside, "127.0.0.1", "169.254.169.254"]
+    hosts = [
+        OUTSIDE,
+        LAN,
+        BESIDE,
+        SELF,
+        "192.168.77.1",
+        address,
+        inside,
+        "127.0.0.1",
+        "169.254.169.254",
+    ]
     prober = await site.python(script, json.dumps(hosts))
     await site.runtime.start(replace(prober, network="private"))
     await until((site.state() / "result.json").exists)

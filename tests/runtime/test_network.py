@@ -21,6 +21,7 @@ from hive_reconciler.runtime.network_rules import (
     Wire,
     allocate,
     interface,
+    neighbours,
     resolvers_of,
     ruleset,
 )
@@ -48,10 +49,17 @@ def test_a_private_network_reaches_out_and_nothing_near(tmp_path: Path) -> None:
     found = told["found"]
     assert told["without forwarding"][0] == "NetworkNotReady"
     assert "ip_forward" in told["without forwarding"][1]
-    assert found["203.0.113.9"] == "203.0.113.1"  # out, and seen there as this machine
+    assert found["192.0.2.9"] == "203.0.113.1"  # out, and seen there as this machine
     assert found["dns 192.168.77.9"] == "name"  # names only, from the host's own resolver
     assert found["resolv.conf"] == "nameserver 192.168.77.9\n"
-    near = ("192.168.77.9", "203.0.113.1", "192.168.77.1", "127.0.0.1", "169.254.169.254")
+    near = (
+        "192.168.77.9",
+        "203.0.113.9",
+        "203.0.113.1",
+        "192.168.77.1",
+        "127.0.0.1",
+        "169.254.169.254",
+    )
     for host in (*near, told["neighbour"], told["host end"]):
         assert found[host].startswith("no: "), host
     assert found["interfaces"] == ["eth0", "lo"]
@@ -84,7 +92,7 @@ def test_a_full_pool_is_said() -> None:
 
 
 def test_without_wires_the_ruleset_only_removes() -> None:
-    assert ruleset("-t", [], ["192.0.2.1"]).splitlines() == [
+    assert ruleset("-t", [], ["192.0.2.1"], []).splitlines() == [
         "table inet hive_t",
         "delete table inet hive_t",
     ]
@@ -98,6 +106,12 @@ def test_private_ranges_cover_the_pool_and_what_is_private() -> None:
     assert not any(ipaddress.IPv4Address("8.8.8.8") in one for one in ranges)
 
 
+def test_neighbours_are_the_networks_of_this_machine() -> None:
+    told = ("203.0.113.1/24", "10.0.0.5/8", "198.19.4.2/31", "192.0.2.7/32", "127.0.0.1/8")
+    found = neighbours([ipaddress.IPv4Interface(text) for text in told])
+    assert found == ("203.0.113.0/24",)
+
+
 @pytest.mark.root
 def test_the_kernel_takes_the_ruleset() -> None:
     need("nft")
@@ -105,7 +119,7 @@ def test_the_kernel_takes_the_ruleset() -> None:
     for servers in ([], ["192.0.2.1", "8.8.8.8"]):
         done = subprocess.run(
             ["unshare", "--net", "nft", "--check", "-f", "-"],
-            input=ruleset("-0123abcd", wires, servers),
+            input=ruleset("-0123abcd", wires, servers, ["8.0.0.0/7", "8.8.0.0/16"]),
             capture_output=True,
             text=True,
             check=False,

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .base import RuntimeFailure
-from .network_rules import Wire, resolvers_of, ruleset
+from .network_rules import Wire, neighbours, resolvers_of, ruleset
 from .processes import Process, alive
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -38,18 +38,23 @@ def require() -> None:
 
 def used_addresses() -> frozenset[ipaddress.IPv4Address]:
     """All of this machine's."""
+    return frozenset(interface.ip for interface in _interfaces())
+
+
+def _interfaces() -> list[ipaddress.IPv4Interface]:
     said = _run(["ip", "-json", "-4", "address"])
-    return frozenset(
-        ipaddress.IPv4Address(info["local"])
+    return [
+        ipaddress.IPv4Interface((info["local"], info["prefixlen"]))
         for link in json.loads(said or "[]")
         for info in link.get("addr_info", ())
         if "local" in info
-    )
+    ]
 
 
 def guard(tag: str, wires: Collection[Wire]) -> None:
     """Load this root's filter for exactly these wires, replacing it without a gap."""
-    _run(["nft", "-f", "-"], ruleset(tag, wires, resolvers()))
+    near = neighbours(_interfaces()) if wires else ()
+    _run(["nft", "-f", "-"], ruleset(tag, wires, resolvers(), near))
 
 
 def connect(wire: Wire, leader: Process) -> None:

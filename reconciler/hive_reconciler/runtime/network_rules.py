@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 # Set aside for tests of network devices, so unlikely to be anybody's own; pairs of two.
 POOL = ipaddress.IPv4Network("198.19.0.0/16")
-# Where agents must not get: this machine's neighbours, clouds' metadata, each other.
+# Where agents must not get: this machine's neighbours, clouds' metadata, each other. Neighbours
+# with public addresses, who may trust this machine's, are those of its interfaces' networks.
 PRIVATE = (
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
     *("172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15"),
@@ -49,11 +50,22 @@ def table(tag: str) -> str:
     return "hive" + tag.replace("-", "_")
 
 
-def ruleset(tag: str, wires: Collection[Wire], resolvers: Collection[str]) -> str:
+def neighbours(interfaces: Collection[ipaddress.IPv4Interface]) -> tuple[str, ...]:
+    """The networks that this machine is in, without those that PRIVATE has anyway."""
+    networks = {interface.network for interface in interfaces}
+    private = [ipaddress.IPv4Network(one) for one in PRIVATE]
+    found = (n for n in networks if 0 < n.prefixlen < 32)
+    return tuple(str(n) for n in sorted(found) if not any(n.subnet_of(one) for one in private))
+
+
+def ruleset(
+    tag: str, wires: Collection[Wire], resolvers: Collection[str], near: Collection[str]
+) -> str:
     """What nft loads, in one transaction; without wires it only removes.
 
-    Nothing from a container reaches the host, a private range, or another container; DNS goes to
-    the host's resolvers; nobody opens a connection into one; each sends from its own address.
+    Nothing from a container reaches the host, a private range, one of the networks `near`, or
+    another container; DNS goes to the host's resolvers; nobody opens a connection into one; each
+    sends from its own address.
     """
     name = table(tag)
     remove = f"table inet {name}\ndelete table inet {name}\n"
@@ -63,12 +75,13 @@ def ruleset(tag: str, wires: Collection[Wire], resolvers: Collection[str]) -> st
     interfaces = ", ".join(f'"{wire.interface}"' for wire in ordered)
     pairs = ", ".join(f'"{wire.interface}" . {wire.container}' for wire in ordered)
     addresses = ", ".join(str(wire.container) for wire in ordered)
+    private = ", ".join((*PRIVATE, *near))
     dns = _dns(resolvers)
     return f"""{remove}table inet {name} {{
   set wires {{ type ifname; elements = {{ {interfaces} }} }}
   set pairs {{ type ifname . ipv4_addr; elements = {{ {pairs} }} }}
   set addresses {{ type ipv4_addr; elements = {{ {addresses} }} }}
-  set private {{ type ipv4_addr; flags interval; elements = {{ {", ".join(PRIVATE)} }} }}
+  set private {{ type ipv4_addr; flags interval; auto-merge; elements = {{ {private} }} }}
   chain input {{
     type filter hook input priority filter - 10; policy accept;
     iifname @wires drop
