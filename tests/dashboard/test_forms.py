@@ -83,6 +83,17 @@ async def test_lines_that_no_page_has_room_for_must_be_looked_at(page_world: Wor
     assert not world.host.called("approve")
 
 
+async def test_what_is_no_text_must_be_looked_at_elsewhere(page_world: World) -> None:
+    """One zero byte makes a prompt a binary file, of which no page shows a line."""
+    world = page_world
+    await with_proposal(world, files=[{**file_of(0), "binary": True}])
+    page = await world.get("/")
+    assert "binary file: look at it with git" in page
+    assert 'required><span>I looked at <a class="c" href="/proposals/7/whole">' in page
+    await post(world, "/proposals/7/approve", {"effect": "ab" * 32}, 422)
+    assert not world.host.called("approve")
+
+
 async def test_whose_diff_is_not_kept_must_be_looked_at_as_well(page_world: World) -> None:
     world = page_world
     for n in range(1, DETAILS + 2):

@@ -231,8 +231,8 @@ class ProposalDetail(Answer):
         """Whether this is not all that would be approved."""
         effect = self.proposal.effect
         left_out = effect is not None and (effect.left_out.changes or effect.left_out.actions)
-        cut = any(file.cut for file in self.diff) or self.lines > MOST_LINES
-        return bool(left_out or self.diff_left_out or cut)
+        unseen = any(file.cut or file.binary for file in self.diff) or self.lines > MOST_LINES
+        return bool(left_out or self.diff_left_out or unseen)
 
     @property
     def lines(self) -> int:

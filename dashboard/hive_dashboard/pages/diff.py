@@ -77,7 +77,7 @@ def _file(n: int, i: int, painted: PaintedFile, room: int) -> Element:
         [h("p.warn.s-bad", f"⚠ hidden characters, shown as ⟨…⟩: {', '.join(painted.hidden[:20])}")]
         if painted.hidden
         else None,
-        h("p.dim.pad", "binary file") if file.binary else None,
+        h("p.warn.s-think", "⚠ binary file: look at it with git") if file.binary else None,
         h(
             "p.warn.s-think",
             "⚠ too long to be shown here: ",
