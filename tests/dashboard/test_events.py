@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 from support.dashboard_world import World, lonely
 from support.page_rows import UIDS
 
@@ -205,6 +206,18 @@ async def test_a_broker_that_is_newer_is_understood(page_world: World) -> None:
     assert "message" in await world.get("/a/scout/")
     async with world.http.get(f"{world.url}/api/v1/messages") as answer:
         assert answer.status == 200
+
+
+async def test_an_answer_that_nobody_expects_is_asked_for_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dashboard would be without the broker until somebody starts it anew."""
+    async with lonely(layout) as world, world.host:
+        subscribe, answers = world.broker._subscribe, iter([{"curser": 1}])
+        odd = lambda peer, params: next(answers, None) or subscribe(peer, params)  # noqa: E731
+        monkeypatch.setitem(world.broker._handlers, "subscribe", odd)  # type: ignore[arg-type]
+        async with world.broker:
+            await world.settled()
 
 
 async def test_a_change_is_told(page_world: World) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hive_wire.jsonrpc import Handlers, Peer
 from hive_wire.link import Link
+from hive_wire.rpc_errors import INTERNAL_ERROR, RpcError
 
 
 class Backend:
@@ -41,7 +42,10 @@ class Backend:
         return await self._link.request(method, params, timeout=timeout)
 
     async def _came(self, peer: Peer) -> None:
-        await self._greet(peer)
+        try:
+            await self._greet(peer)
+        except (KeyError, TypeError, ValueError) as error:  # the link tries again
+            raise RpcError(INTERNAL_ERROR, f"an answer was not understood: {error!r}") from None
         self.away_since = None
         # The link counts as up only after this returns.
         asyncio.get_running_loop().call_soon(self._on_turn)
