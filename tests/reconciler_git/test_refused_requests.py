@@ -25,6 +25,7 @@ async def test_bad_names(hive: Hive, manager: Requester, name: str) -> None:
         ({"uid": "aaaaaaaaaaaa"}, "cannot be set"),
         ({"../x": 1}, "is no key"),
         ({"a.b.c": 1}, "is no key"),
+        ({"budget.usd_per_day": None}, "budget.usd_per_day has no value"),
     ],
 )
 async def test_bad_settings(

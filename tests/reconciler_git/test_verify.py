@@ -280,7 +280,8 @@ async def test_more_consents_of_the_policy_than_an_hour_has_are_wrong(
     assert await wrongs(layout) == []
     assert (await hive.submit_power(manager, "scout", "restart")).state == "open"
     monkeypatch.setattr(intake, "over_limit", lambda *_: False)
-    beyond = await hive.submit_power(manager, "scout", "restart")
+    renamed = manager._replace(name="boss")  # the same agent
+    beyond = await hive.submit_power(renamed, "scout", "restart")
     assert beyond.state == "merged"
     proof = await asyncio.to_thread(verify, layout)
     (found,) = (found for found in proof.findings if found.kind == "wrong")

@@ -231,6 +231,8 @@ def _set(table: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     if not key.replace(".", "").replace("_", "").isalnum() or len(parents) > 1:
         raise Refused(f"{key[:60]!r} is no key of agent.toml")
+    if value is None:  # as JSON has infinities, too
+        raise Refused(f"{key} has no value: give one, or leave it out")
     for part in parents:
         below = table.get(part, {})
         if not isinstance(below, dict):

@@ -11,7 +11,7 @@ import pygit2
 from hive_wire.paths import Layout
 
 from ..model import effect as effects
-from ..model.policy import POWER, POWER_PER_HOUR, consent_problem, frozen, within_hour
+from ..model.policy import POWER, POWER_PER_HOUR, asker, consent_problem, frozen, within_hour
 from ..model.records import BadRecord, Merge
 from .approval import signature_problem
 from .decide import policy_oid
@@ -86,8 +86,9 @@ def _within_limit(
         merge, at = found[number], times[number]
         if not isinstance(merge, Merge) or not merge.approved_by.startswith(POWER):
             continue
-        recent = within_hour(approved.get(merge.requested_by, ()), at)
-        approved[merge.requested_by] = [*recent, at]
+        who = asker(merge.requested_by)
+        recent = within_hour(approved.get(who, ()), at)
+        approved[who] = [*recent, at]
         if len(recent) >= POWER_PER_HOUR:
             text = f"the policy had approved {len(recent)} within the hour already"
             found[number] = Finding(commits[number], "wrong", f"proposal {merge.proposal}: {text}")

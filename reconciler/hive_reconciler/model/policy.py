@@ -38,7 +38,7 @@ def over_limit(requester: Requester, merges: Iterable[Merged], now: float) -> bo
     approved = (
         merge.at
         for merge in merges
-        if merge.by.startswith(POWER) and _same(merge.requested_by, requester)
+        if merge.by.startswith(POWER) and asker(merge.requested_by) == requester.key
     )
     return len(within_hour(approved, now)) >= POWER_PER_HOUR
 
@@ -76,10 +76,10 @@ def consent_problem(
     return None
 
 
-def _same(requested_by: str, requester: Requester) -> bool:
-    if requester.uid is not None:
-        return requested_by.endswith(f"/{requester.uid}")
-    return requested_by == str(requester)
+def asker(requested_by: str) -> str:
+    """`Requester.key` of whom a record names: an agent may have had another name."""
+    kind, _, who = requested_by.partition("/")
+    return f"agent/{who.rpartition('/')[2]}" if kind == "agent" else requested_by
 
 
 def _is_power(change: FileChange, before: Mapping[str, Entry], after: Mapping[str, Entry]) -> bool:
