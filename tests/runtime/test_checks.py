@@ -18,7 +18,7 @@ from hive_reconciler.runtime.base import Bind, Container, RuntimeFailure
 from hive_reconciler.runtime.checks import check
 from hive_reconciler.runtime.choose import choose
 from hive_reconciler.runtime.logs import tail
-from hive_reconciler.runtime.nspawn import command
+from hive_reconciler.runtime.nspawn import NspawnRuntime, command
 from hive_reconciler.runtime.records import Cabinet, Record
 from hive_wire.paths import Layout
 
@@ -123,6 +123,15 @@ def test_the_lock_is_one_holders_and_looking_takes_nothing(tmp_path: Path) -> No
         assert again is not None
         os.close(again)
     looker.join()
+
+
+def test_a_start_that_cannot_look_lets_go_of_the_name(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, tmp_path / "run", "-t")
+    entry = Cabinet(layout).entry("h-x")
+    (entry.path / "processes").mkdir(parents=True)  # it cannot be read
+    with pytest.raises(OSError):
+        NspawnRuntime(layout)._claim(entry, GOOD)
+    assert not entry.locked()
 
 
 def test_a_log_ends_with_its_last_lines(tmp_path: Path) -> None:

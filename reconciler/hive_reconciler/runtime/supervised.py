@@ -151,17 +151,21 @@ class SupervisedRuntime(ABC):
         """The lock of the name; None when the same revision runs already."""
         entry.make()
         lock = entry.lock()
-        record = entry.record()
         if lock is None:
+            record = entry.record()
             same = record is not None and record.revision == container.revision
             if same and entry.living().supervisor is not None:
                 return None
             raise RuntimeFailure("AlreadyRunning", f"{entry.name} runs already: stop it first")
-        if entry.living().all or self._groups.group(entry.name).pids():
-            os.close(lock)
-            raise RuntimeFailure(
-                "LeftProcesses", f"processes of {entry.name} live without supervisor: stop it first"
-            )
+        try:
+            if entry.living().all or self._groups.group(entry.name).pids():
+                raise RuntimeFailure(
+                    "LeftProcesses",
+                    f"processes of {entry.name} live without supervisor: stop it first",
+                )
+        except BaseException:
+            os.close(lock)  # else nobody could take the name while this process lives
+            raise
         return lock
 
     def _prepare(self, entry: Entry, container: Container) -> Launch:
