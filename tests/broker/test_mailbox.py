@@ -38,6 +38,8 @@ class Disk:
             self.open[waking] = verdict.returned
         for message in verdict.detached:
             self.open[message] = Delivery(message, hops=self.open[message].hops)
+        for message in verdict.owed:
+            self.open[message] = self.open[message]._replace(given=None)
 
     def mailbox(self) -> Mailbox:
         untouched = [m for m, found in self.open.items() if found == Delivery(m)]
@@ -142,12 +144,22 @@ class Deliveries(RuleBasedStateMachine):
         discarded=st.booleans(),
         retry_in=st.sampled_from([None, None, 0.0, 50.0]),
         times=st.integers(1, 2),
+        lost=st.booleans(),
     )
     def end(
-        self, outcome: str, counted: bool, discarded: bool, retry_in: float | None, times: int
+        self,
+        outcome: str,
+        counted: bool,
+        discarded: bool,
+        retry_in: float | None,
+        times: int,
+        lost: bool,
     ) -> None:
+        """Perhaps the engine never had what its last recv gave."""
         assert self.at_work is not None
-        end = Ending(self.at_work, outcome, counted, retry_in, discarded)
+        unseen = frozenset({f"{self.at_work.id}:{self.calls}"} if lost else ())
+        self.seen -= {m for m, found in self.disk.open.items() if found.given in unseen}
+        end = Ending(self.at_work, outcome, counted, retry_in, discarded, unseen)
         self.ended.append(end)
         for _ in range(times):
             self._close(end)
@@ -201,6 +213,7 @@ class Deliveries(RuleBasedStateMachine):
         message, dead = self.disk.dead.popitem()
         self.disk.open[message] = Delivery(message, attempt=dead.attempt)
         self.box.revive(message, dead.attempt)
+        self._let_go()
 
     def _let_go(self) -> None:
         for message, found in self.disk.open.items():
@@ -345,3 +358,9 @@ def test_what_was_let_go_before_a_restart_holds_up_nobody_after_it():
     box.apply(box.judge(Ending(Turn(6, 1), "ok"), 0.0))
     assert box.grant(0.0) is None
     assert box.ready_at() == 300.0
+
+
+def test_a_dead_letter_that_a_person_retries_waits_behind_nothing_held_back():
+    box = Mailbox([Delivery(1, not_before=300.0, hops=30)])
+    box.revive(2, 6)
+    assert box.grant(0.0) == Turn(1, 1)

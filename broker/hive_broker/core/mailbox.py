@@ -235,7 +235,8 @@ class Mailbox:
     # -- people and the disk ---------------------------------------------------
 
     def revive(self, message: int, attempt: int) -> None:
-        """A dead letter is tried again, with its failures forgiven."""
+        """A dead letter is tried again, with its failures forgiven. A person wants it now."""
+        self._let_go(self._held_back)
         self._keep(Delivery(message, attempt=attempt))
 
     def undamp(self) -> None:
