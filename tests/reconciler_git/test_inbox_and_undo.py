@@ -427,6 +427,22 @@ async def test_nobody_comes_back_who_was_purged_before_the_approval(
     await approve(hive, back.n)
 
 
+async def test_reverts_about_the_swarm_leave_each_other_open(
+    hive: Hive, user: Requester, clone: Clone, push: Push
+) -> None:
+    merges = []
+    for path, text in (("README.md", "Ours.\n"), ("modules/a.nix", "{ }\n")):
+        clone.pull()
+        clone.change(path, text)
+        push(path[0])
+        (done,) = await hive.import_inbox()
+        merges.append(await approve(hive, done.n))
+    reverts = [(await hive.submit_revert(user, merge)).n for merge in merges]
+    assert [(await hive.proposal(n)).state for n in reverts] == ["open", "open"]
+    await hive.submit_revert(user, merges[0])
+    assert [(await hive.proposal(n)).state for n in reverts] == ["superseded", "open"]
+
+
 async def test_revert_of_what_changed_since(
     hive: Hive, manager: Requester, user: Requester, clone: Clone
 ) -> None:

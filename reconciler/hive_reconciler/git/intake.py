@@ -283,4 +283,6 @@ def _replaces(new: Pinned, old: Pinned) -> bool:
     if new.source or old.source:
         return new.source == old.source
     same = new.agent == old.agent
+    if not new.agent:  # a revert for the whole swarm: of another merge it says so
+        same = same and new.description == old.description
     return same and (new.kind == "power") == (old.kind == "power")
