@@ -247,6 +247,19 @@ async def test_streams_are_counted(page_world: World) -> None:
     await world.until(lambda: hub.clients == 0)
 
 
+async def test_what_is_kept_has_a_size(page_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows hold up to 64 KiB; what is no longer kept comes from the broker's history."""
+    monkeypatch.setattr(hubs, "KEPT_SIZE", 100_000)
+    world = page_world
+    first = world.broker.emit("text", {"text": "the first"})
+    for _ in range(10):
+        last = world.broker.emit("text", {"text": "x" * 30_000})
+    await world.until(lambda: world.site.hub.last == last)
+    assert [row.id for row in world.site.hub._kept] == [last - 2, last - 1, last]
+    async with stream(world, f"?stream={SCOUT}&after={first - 1}") as s:
+        assert [row[0] for row in await s.rows(last)] == list(range(first, last + 1))
+
+
 async def test_who_does_not_read_is_dropped(page_world: World) -> None:
     world = page_world
     client = world.site.hub.join("s", frozenset({SCOUT}))

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hive_wire.frames import size
 from hive_wire.jsonrpc import Params, Peer
 
 from .models import Event
@@ -19,6 +20,7 @@ from .models import Event
 log = logging.getLogger(__name__)
 
 KEPT = 5000  # events in memory
+KEPT_SIZE = 64 << 20  # bytes of what they say; an agent's row may have 64 KiB
 QUEUE = 4000  # events that may wait for one browser
 MAX_CLIENTS = 64
 STREAM_KINDS = frozenset({"text", "thinking", "tool_use", "tool_result", "engine", "stderr"})
@@ -66,7 +68,9 @@ class Client:
 class Hub:
     def __init__(self, on_events: Callable[[list[Event]], None]) -> None:
         self._on_events = on_events
-        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._kept: deque[Event] = deque()
+        self._sizes: deque[int] = deque()  # of those, and their sum
+        self._size = 0
         self._clients: set[Client] = set()
         self.last: int | None = None  # id of the newest event heard of
         self.version = 0
@@ -85,6 +89,8 @@ class Hub:
         elif cursor < after:
             self.last = cursor
             self._kept.clear()
+            self._sizes.clear()
+            self._size = 0
             for client in self._clients:
                 client.reset = True
         for client in self._clients:
@@ -98,18 +104,28 @@ class Hub:
             return
         self.last = rows[-1].id
         self.heard_total += len(rows)
-        self._kept.extend(rows)
+        self._keep(rows)
         self._on_events(rows)
         for client in self._clients:
             mine = [row for row in rows if client.wants(row)]
             if not mine or client.sent(mine):
                 continue
-            if len(client.queue) + len(mine) > QUEUE:
+            waits_too_long = client.queue and client.queue[0].id < self._kept[0].id
+            if waits_too_long or len(client.queue) + len(mine) > QUEUE:
                 self.dropped_total += 1
                 client.drop()  # it does not read; it comes back and resumes by id
                 continue
             client.queue.extend(mine)
             client.wake.set()
+
+    def _keep(self, rows: list[Event]) -> None:
+        sizes = [size(row.data) for row in rows]
+        self._kept.extend(rows)
+        self._sizes.extend(sizes)
+        self._size += sum(sizes)
+        while len(self._kept) > 1 and (len(self._kept) > KEPT or self._size > KEPT_SIZE):
+            self._kept.popleft()
+            self._size -= self._sizes.popleft()
 
     # -- towards browsers ------------------------------------------------------
 
