@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tomllib
 from collections.abc import Callable
 
 import pytest
@@ -219,6 +220,28 @@ async def test_a_push_that_renames_who_is_gone_meanwhile_is_no_new_agent(
     (late,) = await hive.import_inbox()
     assert late.state == "rejected"
     assert said in late.message
+
+
+async def test_who_mends_an_agent_gives_it_no_other_uid(
+    hive: Hive, manager: Requester, clone: Clone, layout: Layout
+) -> None:
+    await spawned(hive, manager, "scout")
+    clone.pull()
+    path = "agents/scout/agent.toml"
+    good = clone.read(path)
+    bad = clone.change(path, f'{good}modell = "x"\n')
+    git(clone.path, "push", "-q", str(layout.hive_git), "HEAD:refs/heads/x")
+    git(layout.hive_git, "update-ref", "refs/heads/applied", bad)
+    await hive.accept(bad, "root", "an older hyperhive took it")
+    clone.pull()
+    uid = (tomllib.loads(good))["uid"]
+    other = clone.change(path, good.replace(uid, "a" * 12))
+    refused = await hive.submit_commit(manager, "scout", other, "x", clone.fetch(other))
+    assert refused.state == "rejected"
+    assert f"uid is set by the reconciler and never changes; it is {uid}" in refused.message
+    mended = clone.change(path, good)
+    done = await hive.submit_commit(manager, "scout", mended, "x", clone.fetch(mended))
+    assert done.state == "open"
 
 
 async def test_a_push_takes_no_uid_of_an_agent_that_stays(

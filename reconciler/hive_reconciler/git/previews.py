@@ -25,7 +25,7 @@ from ..model.swarm import HostAbilities, swarm_problems
 from ..model.tree import FileChange, agent_of
 from .errors import ReadFailed
 from .reading import Reader
-from .returning import heirs
+from .returning import exchanged, heirs
 from .treemerge import merge_trees
 from .trees import TooMany, Trees
 
@@ -144,6 +144,7 @@ class Previews:
         was, will = _only(agents_before, touched), _only(agents_after, touched)
         rolls = self._reader.roll(old, before), self._reader.roll(new, after)
         problems += swarm_problems(was, will, rolls, before.policy, self._host)
+        problems += exchanged(self._trees, old, was, will)
         return Step(
             old,
             new,

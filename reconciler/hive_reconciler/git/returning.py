@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from hive_wire.names import is_uid
 from hive_wire.paths import Layout
 
 from ..model.checks import Problem
-from ..model.desired import Valid
+from ..model.desired import Entry, Invalid, Valid
 from .errors import ReadFailed
 from .reading import Reader
 from .trees import Trees
@@ -30,6 +31,20 @@ def heirs(trees: Trees, reader: Reader, base: str, ours: str, merged: str) -> tu
         for name, uid in come
         if uid in gone
     )
+
+
+def exchanged(
+    trees: Trees, old: str, was: Mapping[str, Entry], will: Mapping[str, Entry]
+) -> list[Problem]:
+    """Agents that get another uid while their files are mended; of good ones the checks say it."""
+    found = []
+    for name, entry in will.items():
+        if isinstance(entry, Valid) and isinstance(was.get(name), Invalid):
+            uid = _uid(trees, old, name)
+            if uid is not None and uid != entry.spec.uid:
+                text = f"uid is set by the reconciler and never changes; it is {uid}"
+                found.append(Problem(f"agents/{name}/agent.toml", text))
+    return found
 
 
 def orphans(
@@ -69,4 +84,5 @@ def _uid(trees: Trees, tree: str, name: str) -> str | None:
         raw = tomllib.loads((trees.file(tree, f"agents/{name}/agent.toml") or b"").decode())
     except (ValueError, RecursionError):
         return None
-    return str(raw.get("uid", "")) or None
+    uid = str(raw.get("uid", ""))
+    return uid if is_uid(uid) else None
