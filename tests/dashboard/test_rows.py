@@ -165,3 +165,18 @@ def test_a_command_hides_nothing_of_itself(given: dict[str, str]) -> None:
 def test_an_edit_hides_nothing_of_itself() -> None:
     given = {"file_path": "a", "old_string": "a = 1", "new_string": "import evil\ra = 2"}
     assert "import evil" in render(row(event("tool_use", {"name": "Edit", "input": given})))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("tool_result", {"text": "\x1b[31mA\x1b[32mB" * 2000 + "the end"}),
+        ("stderr", {"text": "\x1b[31mA\x1b[32mB" * 700 + "the end"}),
+        ("text", {"text": "*a* `b` " * 350 + "the end"}),
+    ],
+)
+def test_no_row_is_more_than_a_browser_bears(kind: str, data: dict[str, Any]) -> None:
+    """A page keeps 1,500 rows: what is bounded by characters may still be thousands of elements."""
+    shown = render(row(event(kind, data)))
+    assert shown.count("<") < 1000
+    assert "the end" in shown

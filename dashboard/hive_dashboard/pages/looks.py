@@ -19,6 +19,7 @@ from .need import away
 from .output import coloured_parts
 from .shell import bar, log_out
 
+ALL = 10_000  # colours on a page of one thing
 _MARK = {
     "create": ("+", "ok"),
     "start": ("+", "ok"),
@@ -86,7 +87,7 @@ def _action(row: dict[str, Any]) -> Element:
 
 
 def journal_page(view: View, asset: AssetUrl, it: AgentView, lines: Sequence[str]) -> str:
-    text = coloured_parts(coloured("\n".join(lines)))
+    text = coloured_parts(coloured("\n".join(lines)), ALL)
     return _page(
         view,
         asset,
@@ -128,7 +129,7 @@ def row_page(view: View, asset: AssetUrl, it: AgentView, event: Event) -> str:
         ),
         h(
             "pre.journal",
-            coloured_parts(shown),
+            coloured_parts(shown, ALL),
             tabindex=0,
             role="region",
             aria_label="row",

@@ -8,6 +8,7 @@ from ..html import Child, Element, h
 from ..text import clip, last_colour, plural, quoted, runs
 
 TEXT = 8192  # characters of one row
+COLOURS = 200  # parts of one colour in a row
 FOLD = 4  # lines of output shown before a fold
 
 
@@ -56,9 +57,13 @@ def output(text: str, took: str = "", shown: int = FOLD) -> Element:
     )
 
 
-def coloured_parts(text: str) -> list[Child]:
-    """What `coloured` gave, as elements."""
-    return [h("span", part, class_=cls) if cls else part for cls, part in runs(text)]
+def coloured_parts(text: str, most: int = COLOURS) -> list[Child]:
+    """What `coloured` gave, as elements; behind the `most` first parts it is plain."""
+    parts = list(runs(text))
+    shown: list[Child] = [
+        h("span", part, class_=cls) if cls else part for cls, part in parts[:most]
+    ]
+    return [*shown, "".join(part for _, part in parts[most:])]
 
 
 def fold(title: str, text: str) -> Element:

@@ -14,6 +14,7 @@ from ..html import Child, Element, h
 from ..text import one_line
 
 LONGEST = 3000  # characters; what is longer is shown as it is
+MOST = 600  # parts of its markup; what has more, too
 _MARKUP = re.compile(r"[*_`#~\[\]|<]|^\s*(?:[-+>]|\d+[.)])\s|\n\s*\n|https?://", re.MULTILINE)
 _LINKS = ("http", "https", "mailto")
 _TAGS = frozenset(
@@ -25,7 +26,10 @@ def prose(text: str) -> Element:
     """`text` as an agent meant it to look; plain where that is all there is to it."""
     if len(text) > LONGEST or not _MARKUP.search(text):
         return h("div.say", text)
-    return h("div.say.md", _children(iter(_parser().parse(text)), None))
+    tokens = _parser().parse(text)
+    if sum(1 + len(token.children or ()) for token in tokens) > MOST:
+        return h("div.say", text)
+    return h("div.say.md", _children(iter(tokens), None))
 
 
 @cache
