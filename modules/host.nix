@@ -29,6 +29,8 @@ let
       exec ${pkgs.systemd}/bin/systemctl stop $units
     fi
   '';
+
+  realPlaces = pkgs.writeShellScript "hive-real-places" (builtins.readFile ./real-places.sh);
 in
 {
   imports = [
@@ -138,6 +140,8 @@ in
         serviceConfig = {
           TimeoutStopSec = mkDefault cfg.stopTimeout;
           RestartSec = mkDefault 2;
+          # systemd starts a container again that reboots, so this is not for the reconciler to do.
+          ExecStartPre = [ "${realPlaces} /var/lib/${containers}/%i" ];
           # Where a killed nspawn leaves this mounted, the next one refuses to start.
           ExecStopPost = [
             "-${pkgs.util-linux}/bin/umount --quiet --lazy /run/systemd/nspawn/unix-export/%i"

@@ -44,7 +44,8 @@ def test_the_conf_is_what_the_unit_of_nixos_reads() -> None:
         f"SYSTEM_PATH={SYSTEM}",
         'EXTRA_NSPAWN_FLAGS="--bind-ro=/run/hyperhive/agents/k3f9k3f9k3f9:/run/hive '
         "--bind=/var/lib/hyperhive/agents/x/state:/state:idmap "
-        '--inaccessible=/nix/var/nix/daemon-socket"',
+        "--inaccessible=/nix/var/nix/daemon-socket --tmpfs=/nix/var/nix/profiles "
+        '--tmpfs=/nix/var/nix/gcroots --link-journal=no"',
         "HIVE_UID=k3f9k3f9k3f9",
         "HIVE_CONTAINER=h-scout",
         "HIVE_ROOT=/var/lib/hyperhive",

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from support.nixos_rig import Rig
 
 pytestmark = pytest.mark.slow
+
+
+REAL_PLACES = Path(__file__).resolve().parents[2] / "modules/real-places.sh"
+# What NixOS does with a container's file system as root of the host.
+START = """
+mkdir -p etc var/lib var/lib/private root; chmod 0755 etc var/lib; chmod 0700 var/lib/private root
+[ -e etc/machine-id ] || touch etc/machine-id
+"""
 
 
 def _nest(folder: Path, depth: int) -> None:
@@ -57,3 +66,28 @@ async def test_roots_of_what_was_never_started_go_too(rig: Rig) -> None:
     await rig.runtime.close()
     left = sorted(link.name for link in rig.places.gcroots.iterdir())
     assert left == ["h-a-1-next", "h-a-1-running", "h-b-2-next"]
+
+
+async def test_nobody_but_root_enters_what_agents_write(rig: Rig) -> None:
+    rig.places.roots.mkdir(exist_ok=True)
+    rig.places.roots.chmod(0o755)
+    await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one")))
+    assert rig.places.roots.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("place", ["etc", "etc/machine-id", "root", "var", "var/lib/private"])
+def test_nixos_starts_a_container_whose_places_are_links(tmp_path: Path, place: str) -> None:
+    root, host = tmp_path / "root", tmp_path / "host"
+    (root / place).parent.mkdir(parents=True)
+    (host / "lib").mkdir(parents=True)
+    for folder in (host, host / "lib"):
+        folder.chmod(0o711)
+    lead = host / "made" if place == "etc/machine-id" else host
+    (root / place).symlink_to(lead)
+    run = ("bash", REAL_PLACES, root)
+    subprocess.run(run, env={"PATH": os.environ["PATH"]}, check=True)
+    assert (root / place).is_symlink(), "of containers that are not ours nothing is changed"
+    subprocess.run(run, env={"PATH": os.environ["PATH"], "HIVE_UID": "x"}, check=True)
+    subprocess.run(["bash", "-ec", START], cwd=root, check=True)
+    assert [path.name for path in host.iterdir()] == ["lib"]
+    assert [path.stat().st_mode & 0o777 for path in (host, host / "lib")] == [0o711, 0o711]

@@ -200,6 +200,7 @@ class NixosRuntime:
     def _prepare(self, conf: Conf, before: Conf | None) -> None:
         if before is None or before.uid != conf.uid:
             self._files.clear_root(conf.name)  # a re-used name inherits nothing
+        self._files.seal()
         self._files.mark_stopped(conf.name, stopped=False)
         self._files.keep(conf.name, "running", conf.running)
         self._files.write(conf)

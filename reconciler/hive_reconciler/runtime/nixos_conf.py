@@ -33,6 +33,15 @@ BOUND = (
     CONTAINER_APPLIED,
     CONTAINER_REHEARSAL,
 )
+# What the unit opens to a container and an agent must not have.
+_CLOSED = (
+    "--inaccessible=/nix/var/nix/daemon-socket",  # its client could ask the host for builds
+    # Directories of the host that everybody may enter: what root inside puts there, setuid programs
+    # too, is root's outside, and a root for garbage collection.
+    "--tmpfs=/nix/var/nix/profiles",
+    "--tmpfs=/nix/var/nix/gcroots",
+    "--link-journal=no",  # a link in the host's journal, named and filled by the agent
+)
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=,./:-]+")
 _OURS = {
     "uid": "HIVE_UID",
@@ -95,8 +104,7 @@ def conf_of(container: Container, root: Path, system: str) -> Conf:
 
 def _flags(container: Container) -> tuple[str, ...]:
     binds = [_bind(bind) for bind in container.binds if bind.target in BOUND]
-    # A client of the host's nix daemon could ask it for builds.
-    return (*binds, "--inaccessible=/nix/var/nix/daemon-socket")
+    return (*binds, *_CLOSED)
 
 
 def _bind(bind: Bind) -> str:

@@ -65,6 +65,12 @@ class Files:
         fresh.rename(file)
         _sync(file.parent)
 
+    def seal(self) -> None:
+        """Let nobody but root enter containers' file systems: what root inside makes there is
+        root's outside, set-user-id programs too."""
+        self._places.roots.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chmod(self._places.roots, 0o700)
+
     def keep(self, name: str, slot: str, system: str) -> None:
         """Safe from garbage collection. Slots `next` and `running` of one container."""
         link = self._gcroot(name, slot)

@@ -90,14 +90,20 @@ async def all_fail(agent: str, state: Path) -> None:
 
 def _no_help_from_outside(agent: str, state: Path) -> None:
     """What root in there makes is root's out here; so nobody else may reach it."""
-    made = inside(agent, "cp /bin/sh /state/sh && chmod 4755 /state/sh")
-    assert made.returncode == 0, made.stderr
-    assert (state / "sh").stat().st_uid == 0, "idmap: root inside owns it as root outside"
-    reached = subprocess.run(
-        ["runuser", "-u", "nobody", "--", "test", "-x", str(state / "sh")], check=False
-    )
-    assert reached.returncode != 0, "a setuid program of an agent is within everybody's reach"
-    (state / "sh").unlink()
+    own = Path("/var/lib/nixos-containers", agent)
+    for place, outside in (("/state/sh", state / "sh"), ("/var/sh", own / "var/sh")):
+        made = inside(agent, f"cp /bin/sh {place} && chmod 4755 {place}")
+        assert made.returncode == 0, made.stderr
+        assert outside.stat().st_uid == 0 or place != "/state/sh", "idmap: root's outside, too"
+        reached = subprocess.run(
+            ["runuser", "-u", "nobody", "--", "test", "-x", str(outside)], check=False
+        )
+        assert reached.returncode != 0, f"a setuid program of an agent is in reach: {outside}"
+        outside.unlink()
+    for folder in ("profiles", "gcroots"):
+        inside(agent, f"touch /nix/var/nix/{folder}/x")
+        there = Path("/nix/var/nix", folder, "per-container", agent)
+        assert list(there.iterdir()) == [], f"an agent writes into {there}"
 
 
 def _mounts(name: str) -> list[str]:
