@@ -132,6 +132,16 @@ async def test_an_answer_that_is_not_understood_approves_nothing(page_world: Wor
     assert not world.host.called("approve")
 
 
+async def test_an_answer_that_is_not_understood_is_called_so(page_world: World) -> None:
+    world = page_world
+    world.host.add(7)
+    world.host.proposals[7]["diff_left_out"] = "some"
+    for path in ("/proposals/7", "/api/v1/proposals/7"):
+        async with world.http.get(world.url + path) as answer:
+            assert answer.status == 502
+            assert "versions differ" in await answer.text()
+
+
 async def test_a_moved_effect_is_shown_and_asked_again(page_world: World) -> None:
     world = page_world
     await with_proposal(world)

@@ -75,8 +75,8 @@ class Read:
 
     async def run(self, look: Look) -> BaseModel:
         """Raises Unanswered."""
-        found = await self.get(look)
         try:
+            found = await self.get(look)
             return found if isinstance(found, BaseModel) else self.answer.model_validate(found)
         except ValidationError:
             raise Unanswered(502, "the answer was not understood: versions differ?") from None

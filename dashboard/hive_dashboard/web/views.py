@@ -202,6 +202,8 @@ async def show_proposal(site: Site, view: View, n: int, status: int = 200) -> we
         raise Refused(404 if error.code == NOT_FOUND else 503, error.message) from None
     except TimeoutError:
         raise Refused(504, "The reconciler did not answer within 20 s.") from None
+    except ValidationError:
+        raise Refused(502, "The reconciler's answer was not understood: versions differ?") from None
     return page(proposal_page(view, site.assets.url, found), status)
 
 
