@@ -159,6 +159,11 @@ def test_a_tool_that_hangs_is_told_as_any_failure(monkeypatch: pytest.MonkeyPatc
 def test_resolvers_that_a_container_cannot_reach_are_left_out() -> None:
     stub = "nameserver 127.0.0.53\nnameserver ::1\n"
     real = "# x\nnameserver 192.168.1.1\nnameserver fe80::1\noptions edns0\nnameserver 9.9.9.9\n"
-    assert resolvers_of(stub, real) == ("192.168.1.1", "9.9.9.9")
-    assert resolvers_of(stub) == ()
-    assert resolvers_of("nameserver\nnameserver 1.1.1.1;drop\n") == ()
+    own = {
+        ipaddress.IPv4Address("192.168.1.1")
+    }  # whatever a container sends to this machine is lost
+    assert resolvers_of((stub, real), set()) == ("192.168.1.1", "9.9.9.9")
+    assert resolvers_of((stub, real), own) == ("9.9.9.9",)
+    assert resolvers_of(("nameserver 192.168.1.1\n", real), own) == ("9.9.9.9",)
+    assert resolvers_of((stub,), set()) == ()
+    assert resolvers_of(("nameserver\nnameserver 1.1.1.1;drop\n",), set()) == ()

@@ -138,7 +138,7 @@ def _network() -> Finding:
         bool(servers),
         'network.mode = "private"',
         f"possible; names are asked from {', '.join(servers) or 'nobody: no server is reachable'}",
-        "name an IPv4 server other than 127.x in /etc/resolv.conf",
+        "name an IPv4 server in /etc/resolv.conf that is not this machine itself",
     )
 
 

@@ -79,7 +79,7 @@ def connect(wire: Wire, leader: Process) -> None:
 
 
 def resolvers() -> tuple[str, ...]:
-    return resolvers_of(*(path.read_text() for path in RESOLV if path.exists()))
+    return resolvers_of([p.read_text() for p in RESOLV if p.exists()], used_addresses())
 
 
 def resolv_conf() -> str:

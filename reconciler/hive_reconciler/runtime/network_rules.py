@@ -110,22 +110,23 @@ def _dns(resolvers: Collection[str]) -> str:
     return f"    {where} udp dport 53 accept\n    {where} tcp dport 53 accept\n"
 
 
-def resolvers_of(*texts: str) -> tuple[str, ...]:
-    """IPv4 name servers of the first resolv.conf that has any a container can reach."""
+def resolvers_of(texts: Collection[str], own: Collection[ipaddress.IPv4Address]) -> tuple[str, ...]:
+    """IPv4 name servers of the first resolv.conf that has any a container can reach: none of this
+    machine's `own` addresses."""
     for text in texts:
         found = []
         for line in text.splitlines():
             words = line.split()
-            if len(words) >= 2 and words[0] == "nameserver" and _reachable(words[1]):
+            if len(words) >= 2 and words[0] == "nameserver" and _reachable(words[1], own):
                 found.append(words[1])
         if found:
             return tuple(found[:3])
     return ()
 
 
-def _reachable(text: str) -> bool:
+def _reachable(text: str, own: Collection[ipaddress.IPv4Address]) -> bool:
     try:
         address = ipaddress.IPv4Address(text)
     except ValueError:
         return False
-    return not (address.is_loopback or address.is_unspecified)
+    return not (address.is_loopback or address.is_unspecified or address in own)
