@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -98,3 +99,14 @@ async def test_a_report_of_use_counts_once_however_often_it_comes(hive):
     assert (await hive.status(A))["state"] != "paused"
     await hive.ask("usage", **report, at=at + 0.001)
     assert (await hive.status(A))["state"] == "paused"
+
+
+async def test_a_report_that_comes_again_before_it_is_stored_counts_once(hive):
+    """The gateway's connection broke, and the new one is quicker than the disk."""
+    await hive.registry(agent(A, "scout", budget={"usd_per_day": 2.0, "turns_per_hour": 100}))
+    scout = await hive.harness(A)
+    report = {"uid": A, "usage": {"output_tokens": 1}, "usd": 1.5, "at": time.time()}
+    again = await hive.client()
+    await asyncio.gather(*(peer.request("usage", report) for peer in (hive.host, again) * 3))
+    await hive.ask("send", to="scout", body="x", by="ann")
+    await scout.granted()

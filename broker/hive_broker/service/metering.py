@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hive_wire.protocol import Usage
 
 from ..core.budget import price
@@ -15,10 +17,19 @@ class Metering:
     def __init__(self, broker: Broker, presence: Presence) -> None:
         self._broker = broker
         self._presence = presence
+        self._storing: dict[tuple[str, float], asyncio.Task[None]] = {}
 
     async def used(self, uid: str, usage: Usage, usd: float, at: float) -> None:
         """Store it once; `usd` 0 is unknown, `at` in unix seconds. The gateway repeats a report whose answer
         was lost."""
+        storing = self._storing.get((uid, at))
+        if storing is None:
+            storing = self._broker.start(self._store(uid, usage, usd, at))
+            self._storing[uid, at] = storing
+            storing.add_done_callback(lambda _: self._storing.pop((uid, at)))
+        await self._broker.finished(storing)
+
+    async def _store(self, uid: str, usage: Usage, usd: float, at: float) -> None:
         broker = self._broker
         if await broker.reader.is_metered(uid, at):
             return
