@@ -242,6 +242,23 @@ async def test_what_was_wanted_again_a_moment_ago_is_not_stopped(held, monkeypat
     assert ("stop", SCOUT) not in runtime.done
 
 
+async def test_of_which_nothing_tells_what_it_runs_is_not_stopped_for_that(held):
+    """Since it was planned it may have been wanted again as it runs."""
+    swarm, runtime = held, held.runtime
+    stops = runtime.done.count(("stop", SCOUT))
+    runtime.hold = "observe"
+    await restart(swarm)
+    await swarm.until(lambda: len(runtime.began) == 1)
+    seen = runtime.containers[SCOUT]
+    runtime.containers[SCOUT] = replace(seen, revision=None, restart_key=None, age=None)
+    runtime.go.set()
+    await swarm.until(lambda: not swarm.core._operations.under_way)
+    assert runtime.done.count(("stop", SCOUT)) == stops
+    assert swarm.core.picture.memory[swarm.uid("scout")].failure.reason == "RecordLost"
+    runtime.containers[SCOUT] = seen
+    await swarm.until(lambda: runs_the_newest(swarm))
+
+
 async def test_who_is_renamed_back_while_it_is_stopped_keeps_its_container(held, tmp_path):
     swarm, runtime = held, held.runtime
     uid = swarm.uid("scout")

@@ -65,6 +65,9 @@ class Acting:
     def seen(self, uid: str) -> Observed | None:
         return self._picture.seen(uid)
 
+    def is_lost(self, uid: str) -> bool:
+        return self._memory(uid).is_lost
+
     def started(self, uid: str, wanted: Wanted) -> None:
         memory = recall.started(self._memory(uid), wanted.valid, wanted.container.name)
         self._remember(uid, memory)

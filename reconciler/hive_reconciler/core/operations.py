@@ -74,6 +74,9 @@ class World(Protocol):
 
     def seen(self, uid: str) -> Observed | None: ...
 
+    def is_lost(self, uid: str) -> bool:
+        """Whether nothing has told for long what its container runs."""
+
     def started(self, uid: str, wanted: Wanted) -> None: ...
 
     def stopping(self, uid: str) -> None: ...
@@ -222,6 +225,8 @@ class Operations:
                 return None
             if not mine and before is not None and before.phase is not Phase.STOPPED:
                 raise RuntimeFailure("RecordLost", f"{before.name} cannot be told from others now")
+            if self._is_in_doubt(action.uid, mine):
+                raise RuntimeFailure("RecordLost", f"nothing tells now what {mine[0].name} runs")
             # Who has such a name next must not start while its last container is being ended.
             operation.clears = frozenset(o.name for o in mine) - {action.container}
             self._clearing[action.uid] = operation
@@ -263,6 +268,11 @@ class Operations:
             and (o.name, o.restart_key) == (wanted.container.name, wanted.container.restart_key)
             for o in observed
         )
+
+    def _is_in_doubt(self, uid: str, observed: list[Observed]) -> bool:
+        """Whether it may run what is wanted by now, as long as a plan would wait for its record."""
+        unknown = any(o.phase is Phase.RUNNING and o.restart_key is None for o in observed)
+        return unknown and self._world.wanted(uid) is not None and not self._world.is_lost(uid)
 
     async def _prepare(self, operation: Operation) -> None:
         """Build what is wanted, before anything is stopped; a newer revision calls it off."""
