@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
+import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from hypothesis import strategies as st
 from support.needs import need
 
 from hive_reconciler.runtime import network
-from hive_reconciler.runtime.base import RuntimeFailure
+from hive_reconciler.runtime.base import Observed, Phase, RuntimeFailure
 from hive_reconciler.runtime.network_rules import (
     POOL,
     PRIVATE,
@@ -25,11 +29,14 @@ from hive_reconciler.runtime.network_rules import (
     resolvers_of,
     ruleset,
 )
+from hive_reconciler.runtime.nspawn import NspawnRuntime
 from hive_reconciler.runtime.records import Cabinet
+from hive_reconciler.runtime.supervised import SupervisedRuntime
 from hive_reconciler.runtime.wiring import Wiring
 from hive_wire.paths import Layout
 
 WORLD = Path(__file__).with_name("network_world.py")
+RUNS = Observed("h-x", "u", Phase.RUNNING, "r", "k", 1.0, None, None, None)
 
 
 @pytest.mark.slow
@@ -147,6 +154,70 @@ def test_a_filter_that_was_not_removed_is_removed_later(
     wiring.disconnect("h-x")
     wiring.disconnect("h-x")
     assert loaded == [0]
+
+
+@pytest.fixture
+async def wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NspawnRuntime]:
+    """Two that run, h-x with a private network; the programs of this machine are in tmp_path."""
+    runtime = NspawnRuntime(Layout(tmp_path / "root", tmp_path / "run", "-t"))
+    for name in ("h-x", "h-y"):
+        runtime._cabinet.entry(name).make()
+    (runtime._cabinet.entry("h-x").path / "wire").write_text("198.19.0.0")
+
+    async def both(_: object) -> tuple[Observed, ...]:
+        return (RUNS, replace(RUNS, name="h-y"))
+
+    monkeypatch.setattr(SupervisedRuntime, "observe", both)
+    monkeypatch.setattr(network, "RESOLV", (tmp_path / "resolv.conf",))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    yield runtime
+    await runtime.close()
+
+
+def program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+async def test_a_filter_that_cannot_be_put_back_is_the_trouble_of_those_it_is_for(
+    wired: NspawnRuntime, tmp_path: Path
+) -> None:
+    for says in ("nft is missing", "nft -f -: busy"):
+        program(tmp_path / "ip", "echo '[]'")
+        one, other = await wired.observe()
+        assert says in one.unenforced[0]
+        assert (one.phase, one.revision) == (Phase.RUNNING, "r")
+        assert other.unenforced == ()
+        program(tmp_path / "nft", "echo busy >&2; exit 1")
+    program(tmp_path / "nft", "exit 0")
+    assert [one.unenforced for one in await wired.observe()] == [(), ()]
+
+
+async def test_a_tool_that_hangs_keeps_nobody_from_looking(
+    wired: NspawnRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hive_reconciler.runtime.nspawn.FILTER_SECONDS", 0.1)
+    os.mkfifo(tmp_path / "go")
+    program(tmp_path / "ip", f"read -r _ <{tmp_path}/go; echo '[]'")
+    program(tmp_path / "nft", "exit 0")
+    for _ in range(2):  # the second one waits for the same refresh
+        one, other = await wired.observe()
+        assert "did not end" in one.unenforced[0]
+        assert other.unenforced == ()
+    await asyncio.to_thread(wired._wiring.disconnect, "h-y")  # as any start without a network
+    program(tmp_path / "ip", "echo '[]'")
+    await asyncio.to_thread((tmp_path / "go").write_text, "\n")
+    monkeypatch.setattr("hive_reconciler.runtime.nspawn.FILTER_SECONDS", 30)
+    assert [one.unenforced for one in await wired.observe()] == [(), ()]
+
+
+def test_a_tool_that_went_missing_is_told_with_its_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeFailure, match=r"nft is missing.*apt install nftables") as failure:
+        network.guard("-t", [])
+    assert failure.value.reason == "NetworkNotReady"
 
 
 def test_a_tool_that_hangs_is_told_as_any_failure(monkeypatch: pytest.MonkeyPatch) -> None:

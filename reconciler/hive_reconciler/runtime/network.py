@@ -15,14 +15,15 @@ from .processes import Process, alive
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 SECONDS = 30.0  # for one command
+PROGRAMS = {"nft": "nftables", "ip": "iproute2", "nsenter": "util-linux"}  # and their packages
 RESOLV = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
 def problem() -> tuple[str, str] | None:
     """(what is missing, cure), or None when private networks can be made."""
-    for program, package in (("nft", "nftables"), ("ip", "iproute2")):
+    for program in PROGRAMS:
         if shutil.which(program) is None:
-            return f"{program} is missing", f"Debian: apt install {package}"
+            return _missing(program)
     if FORWARDING.read_text().strip() != "1":
         # Forwarding is the whole machine's: the operator's to decide.
         return "this machine forwards no packets", "sysctl -w net.ipv4.ip_forward=1"
@@ -32,8 +33,15 @@ def problem() -> tuple[str, str] | None:
 def require() -> None:
     """Raises RuntimeFailure when private networks cannot be made here."""
     if (found := problem()) is not None:
-        what, cure = found
-        raise RuntimeFailure("NetworkNotReady", f'network.mode = "private": {what}; cure: {cure}')
+        raise _not_ready(*found)
+
+
+def _missing(program: str) -> tuple[str, str]:
+    return f"{program} is missing", f"Debian: apt install {PROGRAMS[program]}"
+
+
+def _not_ready(what: str, cure: str) -> RuntimeFailure:
+    return RuntimeFailure("NetworkNotReady", f'network.mode = "private": {what}; cure: {cure}')
 
 
 def used_addresses() -> frozenset[ipaddress.IPv4Address]:
@@ -79,7 +87,9 @@ def connect(wire: Wire, leader: Process) -> None:
 
 
 def resolvers() -> tuple[str, ...]:
-    return resolvers_of([p.read_text() for p in RESOLV if p.exists()], used_addresses())
+    return resolvers_of(
+        [p.read_text(errors="replace") for p in RESOLV if p.exists()], used_addresses()
+    )
 
 
 def resolv_conf() -> str:
@@ -94,6 +104,10 @@ def _run(command: list[str], text: str = "") -> str:
         )
     except subprocess.TimeoutExpired:
         raise RuntimeFailure("NetworkFailed", f"{what}: did not end in {SECONDS:g} s") from None
+    except FileNotFoundError:  # it was there when the network was made
+        raise _not_ready(*_missing(command[0])) from None
+    except OSError as error:
+        raise RuntimeFailure("NetworkFailed", f"{what}: {error.strerror}") from error
     if done.returncode != 0:
         raise RuntimeFailure("NetworkFailed", f"{what}: {done.stderr.strip()[-300:]}")
     return done.stdout

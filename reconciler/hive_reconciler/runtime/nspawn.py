@@ -40,6 +40,7 @@ GATE = Path("/etc/hive-gate")
 WAIT = ("/bin/sh", "-c", f'read -r _ <{GATE}; exec "$@"', "sh")
 GATE_SECONDS = 10
 AT_GATE = "gate"  # beside the record while PID 1 waits
+FILTER_SECONDS = 5.0  # that an observation waits for the filter to be put back
 
 
 class NspawnRuntime(SupervisedRuntime):
@@ -51,6 +52,7 @@ class NspawnRuntime(SupervisedRuntime):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self._wiring = Wiring(layout, self._cabinet)
+        self._refresh: asyncio.Task[str] | None = None
 
     def _refuse(self, container: Container) -> None:
         if os.geteuid() != 0:
@@ -102,12 +104,26 @@ class NspawnRuntime(SupervisedRuntime):
 
     async def observe(self) -> tuple[Observed, ...]:
         seen = await super().observe()
-        await asyncio.to_thread(self._wiring.refresh)
-        return tuple(self._judged(one) for one in seen)
+        trouble = await self._filter_trouble()
+        return tuple(self._judged(one, trouble) for one in seen)
 
-    def _judged(self, seen: Observed) -> Observed:
+    async def _filter_trouble(self) -> str:
+        """Why the filter of private networks could not be put back, or "". That is the trouble of
+        those that have one: a tool that fails or hangs keeps nobody from seeing the others."""
+        if self._refresh is None or self._refresh.done():
+            self._refresh = asyncio.create_task(asyncio.to_thread(self._wiring.refresh))
+        await asyncio.wait((self._refresh,), timeout=FILTER_SECONDS)
+        if not self._refresh.done():
+            return f"nft or ip did not end in {FILTER_SECONDS:g} s"
+        return self._refresh.result()
+
+    def _judged(self, seen: Observed, trouble: str) -> Observed:
         """PID 1 at its gate is a start of ours, or one that died half-way and only stop() cures."""
-        if seen.phase is not Phase.RUNNING or not self._at_gate(seen.name):
+        if seen.phase is not Phase.RUNNING:
+            return seen
+        if trouble and self._wiring.has(seen.name):
+            seen = replace(seen, unenforced=(*seen.unenforced, f"network ({trouble})"))
+        if not self._at_gate(seen.name):
             return seen
         phase = Phase.STARTING if seen.name in self._starting else Phase.BROKEN
         return replace(seen, phase=phase, revision=None, restart_key=None)
@@ -130,6 +146,11 @@ class NspawnRuntime(SupervisedRuntime):
         path = Path("/run/systemd/nspawn/propagate") / self._layout.machine(name)
         if path.is_dir():
             await asyncio.to_thread(path.rmdir)
+
+    async def close(self) -> None:
+        await super().close()
+        if self._refresh is not None:
+            await asyncio.wait((self._refresh,))
 
     async def doctor(self) -> tuple[Finding, ...]:
         from .doctor import nspawn_findings

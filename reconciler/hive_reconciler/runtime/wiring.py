@@ -9,6 +9,7 @@ from pathlib import Path
 from hive_wire.paths import Layout
 
 from . import network
+from .base import RuntimeFailure
 from .network_rules import Wire, allocate, interface
 from .processes import Process
 from .records import Cabinet
@@ -37,16 +38,29 @@ class Wiring:
     def disconnect(self, name: str) -> None:
         """The interfaces went with the container's namespace. The note goes last: until then this
         is done again."""
+        if not self.has(name):  # nor does it wait for a tool that hangs
+            return
         with self._lock:
-            if self._file(name).exists():
-                network.guard(self._layout.tag, self._wires(besides=name))
-                self._file(name).unlink()
+            network.guard(self._layout.tag, self._wires(besides=name))
+            self._file(name).unlink(missing_ok=True)
 
-    def refresh(self) -> None:
-        """Put the filter back should anybody have flushed it. Without wires: nothing."""
-        with self._lock:
-            if wires := self._wires():
-                network.guard(self._layout.tag, wires)
+    def refresh(self) -> str:
+        """Put the filter back should anybody have flushed it. Without wires: nothing.
+
+        Returns why that could not be done, or "". Then what is loaded stays: nothing is opened.
+        """
+        try:
+            with self._lock:
+                if wires := self._wires():
+                    network.guard(self._layout.tag, wires)
+        except RuntimeFailure as failure:
+            return failure.message
+        except OSError as error:
+            return str(error)
+        return ""
+
+    def has(self, name: str) -> bool:
+        return self._file(name).exists()
 
     def _wires(self, *, besides: str = "") -> list[Wire]:
         found = []
