@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 
 import pytest
+from support import fake_nixos
 from support.nixos_rig import Rig
 
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
@@ -181,6 +182,17 @@ async def test_what_systemd_tries_again_and_again_is_ended_and_started(rig: Rig)
     assert rig.unit("a")["pid"] not in (0, killed)
 
 
+async def test_what_is_destroyed_while_systemd_tries_it_again_keeps_no_name(rig: Rig) -> None:
+    commit = rig.commit("a", "one")
+    await rig.runtime.start(rig.container("a", "r1", commit))
+    rig.fault("starts-again")
+    os.kill(rig.unit("a")["pid"], 9)
+    assert (await rig.seen("a")).phase is Phase.STOPPED
+    await rig.runtime.destroy("h-a")
+    assert (rig.unit("a")["active"], rig.state["machines"]) == ("inactive", [])
+    await rig.runtime.start(rig.container("a", "r1", commit, uid="bbbbbbbbbbbb"))
+
+
 async def test_a_used_up_start_limit_does_not_hold(rig: Rig) -> None:
     container = rig.container("a", "r1", rig.commit("a", "one"))
     await rig.runtime.start(container)
@@ -229,6 +241,31 @@ async def test_other_peoples_containers_are_left_alone(rig: Rig) -> None:
         await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one")))
     assert theirs.read_text() == "PRIVATE_NETWORK=1\n"
     assert await rig.runtime.observe() == ()
+
+
+async def test_a_machine_without_a_conf_of_ours_is_somebody_elses(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    theirs = {**fake_nixos.EMPTY, "machines": ["h-a-1"]}  # as by systemd-nspawn@h-a-1.service
+    (rig.host / "state.json").write_text(json.dumps(theirs))
+    with pytest.raises(RuntimeFailure, match="machinectl terminate h-a-1") as refused:
+        await rig.runtime.start(container)
+    assert refused.value.reason == "NameTaken"
+    assert rig.state["machines"] == ["h-a-1"]
+    assert not list(rig.places.confs.iterdir())
+    (rig.host / "state.json").write_text(json.dumps(fake_nixos.EMPTY))
+    await rig.runtime.start(container)
+
+
+async def test_a_root_without_a_conf_of_ours_is_somebody_elses(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    theirs = rig.places.roots / "h-a-1" / "kept"
+    theirs.mkdir(parents=True)
+    with pytest.raises(RuntimeFailure, match=r"h-a-1 is not ours") as refused:
+        await rig.runtime.start(container)
+    assert refused.value.reason == "NameTaken"
+    assert theirs.exists()
+    theirs.parent.rename(rig.places.roots / "elsewhere")
+    await rig.runtime.start(container)
 
 
 async def test_a_failed_look_is_never_an_empty_one(rig: Rig) -> None:

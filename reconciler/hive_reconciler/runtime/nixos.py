@@ -155,6 +155,9 @@ class NixosRuntime:
                 )
             system = await self._system(container, before)
             conf = conf_of(container, self._layout.root, system)
+            if before is None:  # whatever has the name is somebody else's
+                await self._units.refuse_taken(container.name)
+                await asyncio.to_thread(self._files.refuse_taken, container.name)
             await asyncio.to_thread(self._prepare, conf, before)
             await self._units.limit(container)
             await self._start(container.name)
@@ -198,7 +201,7 @@ class NixosRuntime:
         return system
 
     def _prepare(self, conf: Conf, before: Conf | None) -> None:
-        if before is None or before.uid != conf.uid:
+        if before is not None and before.uid != conf.uid:
             self._files.clear_root(conf.name)  # a re-used name inherits nothing
         self._files.seal()
         self._files.mark_stopped(conf.name, stopped=False)
@@ -273,6 +276,9 @@ class NixosRuntime:
                 return
             if await self._phase(name) is not Phase.STOPPED:
                 raise RuntimeFailure("StillRunning", f"{name} runs: stop it first")
+            # systemd may be trying it again, and machined know it still: the next of its name
+            # could not tell either from somebody else's.
+            await self._units.end(name, START_GRACE)
             await run("systemctl", "revert", self._units.name(name))  # its limits
             await asyncio.to_thread(self._files.forget, name)
 

@@ -98,9 +98,17 @@ class Files:
                 if ours and not (self._places.confs / f"{machine}.conf").exists():
                     link.unlink(missing_ok=True)
 
+    def refuse_taken(self, name: str) -> None:
+        """For a name of which we have no conf: ours is written before there is a root, and goes
+        after it. Raises RuntimeFailure, NameTaken."""
+        if os.path.lexists(root := self._root(name)):
+            raise RuntimeFailure(
+                "NameTaken", f"{root} is not ours: rename the agent, or move that directory away"
+            )
+
     def clear_root(self, name: str) -> None:
         """Remove the container's own file system: what agents keep lies elsewhere."""
-        root = self._places.roots / self._layout.machine(name)
+        root = self._root(name)
         if not os.path.lexists(root):
             return
         skeleton.remove(root)
@@ -132,6 +140,9 @@ class Files:
 
     def _conf_file(self, name: str) -> Path:
         return self._places.confs / f"{self._layout.machine(name)}.conf"
+
+    def _root(self, name: str) -> Path:
+        return self._places.roots / self._layout.machine(name)
 
     def _gcroot(self, name: str, slot: str) -> Path:
         return self._places.gcroots / f"{self._layout.machine(name)}-{slot}"

@@ -34,6 +34,16 @@ class Units:
         done = await must("machinectl", "list", "--output=json", reason="ObserveFailed")
         return parse_machines(done.out)
 
+    async def refuse_taken(self, name: str) -> None:
+        """For a name of which we have no conf. Raises RuntimeFailure, NameTaken."""
+        machine = self._layout.machine(name)
+        if machine in await self.machines():
+            raise RuntimeFailure(
+                "NameTaken",
+                f"the machine {machine} that runs here is not ours: rename the agent, or end that "
+                f"machine (machinectl terminate {machine})",
+            )
+
     async def limit(self, container: Container) -> None:
         percent = f"{max(1.0, container.cpus * 100):.2f}"  # systemd reads hundredths at most
         await must(
