@@ -19,6 +19,7 @@ from support.needs import need
 
 from hive_reconciler.runtime import network
 from hive_reconciler.runtime.base import Observed, Phase, RuntimeFailure
+from hive_reconciler.runtime.forwarding import closed_legacy
 from hive_reconciler.runtime.network_rules import (
     POOL,
     PRIVATE,
@@ -96,6 +97,69 @@ def test_an_address_is_free_even_and_of_the_pool(machine: str, numbers: set[int]
 def test_a_full_pool_is_said() -> None:
     with pytest.raises(ValueError, match="in use"):
         allocate("x", set(POOL))
+
+
+FIREWALLS = """
+import json, subprocess, sys
+from pathlib import Path
+from hive_reconciler.runtime import doctor, network
+def load(rules): subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+def told():
+    found = doctor._network()
+    return [found.ok, found.detail, found.cure]
+network.FORWARDING.write_text("1")
+network.RESOLV = (Path(sys.argv[1]),)
+chain = "chain %s { type filter hook forward priority 0; policy %s; }"
+load("table inet strict { " + chain % ("forward", "drop") + "\\n}")
+found = [told()]
+subprocess.run(["sh", "-c", found[0][2]], check=True)
+found.append(told())
+load("table ip filter { " + chain % ("FORWARD", "accept") + "\\n}")
+found.append(told())
+load("table ip filter { " + chain % ("FORWARD", "drop") + "\\n}")
+found.append(told())
+load("table ip filter { chain DOCKER-USER { oifname docker0 accept\\n}\\n}")
+found.append(told())
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.root
+def test_doctor_names_the_firewall_that_drops_what_is_forwarded(tmp_path: Path) -> None:
+    need("nft")
+    resolv = tmp_path / "resolv.conf"
+    resolv.write_text("nameserver 9.9.9.9\n")
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", FIREWALLS, str(resolv)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    closed, cured, accepting, plain, docker = json.loads(done.stdout)
+    assert not closed[0]
+    assert "(inet strict forward) drops" in closed[1]
+    assert cured[0], cured
+    assert cured[1].startswith("possible")
+    assert accepting[0], accepting
+    assert not plain[0]
+    assert "iptables -I FORWARD -i hv+ -j ACCEPT; iptables -I FORWARD -o hv+ " in plain[2]
+    assert not docker[0]
+    assert docker[2].count("iptables -I DOCKER-USER ") == 2
+
+
+def test_a_firewall_of_iptables_legacy_is_seen_too() -> None:
+    docker = "-P INPUT ACCEPT\n-P FORWARD DROP\n-P OUTPUT ACCEPT\n-N DOCKER-USER\n"
+    docker += "-A FORWARD -j DOCKER-USER\n-A FORWARD -o docker0 -j DOCKER\n"
+    found = closed_legacy("iptables-legacy", docker)
+    assert found is not None
+    out, back = found[1].split("; ")
+    assert out == "iptables-legacy -I DOCKER-USER -i hv+ -j ACCEPT"
+    assert closed_legacy("x", docker.replace("FORWARD DROP", "FORWARD ACCEPT")) is None
+    cure = [line.replace("iptables-legacy -I", "-A") for line in (out, back)]
+    assert closed_legacy("x", docker + cure[0]) is not None
+    assert closed_legacy("x", docker + "\n".join(cure)) is None
 
 
 def test_without_wires_the_ruleset_only_removes() -> None:

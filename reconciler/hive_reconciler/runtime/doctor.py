@@ -130,13 +130,16 @@ def _sockets(layout: Layout) -> Finding:
 
 
 def _network() -> Finding:
-    found = network.problem()
-    if found is not None:
-        return Finding(False, 'network.mode = "private"', *found)
-    servers = network.resolvers()
+    what = 'network.mode = "private"'
+    try:
+        if (found := network.problem() or network.firewall()) is not None:
+            return Finding(False, what, *found)
+        servers = network.resolvers()
+    except RuntimeFailure as failure:
+        return Finding(False, what, failure.message, "run hive doctor again after a change")
     return Finding(
         bool(servers),
-        'network.mode = "private"',
+        what,
         f"possible; names are asked from {', '.join(servers) or 'nobody: no server is reachable'}",
         "name an IPv4 server in /etc/resolv.conf that is not this machine itself",
     )

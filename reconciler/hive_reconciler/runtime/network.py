@@ -10,12 +10,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .base import RuntimeFailure
+from .forwarding import closed, closed_legacy
 from .network_rules import Wire, neighbours, resolvers_of, ruleset
 from .processes import Process, alive
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 SECONDS = 30.0  # for one command
 PROGRAMS = {"nft": "nftables", "ip": "iproute2", "nsenter": "util-linux"}  # and their packages
+LEGACY = Path("/proc/net/ip_tables_names")  # tables that nft does not see
 RESOLV = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
@@ -42,6 +44,16 @@ def _missing(program: str) -> tuple[str, str]:
 
 def _not_ready(what: str, cure: str) -> RuntimeFailure:
     return RuntimeFailure("NetworkNotReady", f'network.mode = "private": {what}; cure: {cure}')
+
+
+def firewall() -> tuple[str, str] | None:
+    """(what of this machine's drops what private networks forward, cure), or None."""
+    if (found := closed(_run(["nft", "-j", "list", "ruleset"]))) is not None:
+        return found
+    legacy = shutil.which("iptables-legacy") or shutil.which("iptables")
+    if legacy is None or not LEGACY.exists() or "filter" not in LEGACY.read_text().split():
+        return None
+    return closed_legacy(Path(legacy).name, _run([legacy, "-S"]))
 
 
 def used_addresses() -> frozenset[ipaddress.IPv4Address]:

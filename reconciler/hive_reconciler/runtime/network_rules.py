@@ -16,6 +16,7 @@ PRIVATE = (
     *("172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15"),
     *("224.0.0.0/4", "240.0.0.0/4"),
 )
+WIRES = "hv*"  # what interface() names, as nft writes it
 
 
 @dataclass(frozen=True)
