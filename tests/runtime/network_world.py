@@ -96,6 +96,12 @@ def tables() -> str:
     ).stdout
 
 
+def rules() -> str:
+    return subprocess.run(
+        ["nft", "list", "ruleset"], capture_output=True, text=True, check=True
+    ).stdout
+
+
 def reached(name: str, host: str) -> bool:
     """Whether somebody outside gets into a container."""
     code = f"import socket; socket.create_connection(({host!r}, {PORT}), 1)"
@@ -157,6 +163,11 @@ async def story(site: Site, world: str) -> dict[str, Any]:
     told["spoofed"] = (site.state() / "spoofed").exists()
     told["reached from outside"] = reached(world, inside)
     told["tables"] = tables()
+    network.RESOLV[0].write_text("nameserver 9.9.9.9\n")  # this machine moved to another network
+    await site.runtime.observe()
+    _, _, first = await site.processes()
+    told["resolv.conf after a change"] = Path(f"/proc/{first}/root/etc/resolv.conf").read_text()
+    told["rules after a change"] = rules().count("ip daddr 9.9.9.9")
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     await site.runtime.observe()
     told["tables after a flush"] = tables()

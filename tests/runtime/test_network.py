@@ -70,6 +70,8 @@ def test_a_private_network_reaches_out_and_nothing_near(tmp_path: Path) -> None:
     )
     for host in (*near, told["neighbour"], told["host end"]):
         assert found[host].startswith("no: "), host
+    assert told["resolv.conf after a change"] == "nameserver 9.9.9.9\n"
+    assert told["rules after a change"] == 2  # by udp and by tcp
     assert found["interfaces"] == ["eth0", "lo"]
     assert not told["spoofed"]
     assert not told["reached from outside"]
@@ -257,6 +259,19 @@ async def test_a_filter_that_cannot_be_put_back_is_the_trouble_of_those_it_is_fo
     assert [one.unenforced for one in await wired.observe()] == [(), ()]
 
 
+async def test_the_name_servers_of_a_container_follow_this_machines(
+    wired: NspawnRuntime, tmp_path: Path
+) -> None:
+    program(tmp_path / "ip", "echo '[]'")
+    program(tmp_path / "nft", "exit 0")
+    file = wired._cabinet.entry("h-x").path / "resolv.conf"
+    file.write_text("nameserver 192.168.100.100\n")
+    (tmp_path / "resolv.conf").write_text("nameserver 9.9.9.9\n")
+    with file.open() as bound:  # as the container has it
+        await wired.observe()
+        assert bound.read() == "nameserver 9.9.9.9\n"
+
+
 async def test_a_tool_that_hangs_keeps_nobody_from_looking(
     wired: NspawnRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +294,9 @@ def test_a_tool_that_went_missing_is_told_with_its_cure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeFailure, match=r"nft is missing.*apt install nftables") as failure:
+    with pytest.raises(
+        RuntimeFailure, match="nft is missing; cure: Debian: apt install nftables"
+    ) as failure:
         network.guard("-t", [])
     assert failure.value.reason == "NetworkNotReady"
 

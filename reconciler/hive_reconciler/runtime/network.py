@@ -71,10 +71,13 @@ def _interfaces() -> list[ipaddress.IPv4Interface]:
     ]
 
 
-def guard(tag: str, wires: Collection[Wire]) -> None:
-    """Load this root's filter for exactly these wires, replacing it without a gap."""
-    near = neighbours(_interfaces()) if wires else ()
-    _run(["nft", "-f", "-"], ruleset(tag, wires, resolvers(), near))
+def guard(tag: str, wires: Collection[Wire]) -> tuple[str, ...]:
+    """Load this root's filter for exactly these wires, replacing it without a gap. Returns the
+    name servers that it lets them ask."""
+    here = _interfaces() if wires else []
+    servers = _resolvers(here) if wires else ()
+    _run(["nft", "-f", "-"], ruleset(tag, wires, servers, neighbours(here)))
+    return servers
 
 
 def connect(wire: Wire, leader: Process) -> None:
@@ -99,13 +102,16 @@ def connect(wire: Wire, leader: Process) -> None:
 
 
 def resolvers() -> tuple[str, ...]:
-    return resolvers_of(
-        [p.read_text(errors="replace") for p in RESOLV if p.exists()], used_addresses()
-    )
+    return _resolvers(_interfaces())
 
 
-def resolv_conf() -> str:
-    return "".join(f"nameserver {address}\n" for address in resolvers())
+def _resolvers(here: list[ipaddress.IPv4Interface]) -> tuple[str, ...]:
+    texts = [p.read_text(errors="replace") for p in RESOLV if p.exists()]
+    return resolvers_of(texts, {interface.ip for interface in here})
+
+
+def resolv_conf(servers: tuple[str, ...]) -> str:
+    return "".join(f"nameserver {address}\n" for address in servers)
 
 
 def _run(command: list[str], text: str = "") -> str:

@@ -39,6 +39,7 @@ ENVIRONMENT = {
 GATE = Path("/etc/hive-gate")
 WAIT = ("/bin/sh", "-c", f'read -r _ <{GATE}; exec "$@"', "sh")
 GATE_SECONDS = 10
+RESOLV = Path("/etc/resolv.conf")
 AT_GATE = "gate"  # beside the record while PID 1 waits
 FILTER_SECONDS = 5.0  # that an observation waits for the filter to be put back
 
@@ -79,6 +80,8 @@ class NspawnRuntime(SupervisedRuntime):
         if container.network == "private":
             os.mkfifo(root / GATE.relative_to("/"), 0o600)
             (entry.path / AT_GATE).touch()
+            names = Bind(self._wiring.names(container.name), RESOLV)
+            container = replace(container, binds=(*container.binds, names))
         return Launch(
             kind="nspawn",
             argv=command(container, root, record),
@@ -97,9 +100,9 @@ class NspawnRuntime(SupervisedRuntime):
     def _files(self, container: Container) -> dict[str, str]:
         files = super()._files(container)
         if container.network == "private":
-            files["etc/resolv.conf"] = network.resolv_conf()
+            files[str(RESOLV.relative_to("/"))] = ""  # something is bound there
         elif container.network == "host":
-            files["etc/resolv.conf"] = Path("/etc/resolv.conf").read_text()
+            files[str(RESOLV.relative_to("/"))] = RESOLV.read_text()
         return files
 
     async def observe(self) -> tuple[Observed, ...]:

@@ -117,7 +117,7 @@ class Entry:
 
     def forget_run(self) -> None:
         """Remove what the last run left, except the lock and what its runtime takes down later."""
-        for name in ("record", "processes", "exit", "stopping", "notify", "gate"):
+        for name in ("record", "processes", "exit", "stopping", "notify", "gate", "resolv.conf"):
             (self.path / name).unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from .processes import Process
 from .records import Cabinet
 
 FILE = "wire"
+NAMES = "resolv.conf"  # bound into the container, which has this very file
 
 
 class Wiring:
@@ -45,19 +47,29 @@ class Wiring:
             self._file(name).unlink(missing_ok=True)
 
     def refresh(self) -> str:
-        """Put the filter back should anybody have flushed it. Without wires: nothing.
+        """Put the filter back should anybody have flushed it, and have the containers ask the name
+        servers that this machine asks by now. Without wires: nothing.
 
         Returns why that could not be done, or "". Then what is loaded stays: nothing is opened.
         """
         try:
             with self._lock:
                 if wires := self._wires():
-                    network.guard(self._layout.tag, wires)
+                    servers = network.guard(self._layout.tag, wires)
+                    for name in self._cabinet.names():
+                        _rewrite(self._names(name), network.resolv_conf(servers))
         except RuntimeFailure as failure:
             return failure.message
         except OSError as error:
             return str(error)
         return ""
+
+    def names(self, name: str) -> Path:
+        """A fresh resolv.conf for the container, to be bound into it."""
+        file = self._names(name)
+        file.write_text(network.resolv_conf(network.resolvers()))
+        file.chmod(0o644)
+        return file
 
     def has(self, name: str) -> bool:
         return self._file(name).exists()
@@ -74,3 +86,16 @@ class Wiring:
 
     def _file(self, name: str) -> Path:
         return self._cabinet.entry(name).path / FILE
+
+    def _names(self, name: str) -> Path:
+        return self._cabinet.entry(name).path / NAMES
+
+
+def _rewrite(file: Path, text: str) -> None:
+    """In place. Whoever reads meanwhile finds empty lines at its end, no remains."""
+    with contextlib.suppress(FileNotFoundError), file.open("r+b", buffering=0) as handle:
+        old, new = handle.read(), text.encode()
+        if old != new:
+            handle.seek(0)
+            handle.write(new.ljust(len(old), b"\n"))
+            handle.truncate(len(new))
