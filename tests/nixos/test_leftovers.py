@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from support.nixos_rig import Rig
 
+from hive_reconciler.runtime.nixos_host import Places
+from hive_wire.paths import SYSTEM_ROOT
+
 pytestmark = pytest.mark.slow
 
 
-REAL_PLACES = Path(__file__).resolve().parents[2] / "modules/real-places.sh"
+TREE = Path(__file__).resolve().parents[2]
+REAL_PLACES = TREE / "modules/real-places.sh"
 # What NixOS does with a container's file system as root of the host.
 START = """
 mkdir -p etc var/lib var/lib/private root; chmod 0755 etc var/lib; chmod 0700 var/lib/private root
@@ -91,3 +96,22 @@ def test_nixos_starts_a_container_whose_places_are_links(tmp_path: Path, place: 
     subprocess.run(["bash", "-ec", START], cwd=root, check=True)
     assert [path.name for path in host.iterdir()] == ["lib"]
     assert [path.stat().st_mode & 0o777 for path in (host, host / "lib")] == [0o711, 0o711]
+
+
+def test_the_page_removes_all_that_a_swarm_leaves_and_nothing_else(tmp_path: Path) -> None:
+    page = (TREE / "docs/nixos.md").read_text().splitlines()
+    (told,) = [line for line in page if line.startswith("- **Uninstall.**")]
+    places = Places()
+    ours = [SYSTEM_ROOT / "hive.git", places.gcroots / "hm1nd-running"]
+    theirs = []
+    for name, found in (("hm1nd", ours), ("h-scout", ours), ("postgres", theirs)):
+        found += [places.roots / name, places.confs / f"{name}.conf", *places.per_container(name)]
+    for path in (*ours, *theirs):
+        made = tmp_path / path.relative_to("/")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.touch() if path.suffix == ".conf" else made.mkdir()
+    for command in re.findall(r"`(rm [^`]+)`", told):
+        subprocess.run(["bash", "-ec", command.replace(" /", f" {tmp_path}/")], check=True)
+    left = {Path("/") / p.relative_to(tmp_path) for p in tmp_path.rglob("*")}
+    assert left & set(ours) == set()
+    assert set(theirs) <= left

@@ -131,7 +131,15 @@ class Limits(Part):
         "2G"
     )
     cpus: Annotated[float, Field(gt=0, le=1024, description="Cores the container may use")] = 1.0
-    tasks: Annotated[int, Field(ge=16, le=65536, description="Processes and threads")] = 256
+    tasks: Annotated[
+        int,
+        Field(
+            ge=16,
+            le=65536,
+            description="Processes and threads. With the runtime `process`, fewer hold at once and "
+            "more from the next start on (`hive restart NAME`)",
+        ),
+    ] = 256
 
     @property
     def memory_bytes(self) -> int:
