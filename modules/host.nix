@@ -95,8 +95,15 @@ in
         "hive-broker"
         "hive-gateway"
       ];
-      # May bind their own socket in the runtime directory, and ask broker.sock.
+      # May bind their own socket in the runtime directory. No people: whoever binds a name there
+      # keeps it from the process whose it is.
       hive-run.members = [
+        "hive-broker"
+        "hive-gateway"
+        "hive-dashboard"
+      ];
+      # May ask broker.sock.
+      hive-ask.members = [
         "hive-broker"
         "hive-gateway"
         "hive-dashboard"

@@ -131,9 +131,10 @@ in
         serviceConfig = unprivileged "broker" [ ] // {
           ExecStart = command cfg.packages.broker "hive-broker" [ ];
           # broker.sock is for this group: gateway, dashboard, operators.
-          Group = "hive-run";
+          Group = "hive-ask";
           SupplementaryGroups = [
             "hive-broker"
+            "hive-run"
             "hive-sockets"
           ];
           PrivateNetwork = true;
@@ -148,6 +149,7 @@ in
           ExecStart = command cfg.packages.gateway "hive-gateway" [ ];
           LoadCredential = credentials;
           SupplementaryGroups = [
+            "hive-ask"
             "hive-run"
             "hive-sockets"
           ];
@@ -184,6 +186,7 @@ in
           );
           SupplementaryGroups = [
             "hive"
+            "hive-ask"
             "hive-run"
           ];
         };

@@ -21,7 +21,7 @@ from .front.host_api import HostApi
 from .service.app import App
 from .service.broker import Broker
 
-GATEWAY_USER, RUN_GROUP = "hive-gateway", "hive-run"
+GATEWAY_USER, ASK_GROUP = "hive-gateway", "hive-ask"
 
 
 class AlreadyRunning(Exception):
@@ -90,7 +90,7 @@ def _give_to_group(layout: Layout) -> None:
     """The system service's broker.sock is for the processes and people of one group."""
     if not layout.tag:
         with contextlib.suppress(KeyError, PermissionError):
-            os.chown(layout.broker_sock, -1, grp.getgrnam(RUN_GROUP).gr_gid)
+            os.chown(layout.broker_sock, -1, grp.getgrnam(ASK_GROUP).gr_gid)
 
 
 @contextmanager

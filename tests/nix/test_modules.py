@@ -11,6 +11,8 @@ import pytest
 from support.nix_env import Nix
 from support.nix_modules import evaluate
 
+from hive_broker.server import ASK_GROUP
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = "HIVE_UPDATE_GOLDEN" in os.environ
@@ -170,6 +172,21 @@ def test_no_process_but_the_reconciler_is_root() -> None:
     assert asking == {"hive-dashboard"}
     groups = json.loads((GOLDEN / "host-enable.json").read_text())["users"]["groups"]
     assert groups["hive"]["members"] == []
+
+
+def test_people_ask_the_broker_and_bind_nothing_beside_it() -> None:
+    made = json.loads((GOLDEN / "host-secrets.json").read_text())
+    run = made["systemd"]["tmpfiles"]["settings"]["10-hyperhive"]["/run/hyperhive"]["d"]
+    members = {
+        name: set(group.get("members", ())) for name, group in made["users"]["groups"].items()
+    }
+    assert members[run["group"]] == {"hive-broker", "hive-gateway", "hive-dashboard"}
+    assert members[ASK_GROUP] == {*members[run["group"]], "alice", "bob"}
+    units = made["systemd"]["services"]
+    assert units["hive-broker"]["serviceConfig"]["Group"] == ASK_GROUP
+    for name in ("hive-broker", "hive-gateway", "hive-dashboard"):
+        unit = units[name]["serviceConfig"]
+        assert {ASK_GROUP, run["group"]} <= {unit["Group"], *unit["SupplementaryGroups"]}
 
 
 def test_a_switch_leaves_a_running_turn_alone() -> None:
