@@ -54,9 +54,22 @@ pip_wheel() {
   printf '%s/pip' "$wheel"
 }
 
+# Whether a process runs from VENV. (The pattern goes by stdin: grep must not find itself.)
+runs_from() { grep -qzxsF -f - /proc/[0-9]*/cmdline <<< "$1/bin/python"; }
+
+# clear_venv VENV: what still runs from it goes on with the packages that it began with.
+clear_venv() {
+  if runs_from "$1"; then
+    say "a process still runs from $1: its packages stay beside the new ones until it has ended"
+    rm -rf "$1/bin" "$1/pyvenv.cfg" "$1"/hive.*
+  else
+    rm -rf "$1"
+  fi
+}
+
 # make_venv VENV CHECKOUT LOCK...: the packages of the locks, by hash, and this checkout's own code.
 make_venv() {
-  local venv=$1 here=$2 python stamp origin pip lock held; shift 2
+  local venv=$1 here=$2 python stamp origin pip lock held packages; shift 2
   python=$(python3 -V 2>&1 || echo none)
   origin="$venv, ${python%.*}" # its scripts and packages are for this place and Python alone
   stamp=$(cd "$here" && { printf '%s\n' "$origin" "$here"; sha256sum "$@"; } | sha256sum | cut -c1-32)
@@ -73,11 +86,9 @@ make_venv() {
     fi
   fi
   say "preparing the Python environment in $venv (once for each lock)"
-  if [ -e "$venv/hive.origin" ] && [ "$(cat "$venv/hive.origin")" != "$origin" ]; then
-    rm -rf "$venv"
-  fi
-  if ! [ -x "$venv/bin/python" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
-    rm -rf "$venv"
+  if { [ -e "$venv/hive.origin" ] && [ "$(cat "$venv/hive.origin")" != "$origin" ]; } ||
+    ! "$venv/bin/python" -c '' 2>/dev/null; then
+    clear_venv "$venv"
     python3 -m venv --without-pip "$venv" >&2 || die "python3 -m venv failed"
   fi
   printf '%s' "$origin" > "$venv/hive.origin"
@@ -94,8 +105,10 @@ make_venv() {
       die "pip could not install $lock; the lines above say why"
   done
   rm -rf "$venv/pip-wheel"
-  printf '%s\n' "$here"/{wire,broker,gateway,harness,reconciler,dashboard} \
-    > "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/hyperhive.pth"
+  packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  printf '%s\n' "$here"/{wire,broker,gateway,harness,reconciler,dashboard} > "$packages/hyperhive.pth"
+  runs_from "$venv" || # those of a former Python
+    find "$venv/lib" -mindepth 1 -maxdepth 1 ! -path "$(dirname "$packages")" -exec rm -rf {} +
   printf '%s' "$stamp" > "$venv/hive.stamp-$#"
   [ -z "${held:-}" ] || exec {held}<&-
 }

@@ -90,15 +90,33 @@ def test_another_python_gets_another_environment(checkout: Checkout, tmp_path: P
     checkout.prepare(tmp_path)
     left = checkout.venv / "left"
     left.touch()
-    newer = tmp_path / "bin"
-    newer.mkdir()
-    (newer / "python3").write_text(
-        f'#!/bin/sh\n[ "$1" = -V ] && echo Python 3.99.0 && exit\nexec {sys.executable} "$@"\n'
-    )
-    (newer / "python3").chmod(0o755)
+    newer = _another_python(tmp_path)
     _without_pip_of_its_own(checkout)
-    assert "preparing" in checkout.prepare(tmp_path, f"{newer}:")
+    assert "preparing" in checkout.prepare(tmp_path, newer)
     assert not left.exists()
+
+
+def test_what_runs_from_it_keeps_its_packages(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.prepare(tmp_path)
+    (packages,) = checkout.venv.glob("lib/python3*/site-packages")
+    (packages / "late.py").write_text("")
+    former = checkout.venv / "lib/python3.0"
+    former.mkdir()
+    code = "import sys; sys.stdin.read(); import late"
+    command = [checkout.venv / "bin/python", "-c", code]
+    running = subprocess.Popen(command, stdin=subprocess.PIPE)
+    newer = _another_python(tmp_path)
+    _without_pip_of_its_own(checkout)
+    try:
+        assert "still runs from" in checkout.prepare(tmp_path, newer)
+        assert former.exists()
+    finally:
+        running.communicate()
+    assert running.returncode == 0
+    assert checkout.package().startswith(str(checkout.path))
+    (checkout.path / "a.lock").write_text("# another\n")
+    checkout.prepare(tmp_path, newer)
+    assert not former.exists()
 
 
 def test_two_at_once_prepare_it_once(checkout: Checkout, tmp_path: Path) -> None:
@@ -113,6 +131,17 @@ def test_two_at_once_prepare_it_once(checkout: Checkout, tmp_path: Path) -> None
         process.communicate(timeout=60)
         assert process.returncode == 0
     assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def _another_python(world: Path) -> str:
+    """What to put before PATH for a newer python3."""
+    folder = world / "bin"
+    folder.mkdir()
+    (folder / "python3").write_text(
+        f'#!/bin/sh\n[ "$1" = -V ] && echo Python 3.99.0 && exit\nexec {sys.executable} "$@"\n'
+    )
+    (folder / "python3").chmod(0o755)
+    return f"{folder}:"
 
 
 def _without_pip_of_its_own(checkout: Checkout) -> None:
