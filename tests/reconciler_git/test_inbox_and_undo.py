@@ -222,18 +222,25 @@ async def test_a_push_that_renames_who_is_gone_meanwhile_is_no_new_agent(
     assert said in late.message
 
 
+async def accepted(hive: Hive, clone: Clone, layout: Layout, path: str, text: str) -> None:
+    """A person lets it become applied although nothing checked it."""
+    bad = clone.change(path, text)
+    git(clone.path, "push", "-q", "-f", str(layout.hive_git), "HEAD:refs/heads/x")
+    git(layout.hive_git, "update-ref", "refs/heads/applied", bad)
+    await hive.accept(bad, "root", "an older hyperhive took it")
+    clone.pull()
+
+
+@pytest.mark.parametrize("bad", [('modell = "x"\n',), ("= is no TOML\n", "nor [ is this\n")])
 async def test_who_mends_an_agent_gives_it_no_other_uid(
-    hive: Hive, manager: Requester, clone: Clone, layout: Layout
+    hive: Hive, manager: Requester, clone: Clone, layout: Layout, bad: tuple[str, ...]
 ) -> None:
     await spawned(hive, manager, "scout")
     clone.pull()
     path = "agents/scout/agent.toml"
     good = clone.read(path)
-    bad = clone.change(path, f'{good}modell = "x"\n')
-    git(clone.path, "push", "-q", str(layout.hive_git), "HEAD:refs/heads/x")
-    git(layout.hive_git, "update-ref", "refs/heads/applied", bad)
-    await hive.accept(bad, "root", "an older hyperhive took it")
-    clone.pull()
+    for wrong in bad:
+        await accepted(hive, clone, layout, path, good + wrong)
     uid = (tomllib.loads(good))["uid"]
     other = clone.change(path, good.replace(uid, "a" * 12))
     refused = await hive.submit_commit(manager, "scout", other, "x", clone.fetch(other))
@@ -242,6 +249,45 @@ async def test_who_mends_an_agent_gives_it_no_other_uid(
     mended = clone.change(path, good)
     done = await hive.submit_commit(manager, "scout", mended, "x", clone.fetch(mended))
     assert done.state == "open"
+
+
+async def test_an_agent_whose_uid_nothing_tells_gets_none(
+    hive: Hive, manager: Requester, clone: Clone, layout: Layout
+) -> None:
+    path = "agents/ghost/agent.toml"
+    clone.write("agents/ghost/prompt.md", "Boo.\n")
+    await accepted(hive, clone, layout, path, "= is no TOML\n")
+    mended = clone.change(path, f'uid = "{"a" * 12}"\n')
+    refused = await hive.submit_commit(manager, "ghost", mended, "x", clone.fetch(mended))
+    assert refused.state == "rejected"
+    assert "nothing tells which uid ghost had: retire it" in refused.message
+    assert (await hive.submit_retire(manager, "ghost")).state == "open"
+
+
+async def test_a_card_says_that_who_mends_gives_another_uid(
+    hive: Hive,
+    manager: Requester,
+    clone: Clone,
+    layout: Layout,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a proposal that was pinned before anybody looked."""
+    await spawned(hive, manager, "scout")
+    clone.pull()
+    path = "agents/scout/agent.toml"
+    good = clone.read(path)
+    uid = tomllib.loads(good)["uid"]
+    await accepted(hive, clone, layout, path, "= is no TOML\n")
+    other = clone.change(path, good.replace(uid, "a" * 12))
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr(intake, "exchanged", lambda *_: ())
+        done = await hive.submit_commit(manager, "scout", other, "x", clone.fetch(other))
+    assert done.state == "open", done.message
+    proposal = await hive.proposal(done.n)
+    assert any(f"it is {uid}" in problem for problem in proposal.problems)
+    assert proposal.effect is not None
+    with pytest.raises(Refused, match=f"it is {uid}"):
+        await hive.approve(done.n, proposal.effect.digest, "root")
 
 
 async def test_a_push_takes_no_uid_of_an_agent_that_stays(

@@ -103,7 +103,7 @@ class Lives(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), text=st.sampled_from("xyz"), behind=st.integers(0, 3))
     def push(self, name: str, text: str, behind: int) -> None:
         """A commit on top of an older one: it merges, or needs a rebase, or changes nothing."""
-        before = self.all.history.first_parents(self.all.history.tip())
+        before = list(self.all.history.first_parents(self.all.history.tip()))
         base = before[min(behind, len(before) - 1)]
         with self.all.trees.scratch():
             trees, store = self.all.trees, self.all.store
@@ -116,7 +116,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), behind=st.integers(1, 4))
     def roll_back(self, name: str, behind: int) -> None:
-        before = self.all.history.first_parents(self.all.history.tip())
+        before = list(self.all.history.first_parents(self.all.history.tip()))
         then = before[min(behind, len(before) - 1)]
         self.attempt(self.undo.rollback, USER, name, then, "")
 

@@ -16,6 +16,7 @@ from ..model.shown import difference_lines, effect_json
 from .approval import signature_problem
 from .durable import RefChange
 from .errors import Conflict, ReadFailed, Refused
+from .mending import exchanged
 from .objects import signed
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
@@ -35,9 +36,11 @@ class Decisions:
     def now(self, proposal: Proposal) -> Step | Conflicts:
         """What merging it into the present tip would do. Inside a scratch. Raises TooLarge."""
         step = self._all.previews.merge(*self._trees(proposal))
-        if isinstance(step, Conflicts) or proposal.pinned.kind != "revert":
+        if isinstance(step, Conflicts):
             return step
-        found = unkept(self._all, step.old, step.new)  # it may have been purged meanwhile
+        found = exchanged(self._all, step)
+        if proposal.pinned.kind == "revert":
+            found += unkept(self._all, step.old, step.new)  # it may have been purged meanwhile
         return replace(step, problems=step.problems + found) if found else step
 
     def seen(self, proposal: Proposal) -> Step | Conflicts | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pygit2
 
@@ -81,12 +81,12 @@ class History:
         except BadRecord:
             return None
 
-    def first_parents(self, tip: str) -> list[str]:
-        """The first-parent history of `tip`, newest first."""
-        found = [tip]
-        while parents := self._store.commit(found[-1]).parent_ids:
-            found.append(str(parents[0]))
-        return found
+    def first_parents(self, tip: str) -> Iterator[str]:
+        """The first-parent history of `tip`, newest first, as far as it is asked for."""
+        yield tip
+        while parents := self._store.commit(tip).parent_ids:
+            tip = str(parents[0])
+            yield tip
 
     def recorded(self, commit: pygit2.Commit) -> Merge:
         """The record of a merge that some proposal's tag backs. Raises BadRecord, ReadFailed."""

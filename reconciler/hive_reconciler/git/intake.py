@@ -18,6 +18,7 @@ from ..model.tomledit import set_key
 from .decide import Decisions, policy_approver
 from .errors import Busy, Conflict, Refused
 from .listing import Entry
+from .mending import exchanged
 from .objects import Raw
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
@@ -142,7 +143,7 @@ class Intake:
             return None, [Problem(path, text) for path in step.paths]
         if not step.changes:
             raise Refused("the request changes nothing that is not applied already")
-        problems = list(step.problems)
+        problems = [*step.problems, *exchanged(self._all, step)]
         if wish.scoped:
             problems += scope_problems(own.changes, wish.agent)
             problems += scope_problems(step.changes, wish.agent)

@@ -17,7 +17,7 @@ from ..model.checks import (
     too_deep,
     too_many,
 )
-from ..model.desired import Entry
+from ..model.desired import Entry, Valid
 from ..model.effect import Effect, Side, effect
 from ..model.glue import FLAKE, LOCK, glue_problems
 from ..model.policy import classes
@@ -25,7 +25,7 @@ from ..model.swarm import HostAbilities, swarm_problems
 from ..model.tree import FileChange, agent_of
 from .errors import ReadFailed
 from .reading import Reader
-from .returning import exchanged, heirs
+from .returning import heirs
 from .treemerge import merge_trees
 from .trees import TooMany, Trees
 
@@ -50,6 +50,7 @@ class Step:
     classes: frozenset[ProposalClass]
     hive_before: HiveToml
     hive_after: HiveToml
+    mended: Mapping[str, str | None]  # agents that could not be used before, with their uids
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,6 @@ class Previews:
         was, will = _only(agents_before, touched), _only(agents_after, touched)
         rolls = self._reader.roll(old, before), self._reader.roll(new, after)
         problems += swarm_problems(was, will, rolls, before.policy, self._host)
-        problems += exchanged(self._trees, old, was, will)
         return Step(
             old,
             new,
@@ -154,6 +154,7 @@ class Previews:
             classes(changes, was, will),
             before,
             after,
+            _mended(was, will),
         )
 
     def _bound(self, base: str, theirs: str, limit: int) -> None:
@@ -181,6 +182,14 @@ class Previews:
 
 def _only(agents: Mapping[str, Entry], names: set[str]) -> dict[str, Entry]:
     return {name: agents[name] for name in names if name in agents}
+
+
+def _mended(was: Mapping[str, Entry], will: Mapping[str, Entry]) -> dict[str, str | None]:
+    return {
+        name: entry.spec.uid
+        for name, entry in will.items()
+        if isinstance(entry, Valid) and name in was and not isinstance(was[name], Valid)
+    }
 
 
 def _weight(step: Step) -> int:

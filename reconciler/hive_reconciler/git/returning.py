@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from hive_wire.names import is_uid
 from hive_wire.paths import Layout
 
 from ..model.checks import Problem
-from ..model.desired import Entry, Invalid, Valid
+from ..model.desired import Valid
 from .errors import ReadFailed
 from .reading import Reader
 from .trees import Trees
@@ -21,7 +21,7 @@ def heirs(trees: Trees, reader: Reader, base: str, ours: str, merged: str) -> tu
     come = [] if base == ours else [*_coming(trees, reader, ours, merged)]
     if not come:
         return ()
-    gone = {uid: name for name in _only_in(trees, base, ours) if (uid := _uid(trees, base, name))}
+    gone = {uid: n for n in _only_in(trees, base, ours) if (uid := uid_in(trees, base, n))}
     return tuple(
         Problem(
             f"agents/{name}/agent.toml",
@@ -31,20 +31,6 @@ def heirs(trees: Trees, reader: Reader, base: str, ours: str, merged: str) -> tu
         for name, uid in come
         if uid in gone
     )
-
-
-def exchanged(
-    trees: Trees, old: str, was: Mapping[str, Entry], will: Mapping[str, Entry]
-) -> list[Problem]:
-    """Agents that get another uid while their files are mended; of good ones the checks say it."""
-    found = []
-    for name, entry in will.items():
-        if isinstance(entry, Valid) and isinstance(was.get(name), Invalid):
-            uid = _uid(trees, old, name)
-            if uid is not None and uid != entry.spec.uid:
-                text = f"uid is set by the reconciler and never changes; it is {uid}"
-                found.append(Problem(f"agents/{name}/agent.toml", text))
-    return found
 
 
 def orphans(
@@ -78,7 +64,7 @@ def _only_in(trees: Trees, tree: str, other: str) -> list[str]:
     return sorted(name for name in here.keys() - there.keys() if here[name].is_tree)
 
 
-def _uid(trees: Trees, tree: str, name: str) -> str | None:
+def uid_in(trees: Trees, tree: str, name: str) -> str | None:
     """Also of an agent whose files are bad by now."""
     try:
         raw = tomllib.loads((trees.file(tree, f"agents/{name}/agent.toml") or b"").decode())

@@ -49,7 +49,7 @@ def verify(layout: Layout) -> Verification:
     all_ = read_repositories(layout)
     try:
         tip = all_.history.tip()
-        commits = all_.history.first_parents(tip)
+        commits = list(all_.history.first_parents(tip))
         checked = [_checked(all_, oid) for oid in commits]
         times = [float(all_.store.commit(oid).commit_time) for oid in commits]
     finally:
