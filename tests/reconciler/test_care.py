@@ -136,6 +136,56 @@ async def test_a_purge_removes_what_a_retired_agent_left_and_follows_no_link(swa
         await swarm.host.request("purge", {"agent": "scout"})
 
 
+async def test_of_a_purge_and_a_revive_at_once_one_is_refused(swarm, layout, monkeypatch):
+    await swarm.spawn("scout")
+    uid = swarm.uid("scout")
+    retired = await swarm.host.request("retire", {"agent": "scout"})
+    await swarm.approve(retired["proposal"])
+    await swarm.until(lambda: ("destroy", "h-scout") in swarm.runtime.done)
+    await swarm.host.request("reconcile", {"wait": True})
+    revive = await swarm.host.request("revive", {"agent": "scout"})
+    observe, refused = swarm.runtime.observe, []
+
+    async def meanwhile():
+        """The purge looks what runs; somebody approves in that moment."""
+        monkeypatch.setattr(swarm.runtime, "observe", observe)
+        try:
+            await swarm.approve(revive["proposal"])
+        except RpcError as error:
+            refused.append(str(error))
+        return await observe()
+
+    monkeypatch.setattr(swarm.runtime, "observe", meanwhile)
+    assert (await swarm.host.request("purge", {"agent": "scout"}))["purged"] == [uid]
+    (said,) = refused
+    assert "nothing is kept of scout" in said
+    assert not layout.agent(uid).exists()
+    assert (await swarm.host.request("proposal", {"n": revive["proposal"]}))["state"] == "open"
+
+
+async def test_a_purge_that_has_to_wait_leaves_the_agent_to_be_revived(swarm, layout, monkeypatch):
+    await swarm.spawn("scout")
+    uid = swarm.uid("scout")
+    scout = swarm.runtime.containers["h-scout"]
+    retired = await swarm.host.request("retire", {"agent": "scout"})
+    await swarm.approve(retired["proposal"])
+    await swarm.until(lambda: ("destroy", "h-scout") in swarm.runtime.done)
+    await swarm.host.request("reconcile", {"wait": True})
+    observe = swarm.runtime.observe
+
+    async def once():
+        monkeypatch.setattr(swarm.runtime, "observe", observe)
+        return (scout,)
+
+    monkeypatch.setattr(swarm.runtime, "observe", once)
+    with pytest.raises(RpcError, match="still runs"):
+        await swarm.host.request("purge", {"agent": "scout"})
+    assert layout.agent(uid).is_dir()
+    revive = await swarm.host.request("revive", {"agent": "scout"})
+    await swarm.approve(revive["proposal"])
+    await swarm.until(lambda: swarm.uid("scout") == uid)
+
+
 @pytest.mark.parametrize("uid", ["../../etc", "", "abc", "abcdefabcdef/..", "ABCDEFABCDEF"])
 def test_only_a_uid_is_purged(layout, uid):
     with pytest.raises(ValueError, match="no uid"):

@@ -39,6 +39,7 @@ class CareApi:
     def __init__(self, reconciler: Reconciler, who: Callable[[Peer, Acting], str]) -> None:
         self._reconciler = reconciler
         self._who = who
+        self._removing: set[asyncio.Task[Any]] = set()
 
     def handlers(self, on: On) -> Handlers:
         return {
@@ -59,26 +60,31 @@ class CareApi:
         return {}
 
     async def _purge(self, peer: Peer, params: Purge) -> Any:
-        """By name or uid. Only who is in no applied commit any more, and runs no more."""
-        who = self._who(peer, params)
-        retired = await self._reconciler.hive.retired()
-        uids = [agent.uid for agent in retired if params.agent in (agent.name, agent.uid)]
-        if not uids:
-            raise RpcError(
-                NOT_FOUND,
-                f"nothing is kept of a retired agent {params.agent!r}; one that is in the applied "
-                "commit is retired first: hive retire NAME",
-            )
-        observed = await self._reconciler.runtime.observe()
-        live = [o.name for o in observed if o.uid in uids and o.phase is not Phase.STOPPED]
-        if live:
-            raise RpcError(BUSY, f"{live[0]} still runs; wait for the end of its turn")
-        try:
-            for uid in uids:
-                await asyncio.to_thread(purge, self._reconciler.layout, uid)
-        except OSError as error:
-            raise RpcError(UNAVAILABLE, f"not all of it could be removed: {error}") from None
-        log.warning("%s purged %s (%s)", who, params.agent, ", ".join(uids))
+        """By name or uid. Goes on when the connection ends: nothing comes back in the middle."""
+        task = asyncio.create_task(self._remove(self._who(peer, params), params.agent))
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)
+        return await asyncio.shield(task)
+
+    async def _remove(self, who: str, agent: str) -> Any:
+        """Only who is in no applied commit any more, and runs no more."""
+        async with self._reconciler.hive.purging(agent) as uids:
+            if not uids:
+                raise RpcError(
+                    NOT_FOUND,
+                    f"nothing is kept of a retired agent {agent!r}; one that is in the applied "
+                    "commit is retired first: hive retire NAME",
+                )
+            observed = await self._reconciler.runtime.observe()
+            live = [o.name for o in observed if o.uid in uids and o.phase is not Phase.STOPPED]
+            if live:
+                raise RpcError(BUSY, f"{live[0]} still runs; wait for the end of its turn")
+            try:
+                for uid in uids:
+                    await asyncio.to_thread(purge, self._reconciler.layout, uid)
+            except OSError as error:
+                raise RpcError(UNAVAILABLE, f"not all of it could be removed: {error}") from None
+        log.warning("%s purged %s (%s)", who, agent, ", ".join(uids))
         return {"purged": uids}
 
     async def _set(self, agent: str | None, suspension: Suspension | None) -> bool:

@@ -212,7 +212,7 @@ class Decisions:
 
 def unkept(all_: Repositories, old: str, new: str) -> tuple[Problem, ...]:
     """What comes back between two trees and finds nothing. Inside a scratch."""
-    return orphans(all_.trees, all_.reader, all_.layout, old, new)
+    return orphans(all_.trees, all_.reader, all_.keeps, old, new)
 
 
 def policy_approver(all_: Repositories, tree: str, rule: str = POWER) -> str:

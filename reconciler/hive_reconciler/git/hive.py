@@ -11,7 +11,8 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from hive_wire.paths import Layout
@@ -124,6 +125,16 @@ class Hive:
     async def retired(self, after: str | None = None) -> tuple[Retired, ...]:
         """Retired agents whose state is kept, the latest first; those behind the uid `after`."""
         return await self._thread.run(self._retired.kept, after)
+
+    @asynccontextmanager
+    async def purging(self, agent: str) -> AsyncIterator[tuple[str, ...]]:
+        """The uids of retired agents of that name or uid. As long as it lasts no merge brings
+        one of them back."""
+        uids = await self._thread.run(self._retired.let_go, agent)
+        try:
+            yield uids
+        finally:
+            await self._thread.run(self._all.going.difference_update, uids)
 
     # -- proposals ---------------------------------------------------------------
 

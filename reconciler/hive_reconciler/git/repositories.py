@@ -6,7 +6,7 @@ import contextlib
 import grp
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hive_wire.paths import Layout
@@ -49,6 +49,11 @@ class Repositories:
     previews: Previews
     key: HostKey
     created: bool
+    going: set[str] = field(default_factory=set)  # uids whose state is being removed
+
+    def keeps(self, uid: str) -> bool:
+        """Whether the state of a retired agent is there, and stays."""
+        return uid not in self.going and self.layout.agent(uid).is_dir()
 
 
 def open_repositories(layout: Layout, first: FirstCommit, host: HostAbilities) -> Repositories:

@@ -46,7 +46,13 @@ class RetiredAgents:
         if after is not None and after not in uids:
             raise Conflict(f"{after} is not retired any more: list them anew")
         behind = self._known[0 if after is None else uids.index(after) + 1 :]
-        return tuple(r for r in behind if self._all.layout.agent(r.uid).is_dir())
+        return tuple(r for r in behind if self._all.keeps(r.uid))
+
+    def let_go(self, agent: str) -> tuple[str, ...]:
+        """The uids of those of that name or uid. From now on nothing is kept of them."""
+        uids = tuple(r.uid for r in self.kept() if agent in (r.name, r.uid))
+        self._all.going.update(uids)
+        return uids
 
     def _walk(self, tip: str) -> list[Retired]:
         found: list[Retired] = []

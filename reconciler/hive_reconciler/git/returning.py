@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hive_wire.names import is_uid
-from hive_wire.paths import Layout
 
 from ..model.checks import Problem
 from ..model.desired import Valid
@@ -34,9 +33,10 @@ def heirs(trees: Trees, reader: Reader, base: str, ours: str, merged: str) -> tu
 
 
 def orphans(
-    trees: Trees, reader: Reader, layout: Layout, ours: str, merged: str
+    trees: Trees, reader: Reader, keeps: Callable[[str], bool], ours: str, merged: str
 ) -> tuple[Problem, ...]:
-    """Agents that would come back and find nothing: each were another one under that uid."""
+    """Agents that would come back and find nothing: each were another one under that uid.
+    `keeps`: whether the state of a uid is there."""
     return tuple(
         Problem(
             "",
@@ -44,7 +44,7 @@ def orphans(
             f"a new one with `hive spawn {name}`",
         )
         for name, uid in _coming(trees, reader, ours, merged)
-        if not layout.agent(uid).is_dir()
+        if not keeps(uid)
     )
 
 
