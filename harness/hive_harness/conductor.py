@@ -21,6 +21,7 @@ from .engine.process import EngineGone
 from .engine.resident import ResidentEngine
 from .engine.turn import Ending, Turn
 from .settings import Settings
+from .shapes import MAX_CALLS
 from .spool import Spool
 from .states import UNKILLABLE, Doing
 from .upkeep_times import UpkeepTimes
@@ -107,7 +108,7 @@ class Conductor:
         if running is not None and all(event["turn"] != running for event in ended):
             book = self._book if self.turn == running else None
             calls = await asyncio.to_thread(self._spool.calls) if book is None else book
-            told["running"] = {"turn": running, "handed": list(calls.handed)}
+            told["running"] = {"turn": running, "handed": list(calls.handed[-MAX_CALLS:])}
         return told
 
     async def welcomed(self, welcome: Welcome) -> None:

@@ -1,7 +1,8 @@
 """What must outlive the harness, in /state/.hive: the session, the running turn, ended turns.
 
 `ended/<turn>.json` is on disk before the broker hears of it, and stays until the broker
-confirmed it. The agent can write here too: whatever cannot be read counts as absent.
+confirmed it. The agent can write here too: whatever cannot be read counts as absent, and an end
+that the broker would not take is set aside as `<turn>.json.bad`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import fcntl
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hive_wire.pages import fitting
+
+from .shapes import is_call, is_end, is_session, is_turn
 from .verdict import Usage
 
 log = logging.getLogger(__name__)
 
 MAX_ENDED = 100  # as many as a hello carries
+ROOM = 500 << 10  # bytes of them: half of what it can be
 
 
 class SpoolBusy(Exception):
@@ -107,9 +114,7 @@ class Spool:
         """The turn that had begun and has no terminal event."""
         raw = _load(self._running)
         turn = raw.get("turn")
-        return (
-            turn if isinstance(turn, str) and not (self._ended / f"{turn}.json").exists() else None
-        )
+        return turn if is_turn(turn) and not (self._ended / f"{turn}.json").exists() else None
 
     def begin(self, turn: str) -> None:
         """A turn starts. Its calls are kept when it is the one that ran before."""
@@ -132,9 +137,9 @@ class Spool:
         handed: list[str] = []
         for row in _rows(self._calls):
             match row:
-                case {"call": str(name), "digest": str(digest)}:
+                case {"call": name, "digest": str(digest)} if is_call(name):
                     digests[name] = digest
-                case {"handed": str(name)}:
+                case {"handed": name} if is_call(name):
                     handed.append(name)
         last = max((_number(name) for name in digests), default=0)
         left = tuple((n, d) for n, d in digests.items() if n not in handed)
@@ -149,13 +154,30 @@ class Spool:
         self._running.unlink(missing_ok=True)
 
     def ended(self) -> list[dict[str, Any]]:
-        """What the broker has not confirmed, oldest first."""
-        files = sorted(self._ended.glob("*.json"), key=_written)
-        events = [event for path in files if (event := _load(path)).get("turn") == path.stem]
-        return events[-MAX_ENDED:]
+        """What the broker has not confirmed, oldest first; of too much the newest."""
+        files = sorted(self._ended.glob("*.json"), key=_written, reverse=True)
+        events = (event for path in files if (event := _end(path)) is not None)
+        return fitting(islice(events, MAX_ENDED), ROOM)[0][::-1]
 
     def confirm(self, turn: str) -> None:
         (self._ended / f"{turn}.json").unlink(missing_ok=True)
+
+
+def _end(path: Path) -> dict[str, Any] | None:
+    """The end of a turn; a file that is none is set aside. One that cannot be read stays."""
+    try:
+        event = json.loads(path.read_bytes())
+    except OSError as error:
+        log.warning("ended/%r cannot be read: %s", path.name, error.strerror)
+        return None
+    except (ValueError, RecursionError):
+        event = None
+    if isinstance(event, dict) and event.get("turn") == path.stem and is_end(event):
+        return event
+    with suppress(OSError):  # it is gone, or the agent does not let us
+        path.rename(path.with_name(f"{path.name}.bad"))
+        log.warning("ended/%r is no end of a turn and was set aside", path.name)
+    return None
 
 
 def _is_session(raw: dict[str, Any]) -> bool:
@@ -167,9 +189,8 @@ def _is_session(raw: dict[str, Any]) -> bool:
         "noted": bool,
         "at": (int, float),
     }
-    return {"id", "engine"} <= raw.keys() and all(
-        isinstance(value, wanted.get(key, int)) for key, value in raw.items()
-    )
+    typed = all(isinstance(value, wanted.get(key, int)) for key, value in raw.items())
+    return {"id", "engine"} <= raw.keys() and typed and is_session(raw["id"])
 
 
 def _written(path: Path) -> int:
@@ -189,7 +210,7 @@ def _load(path: Path) -> dict[str, Any]:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         log.warning("%s cannot be read and is taken as absent: %s", path, error)
         return {}
     return raw if isinstance(raw, dict) else {}
@@ -204,7 +225,7 @@ def _rows(path: Path) -> list[Any]:
     for line in lines:
         try:
             rows.append(json.loads(line))
-        except ValueError:  # the line that a kill cut
+        except (ValueError, RecursionError):  # the line that a kill cut
             continue
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,19 @@ async def test_the_end_names_calls_whose_results_the_engine_never_had(
         else:
             await broker.call("interrupt", turn="1.1")
         assert (await broker.ended()).unseen == ("1.1:2",)
+
+
+async def test_what_the_agent_wrote_into_the_spool_keeps_no_broker_away(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    spool = harness.state / ".hive"
+    (spool / "ended").mkdir(parents=True)
+    (spool / "ended" / "9.1.json").write_text('{"turn": "9.1", "mood": "good"}')
+    (spool / "running.json").write_text('{"turn": "the third"}')
+    (spool / "session.json").write_text(json.dumps({"id": "s" * 300, "engine": "rehearsal"}))
+    harness.script(ANSWER)
+    async with harness:
+        broker.post("x")
+        end = await broker.ended()
+    assert (end.turn, end.outcome) == ("1.1", "ok")
+    assert (spool / "ended" / "9.1.json.bad").exists()

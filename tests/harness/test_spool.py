@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -7,10 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from hive_harness.calls import CallBook
 from hive_harness.engine.sessions import Sessions
+from hive_harness.shapes import is_end
 from hive_harness.spool import Session, Spool, SpoolBusy
+from hive_harness.verdict import LATEST, MOST, Usage, Verdict
+from hive_wire.frames import MAX_FRAME, encode
+from hive_wire.protocol import TurnEnd
 
 
 @pytest.fixture
@@ -126,9 +132,101 @@ def test_handed_is_what_a_living_engine_was_told(spool: Spool) -> None:
 
 def test_an_end_that_is_gone_when_it_is_looked_at_is_none(spool: Spool) -> None:
     """Confirmed meanwhile, or put there by the agent."""
-    spool.end({"turn": "7.1"})
+    spool.end({"turn": "7.1", "outcome": "ok"})
     (spool._dir / "ended" / "8.1.json").symlink_to("nowhere")
-    assert spool.ended() == [{"turn": "7.1"}]
+    assert spool.ended() == [{"turn": "7.1", "outcome": "ok"}]
+
+
+SOUND = {"turn": "9.1", "outcome": "ok"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"turn": "9.1"},
+        {**SOUND, "turn": "9"},
+        {**SOUND, "outcome": "fine"},
+        {**SOUND, "outcome": ["ok"]},
+        {**SOUND, "mood": "good"},
+        {**SOUND, "session": "s" * 201},
+        {**SOUND, "cause": "c" * 201},
+        {**SOUND, "detail": "d" * 4001},
+        {**SOUND, "usage": []},
+        {**SOUND, "usage": {"input_tokens": -1}},
+        {**SOUND, "usage": {"thoughts": 1}},
+        {**SOUND, "cost_usd": float("nan")},
+        {**SOUND, "cost_usd": "much"},
+        {**SOUND, "retry_at": 1e300},
+        {**SOUND, "context": 1 << 60},
+        {**SOUND, "unseen": [1]},
+        {**SOUND, "unseen": "9.1:1"},
+        [SOUND],
+        None,
+    ],
+)
+def test_an_end_that_the_broker_would_not_take_is_set_aside(spool: Spool, wrong: object) -> None:
+    """It refuses the whole hello for one."""
+    with pytest.raises(ValidationError):
+        TurnEnd.model_validate(wrong)
+    name = wrong.get("turn") if isinstance(wrong, dict) else "9.1"
+    path = spool._dir / "ended" / f"{name}.json"
+    path.write_text(json.dumps(wrong))
+    spool.end({"turn": "7.1", "outcome": "ok"})
+    assert spool.ended() == [{"turn": "7.1", "outcome": "ok"}]
+    assert path.with_name(f"{path.name}.bad").read_text() == json.dumps(wrong)
+    assert not path.exists()
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=4),
+    st.lists(st.sampled_from(["9.1:1", "x"]), max_size=2),
+    st.dictionaries(st.sampled_from(["input_tokens", "x"]), st.integers(), max_size=2),
+    st.sampled_from(["ok", "failed", "9.1", "s-1", "s" * 201, "d" * 4001]),
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(TurnEnd.model_fields)), JUNK))
+def test_the_broker_takes_every_end_that_is_not_set_aside(more: dict[str, object]) -> None:
+    event = {**SOUND, **more}
+    if is_end(event):
+        TurnEnd.model_validate(event)
+
+
+def test_each_end_of_a_turn_is_one(spool: Spool) -> None:
+    """With all that a verdict can say."""
+    usage = Usage(MOST + 1, 0, 1, 2)
+    verdict = Verdict("failed", "rate_limit", "x" * 9999, LATEST, True, usage, 1e300, MOST + 1)
+    event = verdict.as_turn_end("7.1", None, ("7.1:1", "7.1:12"))
+    spool.end(event)
+    assert spool.ended() == [event]
+
+
+def test_what_the_agent_wrote_makes_no_hello_too_long(spool: Spool) -> None:
+    for number in range(1, 101):
+        event = {"turn": f"{number}.1", "outcome": "ok", "detail": "\U0001f41d" * 4000}
+        (spool._dir / "ended" / f"{number}.1.json").write_text(json.dumps(event))
+    ended = spool.ended()
+    assert 1 < len(ended) < 100
+    assert len(encode({"ended": ended})) < MAX_FRAME // 2
+
+
+@pytest.mark.parametrize("ident", ["s" * 201, "", "-p", "a b", "../x", "a\0b"])
+def test_a_session_of_a_wrong_name_is_none(spool: Spool, ident: str) -> None:
+    spool.save_session(Session(ident, "claude"))
+    assert spool.session() is None
+
+
+def test_names_of_turns_and_calls_are_such(spool: Spool, tmp_path: Path) -> None:
+    (tmp_path / ".hive" / "running.json").write_text('{"turn": "../\\u0000"}')
+    assert spool.running() is None
+    spool.begin("7.1")
+    rows = [{"call": "x", "digest": "d"}, {"call": "7.1:2", "digest": "d"}, {"handed": "y" * 99}]
+    (tmp_path / ".hive" / "calls.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert (spool.calls().open, spool.calls().handed) == ((("7.1:2", "d"),), ())
 
 
 def test_what_no_engine_has_at_the_end_of_a_turn_is_known() -> None:

@@ -12,6 +12,7 @@ from ..calls import CallBook
 from ..processes import Children, now
 from ..rows import Row, of_event, stderr
 from ..settings import Settings
+from ..shapes import is_session
 from ..verdict import Verdict, failed
 from .keeper import Ears, EngineKeeper, SessionLost, ShuttingDown
 from .launch import Launch
@@ -266,7 +267,7 @@ class ResidentEngine:
         total, session = result.get("total_cost_usd"), result.get("session_id")
         if isinstance(total, int | float) and self._keeper.process is not None:
             self._keeper.process.cost = float(total)
-        if isinstance(session, str) and session != self.session:
+        if is_session(session) and session != self.session:
             self._keeper.spawn(asyncio.to_thread(self._keeper.sessions.moved, session))
 
     async def _interrupt(self, process: EngineProcess) -> None:
