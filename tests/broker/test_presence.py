@@ -47,5 +47,30 @@ async def test_states_are_shown_with_their_age(hive):
     assert kinds == ["ready", "offline"]
 
 
+async def _details(hive, expected: list[str]) -> bool:
+    return [e["data"]["detail"] for e in await hive.events("state")] == expected
+
+
 async def _states(hive, expected: list[str]) -> bool:
     return [e["data"]["state"] for e in await hive.events("state")] == expected
+
+
+async def test_people_see_why_a_hello_is_refused(hive):
+    await hive.registry(agent(A, "scout"))
+    for wrong in ({"ended": [{"turn": "9.1"}]}, {"mood": "good"}):
+        with pytest.raises(RpcError):
+            await hive.harness(A, **wrong)
+    status = await hive.status(A)
+    assert status["state"] == "offline"
+    words = ["ended.0.outcome: Field required", "mood: is no key here"]
+    said = [f"its harness is refused, see hive logs scout: {why}" for why in words]
+    assert status["detail"] == said[1]
+    await until(lambda: _details(hive, said), "both are in the history")
+    scout = await hive.harness(A)
+    assert (await hive.status(A))["detail"] == ""
+    with pytest.raises(RpcError):  # another program in the container
+        await hive.harness(A, mood="good")
+    assert (await hive.status(A))["ready"]
+    scout.close()
+    await until(lambda: _offline(hive), "offline")
+    assert (await hive.status(A))["detail"] == ""

@@ -65,10 +65,14 @@ class HarnessApi:
         }
 
     async def _hello(self, peer: Peer, params: Params) -> dict[str, Any]:
-        hello = p.parse(Hello, params)
         self._spend(HELLO)
         agent = self._app.broker.agent(self._uid)
         turns = self._app.turns
+        try:
+            hello = p.parse(Hello, params)
+        except RpcError as error:
+            turns.refused(agent, error.message)
+            raise
         welcome = await self._app.broker.whole(turns.hello(agent, peer, hello))
         # The answer leaves when this returns; what is delivered comes behind it.
         asyncio.get_running_loop().call_soon(turns.open_for, agent, peer, welcome)

@@ -58,6 +58,7 @@ class Agent:
         self.peer: Peer | None = None
         self.ready = False  # hello was answered on `peer`
         self.known = False  # said hello since the broker started
+        self.refused = ""  # why its last hello was, while no other was taken
         self.limited_until = 0.0  # unix seconds, as the gateway heard from the model's API
         self.away_since = clock.steady()
         self.reported = Shown("starting")

@@ -93,7 +93,7 @@ class Presence:
 
     def _shown(self, agent: Agent, limit: Limit | None) -> Shown:
         if not agent.ready:
-            return Shown("offline")
+            return Shown("offline", agent.refused)
         if agent.mailbox.running is not None:
             return agent.reported
         pause = self._broker.paused(agent.uid)

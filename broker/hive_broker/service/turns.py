@@ -23,6 +23,7 @@ from .questions import Questions
 
 # After these the session may lack the end of what was done: a repeated call is no new one.
 UNCERTAIN = frozenset({"restarted", "engine_crash", "stalled"})
+MAX_WHY = 400  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +99,18 @@ class Turns:
         if agent.peer is not peer or self._broker.agents.get(agent.uid) is not agent:
             return
         agent.ready = agent.known = True
+        agent.refused = ""
         agent.last_seen = self._broker.clock.wall()
         self._presence.refresh(agent)
         if welcome.again is not None and not agent.gate.fenced:
             self._deliveries.push(agent, welcome.again)
         self._deliveries.pump(agent)
+
+    def refused(self, agent: Agent, why: str) -> None:
+        """A hello was not understood. People see why nobody speaks for the agent."""
+        if not agent.ready:
+            agent.refused = f"its harness is refused, see hive logs {agent.name}: {why[:MAX_WHY]}"
+            self._presence.refresh(agent)
 
     def lost(self, agent: Agent, peer: Peer) -> None:
         """The connection ended. Its turn stays leased: the same harness may come back."""
