@@ -287,6 +287,34 @@ async def test_pages_go_both_ways_and_fit_a_frame(tmp_path):
         await store.writer.close()
 
 
+async def test_a_look_for_a_rare_peer_keeps_no_other_read_waiting(tmp_path):
+    store = await Store.open(tmp_path / "broker.db")
+    await store.writer.submit(Unit((message(1, B),)))
+    await store.writer.close()
+    await asyncio.to_thread(many_messages, store.path, 400_000)
+    reader = await Reader.open(store.path)
+    try:
+        rare = asyncio.create_task(reader.messages("nobody", Span(5)))
+        await asyncio.sleep(0)  # it is on its way
+        assert await reader.sender(1) == A
+        assert not rare.done()
+        assert await rare == []
+    finally:
+        await reader.close()
+
+
+def many_messages(path: Path, count: int) -> None:
+    db = sqlite3.connect(path)
+    db.execute(
+        "insert into message(id, sender, sender_name, recipient, kind, body, thread, at)"
+        " with recursive n(i) as (select 2 union all select i + 1 from n where i <= ?)"
+        " select i, 's', 'alice', 'bob', 'text', 'x', 1, 1.0 from n",
+        (count,),
+    )
+    db.commit()
+    db.close()
+
+
 async def test_one_agents_history_goes_both_ways_over_the_mark(tmp_path, monkeypatch):
     """Of what `event_agent` holds and of what is not filed yet."""
     monkeypatch.setattr("hive_broker.store.tables.FILE_AT", 50)
