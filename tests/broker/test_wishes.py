@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hive_reconciler.git.hive import Hive
 from hive_wire.jsonrpc import Peer
 from hive_wire.sockets import listen
 
+A = "aaaaaaaaaaaa"
 WISHES = {
     "request_spawn": {"name": "scout", "description": "looks ahead"},
     "request_apply_commit": {"agent": "hm1nd", "description": "more memory"},
@@ -85,3 +87,35 @@ async def linked(tools) -> bool:
         return (await tools.call("list_agents")) == {"agents": []}
     except ToolFailed:
         return False
+
+
+async def test_the_same_wish_twice_at_once_is_two_wishes(hive) -> None:
+    """As it is when the second comes after the first was answered."""
+    keys: list[str] = []
+    both_asked = asyncio.Event()
+
+    async def ask(_: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        keys.append(params["key"])
+        await both_asked.wait()
+        return {"proposal": len(set(keys)), "state": "open", "message": "waits"}
+
+    server = await listen(hive.layout.requests_sock, lambda: Peer({"power": ask, "list": listed}))
+    await hive.registry(agent(A, "hm1nd", role="manager"))
+    harness = await hive.harness(A)
+    await hive.ask("send", to="hm1nd", body="work", by="ann")
+    turn = (await harness.granted())["turn"]
+    tools = [await hive.tools(A) for _ in range(3)]
+    await until(lambda: linked(tools[2]), "the link is up")
+    wishes = [
+        asyncio.create_task(tools[n].call("restart", f"{turn}:{n + 1}", agent="scout"))
+        for n in range(2)
+    ]
+    await until(lambda: keys, "the first is asked")
+    await until(lambda: linked(tools[2]), "what came at once was read")
+    both_asked.set()
+    answers = await asyncio.gather(*wishes)
+    assert sorted(answer["proposal"] for answer in answers) == [1, 2]
+    assert len(set(keys)) == len(keys) == 2
+    again = await tools[2].call("restart", f"{turn}:3", agent="scout")
+    assert again["proposal"] == 3
+    server.close()

@@ -28,6 +28,11 @@ class Call:
     result: str
     repeat: bool = False
 
+    def is_like(self, other: Call) -> bool:
+        """Whether both were made for the same message, with the same tool and arguments."""
+        mine = (self.waking, self.tool, self.digest)
+        return mine == (other.waking, other.tool, other.digest)
+
 
 def digest_of(arguments: dict[str, Any]) -> str:
     canonical = json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -70,8 +75,7 @@ class CallLog:
 
     def alike(self, call: Call) -> int:
         """How many calls of the same message, tool and arguments are stored."""
-        same = (call.waking, call.tool, call.digest)
-        return sum((c.waking, c.tool, c.digest) == same for c in self._calls.values())
+        return sum(call.is_like(stored) for stored in self._calls.values())
 
     def add(self, call: Call) -> None:
         self._calls[call.id] = call

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -75,12 +77,17 @@ class Toolbox:
                 return Along(events=(self._used(agent, tool, call, ok=True),))
 
             return await self._broker.whole(self._work.do(agent, tool, arguments, keep, None))
-        running = agent.in_flight.get(call)
-        if running is None:
-            asked = Call(0, call, turn.message, tool.name, digest_of(raw), "")
-            running = self._broker.start(self._once(agent, tool, arguments, turn, asked))
-            agent.in_flight[call] = running
-            running.add_done_callback(lambda _: agent.in_flight.pop(call, None))
+        if call in agent.in_flight:
+            return await self._broker.finished(agent.in_flight[call][1])
+        asked = Call(0, call, turn.message, tool.name, digest_of(raw), "")
+        before = [task for other, task in agent.in_flight.values() if asked.is_like(other)]
+        if isinstance(arguments, t.Wish) and before:
+            work = self._after(before, agent, tool, arguments, asked)
+        else:
+            work = self._once(agent, tool, arguments, turn, asked)
+        running = self._broker.start(work)
+        agent.in_flight[call] = asked, running
+        running.add_done_callback(lambda _: agent.in_flight.pop(call, None))
         return await self._broker.finished(running)
 
     async def _read(
@@ -101,6 +108,20 @@ class Toolbox:
             answer = await self._work.list_agents(agent, arguments)
         self._broker.record(self._used(agent, tool, call, ok=True))
         return answer
+
+    async def _after(
+        self,
+        before: Collection[asyncio.Task[str]],
+        agent: Agent,
+        tool: t.Tool,
+        arguments: t.Arguments,
+        asked: Call,
+    ) -> str:
+        """The same, once the wishes `before` that are like it were answered: its key counts them."""
+        await asyncio.wait(before)
+        turn = _turn(agent, asked.name)  # raises when it is over by now
+        assert turn is not None
+        return await self._once(agent, tool, arguments, turn, asked)
 
     async def _once(
         self, agent: Agent, tool: t.Tool, arguments: t.Arguments, turn: Turn, asked: Call

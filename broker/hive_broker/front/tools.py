@@ -91,6 +91,10 @@ class Power(Arguments):
     reason: Annotated[Reason, Field(description="Why; people read it")] = ""
 
 
+Wish = RequestSpawn | RequestApplyCommit | Power
+"""What the reconciler is asked for."""
+
+
 class ListAgents(Arguments):
     after: Annotated[str, Field(max_length=64, description="Its `next`, for more")] = ""
 

@@ -47,7 +47,7 @@ class Work:
 
         `key` names the wish, so that the reconciler knows it when it is asked again.
         """
-        if isinstance(arguments, t.RequestSpawn | t.RequestApplyCommit | t.Power):
+        if isinstance(arguments, t.Wish):
             method, wish = _wish(tool, arguments)
             params = {"uid": agent.uid, **wish, **({} if key is None else {"key": key})}
             return await self._ask_reconciler(method, params, keep)
@@ -124,9 +124,7 @@ class Work:
         return answer
 
 
-def _wish(
-    tool: t.Tool, arguments: t.RequestSpawn | t.RequestApplyCommit | t.Power
-) -> tuple[str, dict[str, Any]]:
+def _wish(tool: t.Tool, arguments: t.Wish) -> tuple[str, dict[str, Any]]:
     """The method of requests.sock and what it is told."""
     match arguments:
         case t.RequestSpawn():

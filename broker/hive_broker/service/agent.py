@@ -13,7 +13,7 @@ from hive_wire.protocol import RegistryAgent
 from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 
 from ..core.budget import Spending
-from ..core.calls import CallLog
+from ..core.calls import Call, CallLog
 from ..core.clock import Clock
 from ..core.delivery import Delivery
 from ..core.folding import Folder
@@ -54,7 +54,7 @@ class Agent:
         self.lock = asyncio.Lock()
         self.stream_lock = asyncio.Lock()
         self.rows_refused = False  # for want of room; the harness has them still
-        self.in_flight: dict[str, asyncio.Task[str]] = {}  # tool calls by name
+        self.in_flight: dict[str, tuple[Call, asyncio.Task[str]]] = {}  # tool calls by name
         self.peer: Peer | None = None
         self.ready = False  # hello was answered on `peer`
         self.known = False  # said hello since the broker started
