@@ -7,8 +7,10 @@ from support.git_work import Clone, git, manager_of, spec_of
 
 from hive_reconciler.git.errors import Busy, Conflict, NotFound, Refused
 from hive_reconciler.git.hive import Hive
+from hive_reconciler.git.listing import Entry
 from hive_reconciler.model.desired import Valid
 from hive_reconciler.model.proposal import Requester, proposal_json
+from hive_reconciler.model.tree import FILE
 from hive_wire.paths import Layout
 
 
@@ -276,6 +278,28 @@ async def test_last_manager_stays(hive: Hive, manager: Requester, user: Requeste
     done = await hive.submit_retire(user, manager.name)
     assert done.state == "rejected"
     assert "no manager left" in done.message
+
+
+async def test_what_was_read_once_is_not_kept_for_ever(hive: Hive, manager: Requester) -> None:
+    await merged_agent(hive, manager)
+    all_ = hive._all
+
+    def read_many() -> None:
+        tree = all_.store.tree_of(all_.history.tip())
+        text = all_.trees.file(tree, "hive.toml")
+        assert text is not None
+        with all_.trees.scratch():
+            for n in range(50):
+                blob = all_.trees.write_blob(text + b"# %d\n" % n)
+                all_.reader.hive(all_.trees.put(tree, "hive.toml", Entry(FILE, blob)))
+
+    await hive._thread.run(read_many)
+    assert len(all_.reader._hive) < 20
+    for n in range(20):
+        await hive.set_deployed(1, f"part {n} of 20")
+        (proposal,) = await hive.proposals()
+        assert proposal.deployed == f"part {n} of 20"
+    assert len(all_.ledger._told) == 1
 
 
 async def test_everything_comes_back_from_git_alone(

@@ -53,6 +53,7 @@ class Ledger:
         if len(self._of) != len(of) or any(a is not b for a, b in zip(of, self._of, strict=True)):
             closed = {n: self._ending(n, oid) for n, oid in endings.items()}
             said = {n: self._text(oid) for n, oid in told.items()}
+            self._told = {oid: said[n] for n, oid in told.items()}  # not what they said before
             self._all = tuple(
                 standing(self._pin(n, pinned[n]), merges, closed, said.get(n))
                 for n in sorted(pinned, reverse=True)

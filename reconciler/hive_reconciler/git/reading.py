@@ -73,7 +73,7 @@ class Reader:
                 known = parse_hive(self._trees.blob(found.oid))
             except SpecError as error:
                 raise ReadFailed(f"hive.toml cannot be used: {error}") from None
-            self._hive = {**self._hive, found.oid: known}
+        _keep(self._hive, found.oid, known)
         return known
 
     def desired(self, commit: str, tree: str, allow_prune: int) -> Desired:
