@@ -86,6 +86,8 @@ def test_an_agent_answers_messages_but_not_answers() -> None:
     ("text", "words"),
     [
         ("[[rule]", "is not TOML"),
+        ("x = " + "1" * 5000, "is not TOML"),
+        ("x = " + "[" * 5000, "is not TOML"),
         ("x = 1", "a list of"),
         ("[[rule]]\nfrm = 'x'", "rule 1: frm is no key here"),
         ("[[rule]]\nname = 'a'\nbody = '('", "rule 1 'a': body is no regular expression"),

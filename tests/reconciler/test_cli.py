@@ -155,6 +155,14 @@ async def test_a_stalled_agent_ends_the_wait_with_1(swarm, run):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("odd", ["9" * 5000, "[" * 5000])
+async def test_a_setting_that_no_toml_reader_takes_is_refused_by_name(swarm, run, odd):
+    status, _, words = await run("spawn", "scout", "--set", f"limits.tasks={odd}")
+    assert status == 1
+    assert "limits.tasks" in words
+
+
+@pytest.mark.slow
 async def test_review_from_the_command_line(swarm, run):
     status, text, _ = await run("spawn", "scout", "--description", "x", "--set", "limits.tasks=99")
     assert (status, "proposal 1" in text) == (0, True)

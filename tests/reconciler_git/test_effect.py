@@ -331,6 +331,15 @@ def test_set_in_table_keeps_the_rest(text: str, after: str | None) -> None:
     assert after is None or edited == after
 
 
+@pytest.mark.parametrize("odd", ["9" * 5000, "[" * 3000])
+def test_an_edit_that_frees_what_was_text_is_not_taken(odd: str) -> None:
+    """A number of too many digits, and what nests too deeply, are no error of TOML's."""
+    text = f"description = '''\n[tools]\nx = {odd}\n'''\n[tools]\nask = []\n"
+    rule = "Bash('''#)"
+    edited = tomllib.loads(set_in_table(text, "tools", "allow", [rule]))
+    assert edited == {**tomllib.loads(text), "tools": {"ask": [], "allow": [rule]}}
+
+
 @given(rules, rules)
 def test_set_in_table_sets_only_that(before: list[str], after: list[str]) -> None:
     text = tomli_w.dumps({"a": "b", "tools": {"ask": [], "allow": before}, "z": {"allow": [1]}})

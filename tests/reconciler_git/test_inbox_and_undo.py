@@ -251,6 +251,20 @@ async def test_who_mends_an_agent_gives_it_no_other_uid(
     assert done.state == "open"
 
 
+async def test_an_agent_that_left_with_files_too_deep_to_read_hides_no_other(
+    hive: Hive, manager: Requester, clone: Clone, layout: Layout
+) -> None:
+    await spawned(hive, manager, "scout")
+    await spawned(hive, manager, "mole")
+    uid = (await spec_of(hive, "mole")).spec.uid
+    layout.agent(str(uid)).mkdir(parents=True)
+    clone.pull()
+    await accepted(hive, clone, layout, "agents/scout/agent.toml", "x = " + "[" * 5000)
+    for name in ("scout", "mole"):
+        await approve(hive, (await hive.submit_retire(manager, name)).n)
+    assert [retired.name for retired in await hive.retired()] == ["mole"]
+
+
 async def test_an_agent_whose_uid_nothing_tells_gets_none(
     hive: Hive, manager: Requester, clone: Clone, layout: Layout
 ) -> None:

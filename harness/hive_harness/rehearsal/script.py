@@ -75,7 +75,7 @@ def parse(text: str, file: str) -> Script:
     """Raises ScriptError."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError
         raise ScriptError(f"{file} is not TOML: {error}") from None
     rules = table.pop("rule", None)
     if table or not isinstance(rules, list) or not rules:

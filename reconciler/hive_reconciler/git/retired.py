@@ -74,7 +74,7 @@ class RetiredAgents:
             raw = tomllib.loads(
                 (self._all.trees.file(folder, f"{name}/agent.toml") or b"").decode()
             )
-        except (ReadFailed, ValueError):
+        except (ReadFailed, ValueError, RecursionError):
             return None
         uid = str(raw.get("uid", ""))
         if not is_uid(uid):

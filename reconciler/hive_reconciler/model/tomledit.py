@@ -56,5 +56,5 @@ def _replaced(text: str, key: str, line: str) -> str | None:
 def _loads(text: str) -> object:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # a number of 5000 digits is a ValueError
         return None

@@ -104,7 +104,7 @@ def _setting(text: str) -> tuple[str, Any]:
         raise CallFailed(f"--set {text}: write KEY=VALUE, as in --set limits.memory=4G")
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # a number of 5000 digits is a ValueError
         return key, value
 
 
