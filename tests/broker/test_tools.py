@@ -12,6 +12,7 @@ import pytest
 from support.broker_rig import ToolFailed, agent, rig, until
 
 from hive_wire.jsonrpc import Peer
+from hive_wire.pages import QUESTIONS, ask_whole
 from hive_wire.rpc_errors import RpcError
 from hive_wire.sockets import listen
 
@@ -316,6 +317,28 @@ async def test_a_question_expires_and_may_be_answered_late(tmp_path):
         await hive.ask("answer", id=asked["id"], by="ann", text="yes")
         late = (await scout.granted())["message"]
         assert late["data"]["late"] is True
+
+
+async def test_questions_come_in_pages_and_are_counted(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "cook"))
+        asked = [
+            (await tools.call("ask_operator", question=f"{n}?"))["id"]
+            for tools in (await hive.tools(A), await hive.tools(B))
+            for n in range(4)
+        ]
+        await hive.ask("answer", id=asked.pop(2), by="ann", text="yes")
+        found = await hive.ask("questions", limit=3)
+        assert [q["id"] for q in found["questions"]] == asked[:3]
+        assert (found["next"], found["open"]) == (asked[2], 7)
+        whole = await ask_whole(hive.ask, QUESTIONS, limit=3)
+        assert [q["id"] for q in whole["questions"]] == asked
+        found = await hive.ask("questions", after=asked[3], limit=3)
+        assert [q["id"] for q in found["questions"]] == asked[4:]
+        assert found["next"] is None
+        every = await ask_whole(hive.ask, QUESTIONS, open=False, limit=3)
+        assert len(every["questions"]) == 8
+        assert every["questions"][0]["id"] == asked[-1]
 
 
 async def test_a_question_is_withdrawn_by_its_asker_only(tmp_path):

@@ -29,6 +29,7 @@ STATUS = Listing("status", "agents", ("applied", "round"))  # host.sock
 RETIRED = Listing("retired", "agents")  # host.sock
 PART = Listing("proposal_part", "rows", ("digest",))  # host.sock
 AGENTS = Listing("agents", "agents")  # broker.sock
+QUESTIONS = Listing("questions", "questions")  # broker.sock
 METRICS = Listing("metrics", "text", ("lines",))  # broker.sock; the reconciler has one page
 
 

@@ -182,8 +182,7 @@ class HostApi:
         return {"messages": await self._app.broker.reader.inbox(Span(call.limit, call.after))}
 
     async def _questions(self, _: Peer, call: p.ListQuestions) -> dict[str, Any]:
-        found = await self._app.questions.listed(only_open=call.open, limit=call.limit)
-        return {"questions": found}
+        return await self._app.questions.listed(call.open, call.limit, call.after)
 
     async def _answer(self, _: Peer, call: p.Answer) -> dict[str, Any]:
         await self._app.questions.answer(call.id, call.by, call.text, call.choices or ())

@@ -114,6 +114,7 @@ class Inbox(Call):
 
 class ListQuestions(Call):
     open: bool = True
+    after: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
 

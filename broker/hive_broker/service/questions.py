@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hive_wire.pages import fitting
 from hive_wire.rpc_errors import BUSY, CONFLICT, NOT_FOUND, REFUSED, RpcError
 
 from ..core.addressing import preview
 from ..core.permissions import DENY, Permission, rule_for
 from ..core.questions import Question, Unanswerable, answer_text
 from ..store import changes
-from ..store.reader import within
 from ..store.rows import NewEvent, NewMessage, Unit
 from .agent import Agent
 from .broker import Broker
@@ -146,9 +146,13 @@ class Questions:
                 if key in (None, ask.key) and turn in (None, ask.turn):
                     await self._become(question.withdrawn(), ())
 
-    async def listed(self, *, only_open: bool, limit: int) -> list[dict[str, Any]]:
-        found = await self._broker.reader.questions(only_open, limit)
-        return within((self.as_json(question) for question in found), newest=False)
+    async def listed(self, only_open: bool, limit: int, after: int | None) -> dict[str, Any]:
+        """A page of them, and how many are open in all."""
+        found = await self._broker.reader.questions(only_open, limit + 1, after)
+        rows, cut = fitting(self.as_json(question) for question in found[:limit])
+        more = cut or len(found) > limit
+        is_open = len(self._broker.questions)
+        return {"questions": rows, "next": rows[-1]["id"] if more else None, "open": is_open}
 
     def as_json(self, question: Question) -> dict[str, Any]:
         """As docs/protocol.md, `Question`."""

@@ -161,14 +161,17 @@ class Reader:
         rows = await self._db.execute_fetchall(PERMISSION, (uid, key))
         return next((load.question(row) for row in rows), None)
 
-    async def questions(self, only_open: bool, limit: int) -> list[Question]:
-        """Open ones oldest first; else all, newest first."""
-        query = (
-            "select * from question where state='open' order by id limit ?"
+    async def questions(
+        self, only_open: bool, limit: int, after: int | None = None
+    ) -> list[Question]:
+        """Open ones oldest first; else all, newest first; behind the one with the id `after`."""
+        query, first = (
+            ("select * from question where state='open' and id > ? order by id limit ?", 0)
             if only_open
-            else "select * from question order by id desc limit ?"
+            else ("select * from question where id < ? order by id desc limit ?", 1 << 62)
         )
-        return [load.question(row) for row in await self._db.execute_fetchall(query, (limit,))]
+        values = (first if after is None else after, limit)
+        return [load.question(row) for row in await self._db.execute_fetchall(query, values)]
 
     async def dead(self, limit: int) -> list[tuple[str, int, str, dict[str, Any]]]:
         """(uid, counted attempts, cause, message) of live agents' dead letters, newest first."""

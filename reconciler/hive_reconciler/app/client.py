@@ -58,9 +58,9 @@ class Client:
         """The result; what is None is left out of `params`. Raises CallFailed."""
         return self.request(method, {k: v for k, v in params.items() if v is not None})
 
-    def whole(self, listing: Listing) -> Any:
+    def whole(self, listing: Listing, **params: Any) -> Any:
         """The result with the rows of all pages. Raises CallFailed."""
-        return read_whole(self.call, listing)
+        return read_whole(self.call, listing, **params)
 
     def request(self, method: str, params: dict[str, Any]) -> Any:
         """The result of `params` as they are. Raises CallFailed."""

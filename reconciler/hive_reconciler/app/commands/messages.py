@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from hive_wire.pages import QUESTIONS
 from hive_wire.paths import Layout
 
 from ..client import CallFailed, Client
@@ -35,7 +36,7 @@ def flow(layout: Layout, options: argparse.Namespace) -> int:
 
 def questions(layout: Layout, options: argparse.Namespace) -> int:
     with broker(layout) as client:
-        found = client.call("questions", open=True, limit=PAGE)["questions"]
+        found = _open(client)
     if options.json:
         print_json(found)
         return 0
@@ -73,8 +74,14 @@ def _allow(layout: Layout, client: Client, ident: int) -> None:
         print_submitted(reconciler.call("allow", agent=question["agent"], rule=permission["rule"]))
 
 
+def _open(client: Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.whole(QUESTIONS, open=True)["questions"]
+    return found
+
+
 def _question(client: Client, ident: int) -> dict[str, Any]:
-    found = client.call("questions", open=False, limit=500)["questions"]
+    """An open one, or one of the newest that ended."""
+    found = [*_open(client), *client.call("questions", open=False, limit=500)["questions"]]
     question: dict[str, Any] | None = next((q for q in found if q["id"] == ident), None)
     if question is None:
         raise CallFailed(f"there is no question {ident}; hive questions lists the open ones")
