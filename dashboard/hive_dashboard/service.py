@@ -174,6 +174,7 @@ def _routes(site: Site) -> web.Application:
     get("/", views.swarm_page)
     get("/swarm", views.swarm_page)
     get("/messages", views.messages)
+    get("/questions", views.questions)
     get("/audit", views.audit)
     get("/plan", views.plan)
     get(f"/a/{name}/journal", views.journal)

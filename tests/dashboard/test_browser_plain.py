@@ -17,7 +17,11 @@ pytestmark = NEEDED
 OPEN, TICK, PICK = "open", "tick", "pick"
 Step = tuple[str, str] | tuple[str, str, str]
 FORMS: dict[str, tuple[str, list[Step], str]] = {
-    "/proposals/7/approve": ("/", [(TICK, "#f-approve-7 noscript input")], "#f-approve-7 button"),
+    "/proposals/7/approve": (
+        "/",
+        [(OPEN, "#ap7"), (TICK, "#f-approve-7 noscript input")],
+        "#f-approve-7 button",
+    ),
     "/proposals/8/deny": (
         "/",
         [(OPEN, "#ap8"), (OPEN, "#deny-8"), ("#deny-8 textarea", "not now")],

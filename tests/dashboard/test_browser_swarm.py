@@ -53,12 +53,12 @@ async def test_what_is_open_stays_open(world: World) -> None:
     world.host.add(8)
     async with browsing(world) as b:
         page = b.page
-        await page.click("#ap8 > summary")
         await page.click("#ap7 > summary")
+        await page.click("#ap8 > summary")
         world.host.add(9)
         await expect(page.locator("#ap9")).to_be_attached()
-        assert await page.locator("#ap8").get_attribute("open") is not None
-        assert await page.locator("#ap7").get_attribute("open") is None
+        assert await page.locator("#ap7").get_attribute("open") is not None
+        assert await page.locator("#ap8").get_attribute("open") is None
 
 
 async def test_approve_and_a_moved_effect(world: World) -> None:
@@ -185,13 +185,13 @@ async def test_keys(world: World) -> None:
         await expect(page.locator("#ap8")).to_be_attached()
         await page.keyboard.press("j")
         await page.keyboard.press("j")
-        await expect(page.locator("#ap8")).to_have_attribute("open", "")
+        await expect(page.locator("#ap7")).to_have_attribute("open", "")
         await page.keyboard.press("v")
-        await expect(page.locator("#files-8 .viewed")).to_have_text("1 / 2 viewed")
+        await expect(page.locator("#files-7 .viewed")).to_have_text("1 / 2 viewed")
         await page.keyboard.press("a")
         assert world.host.called("approve") == [], "the first press only points at the button"
         await page.keyboard.press("a")
-        await expect(page.locator("#sec-latest")).to_contain_text("#8")
+        await expect(page.locator("#sec-latest")).to_contain_text("#7")
         await page.keyboard.press("?")
         await expect(page.locator("dialog")).to_contain_text("approve")
 

@@ -222,8 +222,13 @@ class FakeBroker(FakeServer):
         return self.questions[n - 1]
 
     def _questions(self, q: Params) -> Json:
-        rows = [r for r in self.questions if r["state"] == "open" or not q["open"]]
-        return {"questions": rows[: q["limit"]]}
+        is_open = [r for r in self.questions if r["state"] == "open"]
+        rows = is_open if q["open"] else self.questions[::-1]
+        if (after := q.get("after")) is not None:
+            rows = [r for r in rows if (r["id"] > after if q["open"] else r["id"] < after)]
+        found = rows[: q["limit"]]
+        behind = found[-1]["id"] if len(rows) > len(found) else None
+        return {"questions": found, "next": behind, "open": len(is_open)}
 
     def _hold(self, q: Params) -> Json:
         row = self._question(q["id"])

@@ -87,7 +87,10 @@ class FakeHost(FakeServer):
 
     def _proposals(self, q: Params) -> Json:
         wanted = q.get("state")
-        rows = [p["row"] for p in self.proposals.values()]
+        before = q.get("before", 1 << 53)
+        rows = [
+            self.proposals[n]["row"] for n in sorted(self.proposals, reverse=True) if n < before
+        ]
         if wanted == "closed":
             rows = [r for r in rows if r["state"] not in ("open", "merged")]
         elif wanted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..live.models import Question
 from ..text import one_line
 from .job import Failed, Job
 from .wishes import Answer, Command, Dead, LoginCode, Prompt, Send
@@ -31,9 +32,9 @@ async def answer(job: Job) -> str:
     wish: Answer = job.wish
     if not wish.text and not wish.choice:
         raise Failed(422, "Pick an option or write an answer.")
-    asked = next((q for q in job.desk.mirror.snapshot.questions if q.id == job.n), None)
     said = "Answered."
-    if asked is not None and asked.permission is not None and wish.choice == ("always",):
+    asked = await _asked(job) if wish.choice == ("always",) else None
+    if asked is not None and asked.permission is not None:
         rule = asked.permission.rule
         proposed = await job.to_host("allow", agent=asked.agent, rule=rule)
         said = f"Allowed; proposal #{proposed.get('proposal')} makes it so for ever."
@@ -41,6 +42,13 @@ async def answer(job: Job) -> str:
         "answer", id=job.n, by=job.user, text=wish.text, choices=list(wish.choice) or None
     )
     return said
+
+
+async def _asked(job: Job) -> Question | None:
+    """The open question; those that the page has not read are there, too."""
+    answer = await job.to_broker("questions", open=True, after=job.n - 1, limit=1)
+    rows = (Question.model_validate(row) for row in answer["questions"])
+    return next((q for q in rows if q.id == job.n), None)
 
 
 async def hold(job: Job) -> str:

@@ -220,7 +220,11 @@ class ProposalPart(Answer):
 
 
 class Questions(Answer):
+    """`open`: how many are open in all. Go on with `after` = `next` until that is null."""
+
     questions: tuple[Question, ...]
+    next: int | None = None
+    open: int | None = None
 
 
 class Messages(Answer):
@@ -292,6 +296,7 @@ class LinesQuery(Query):
 
 class ProposalQuery(Query):
     state: Annotated[str, Field(pattern="^(open|closed|merged)$")] | None = None
+    before: Before | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
 
@@ -302,6 +307,7 @@ class PartQuery(Query):
 
 class QuestionQuery(Query):
     open: bool = True
+    after: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
 

@@ -126,7 +126,8 @@ async def journal(look: Look) -> dict[str, Any]:
 
 async def proposals(look: Look) -> dict[str, Any]:
     query: a.ProposalQuery = look.query
-    return await look.ask(look.host, "proposals", state=query.state, limit=query.limit)
+    given = {"state": query.state, "before": query.before, "limit": query.limit}
+    return await look.ask(look.host, "proposals", **given)
 
 
 async def proposal(look: Look) -> BaseModel:
@@ -151,7 +152,8 @@ async def whole(look: Look) -> dict[str, Any]:
 
 async def questions(look: Look) -> dict[str, Any]:
     query: a.QuestionQuery = look.query
-    return await look.ask(look.broker, "questions", open=query.open, limit=query.limit)
+    given = {"open": query.open, "after": query.after, "limit": query.limit}
+    return await look.ask(look.broker, "questions", **given)
 
 
 async def messages(look: Look) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Snapshot:
     closed: tuple[Proposal, ...] = ()
     agents: dict[str, AgentStatus] = field(default_factory=dict)  # by name
     questions: tuple[Question, ...] = ()
+    questions_behind: int = 0  # that are open, too, and were not read
     late: tuple[Question, ...] = ()  # expired, and not answered yet
     kept: tuple[Retired, ...] = ()
     messages: tuple[Message, ...] = ()
@@ -246,6 +247,8 @@ class Mirror:
             self._lanes.load(found.pop("past"))
         if "turns" in found:
             self._spending.load(found.pop("turns"))
+        if "questions" in found:
+            found["questions"], found["questions_behind"] = found["questions"]
         if "open" in found:
             found["details"], unread = await self._details(host, found["open"])
             failed |= {"open": "; ".join(unread)} if unread else {}

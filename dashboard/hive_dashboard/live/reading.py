@@ -22,6 +22,8 @@ from .models import (
 )
 
 NEWEST = 1 << 53  # "before" this id is the newest there is
+PAGE = 200  # proposals in one answer
+ASKED = 200  # open questions that are read; those behind are counted
 
 
 async def _status(host: Backend) -> HostStatus:
@@ -29,8 +31,15 @@ async def _status(host: Backend) -> HostStatus:
 
 
 async def _open(host: Backend) -> tuple[Proposal, ...]:
-    answer = await host.ask("proposals", state="open", limit=200)
-    return tuple(Proposal.model_validate(row) for row in answer["proposals"])
+    """All of them, the newest first."""
+    rows: list[Proposal] = []
+    while True:
+        before = {"before": rows[-1].n} if rows else {}
+        answer = await host.ask("proposals", state="open", limit=PAGE, **before)
+        found = [Proposal.model_validate(row) for row in answer["proposals"]]
+        rows += found
+        if len(found) < PAGE:
+            return tuple(rows)
 
 
 async def _closed(host: Backend) -> tuple[Proposal, ...]:
@@ -48,9 +57,12 @@ async def _agents(broker: Backend) -> dict[str, AgentStatus]:
     return {row.name: row for row in rows}
 
 
-async def _questions(broker: Backend) -> tuple[Question, ...]:
-    answer = await broker.ask("questions", open=True, limit=50)
-    return tuple(Question.model_validate(row) for row in answer["questions"])
+async def _questions(broker: Backend) -> tuple[tuple[Question, ...], int]:
+    """The oldest open ones, and how many are open behind them."""
+    answer = await broker.ask("questions", open=True, limit=ASKED)
+    rows = tuple(Question.model_validate(row) for row in answer["questions"])
+    is_cut = answer.get("next") is not None
+    return rows, max(1, answer["open"] - len(rows)) if is_cut else 0
 
 
 async def _messages(broker: Backend) -> tuple[Message, ...]:

@@ -17,7 +17,7 @@ from .agent_side import info
 from .agents import AgentView, switcher
 from .common import AssetUrl, View, age, button, form, hidden, notices, page
 from .need import away, count
-from .questions import question
+from .questions import more_questions, question
 from .rows import row
 from .shell import jump, live_badge, zone
 
@@ -241,7 +241,8 @@ def asks(view: View, it: AgentView) -> Element:
         )
         for q in rows
     ]
-    return h("div.asks", found, id="sec-asks", hidden=not rows)
+    behind = view.snapshot.questions_behind
+    return h("div.asks", found, more_questions(behind), id="sec-asks", hidden=not (rows or behind))
 
 
 def _asked(q: Question) -> str:

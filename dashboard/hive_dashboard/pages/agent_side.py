@@ -113,10 +113,7 @@ def _work(view: View, it: AgentView) -> Element:
         "ok",
         [_kv(h("a.s-ok.c", f"◆ #{p.n}", href=f"/proposals/{p.n}"), "waits for you") for p in work],
         [
-            _kv(
-                h("a.s-you.c", f"? {one_line(q.text, 30)}", href=f"/swarm#f-answer-{q.id}"),
-                "asks",
-            )
+            _kv(h("a.s-you.c", f"? {one_line(q.text, 30)}", href=f"#askq-{q.id}"), "asks")
             for q in asks
         ],
         _kv("queued", status.queued if status else "unknown"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..html import Child, Element, h, leet
@@ -16,6 +17,7 @@ from .tiles import tiles, value
 
 IN_LIST = 400  # lines of diff in the list; the proposal's own page shows more
 OPEN_AT_FIRST = 1
+CARDS = 200  # proposals; of more, the oldest are a line each
 FOLD = 6  # changed settings; of more, those of low risk are folded
 _RISK = {"high": ("▲", "bad"), "medium": ("◆", "think"), "low": ("·", "idle")}
 
@@ -37,17 +39,37 @@ def approvals(view: View) -> Element:
         " ",
         h("button.btn.sm.ghost", "fold all", type="button", hidden=True, data_fold=True),
     ]
-    cards = [_kept(view, row, opened=i < OPEN_AT_FIRST) for i, row in enumerate(rows)]
+    cards = [_kept(view, row, opened=i < OPEN_AT_FIRST) for i, row in enumerate(rows[:CARDS])]
+    rest = rows[CARDS:]
     return panel(
         "approvals",
         "ok",
         "◆",
         "APPR0VALS",
         "Approvals",
-        h("div.body.appl", cards or h("p.empty", "Nothing waits for your approval.")),
+        h(
+            "div.body.appl",
+            cards or h("p.empty", "Nothing waits for your approval."),
+            _rest(rest) if rest else None,
+        ),
         count=len(rows),
         side=keys if rows else None,
     )
+
+
+def _rest(rows: Sequence[Proposal]) -> Element:
+    """The proposals without a card, a line each."""
+    lines = [
+        h(
+            "a.line0",
+            h("span.el", f"#{row.n} {one_line(row.description, 60) or row.kind}"),
+            h("span.dim.el", row.requester),
+            href=f"/proposals/{row.n}",
+        )
+        for row in rows
+    ]
+    words = f"▸ {plural(len(rows), 'more proposal')}"
+    return h("details.rest", h("summary.more", words), h("div.lines", lines), id="rest-ap")
 
 
 def _kept(view: View, row: Proposal, *, opened: bool) -> Child:

@@ -11,12 +11,14 @@ from hive_wire.names import EVERYONE
 from hive_wire.protocol import Event, Message
 
 from ..html import Child, Element, h, leet
+from ..live.models import Question
 from ..text import coloured, one_line, plural, quoted, terminal
 from .agents import AgentView, agents
 from .common import AssetUrl, View, clock, notices, page
 from .flow import message_row
 from .need import away
 from .output import coloured_parts
+from .questions import question
 from .shell import bar, log_out
 
 ALL = 10_000  # colours on a page of one thing
@@ -180,6 +182,23 @@ def messages_page(view: View, asset: AssetUrl, rows: Sequence[Message], peer: st
         h("div.all", [message_row(m) for m in rows])
         if rows
         else h("p.empty", "There is no message here."),
+    )
+
+
+def questions_page(
+    view: View, asset: AssetUrl, rows: Sequence[Question], behind: int | None, count: int
+) -> str:
+    """Open questions, the oldest first, a page at a time; `count` are open in all."""
+    return _page(
+        view,
+        asset,
+        "questions",
+        ("? QUEST10NS", "Open questions"),
+        h("p.dim.num", f"{len(rows)} of {plural(count, 'open question')}, the oldest first")
+        if rows
+        else h("p.empty", "No agent waits for an answer here."),
+        h("div.qs", [question(view, q) for q in rows]),
+        h("a.btn", "▸ next", href=f"/questions?after={behind}") if behind is not None else None,
     )
 
 

@@ -85,6 +85,7 @@ def waiting(s: Snapshot) -> int:
     """How many things wait for a person."""
     return (
         sum(q.state == "open" for q in s.questions)
+        + s.questions_behind
         + len(s.open)
         + len(s.dead)
         + len(_stops(s))
@@ -94,7 +95,7 @@ def waiting(s: Snapshot) -> int:
 
 def needs(s: Snapshot, now: float) -> list[Need]:
     """All that waits for a person, what cannot wait first."""
-    asks = _asks([q for q in s.questions if q.state == "open"])
+    asks = _asks([q for q in s.questions if q.state == "open"], s.questions_behind)
     soon = [n for n in asks if n.until is not None and n.until - now < SOON]
     rest = [n for n in asks if n not in soon]
     failures = [_failure(a) for a in agents(s) if a.kind == "bad"]
@@ -189,7 +190,7 @@ def _condition(c: BrokerCondition) -> Need:
     )
 
 
-def _asks(rows: list[Question]) -> list[Need]:
+def _asks(rows: list[Question], behind: int) -> list[Need]:
     if not rows:
         return []
     first = min(rows, key=lambda q: q.expires or float("inf"))
@@ -198,7 +199,7 @@ def _asks(rows: list[Question]) -> list[Need]:
         if first.permission
         else f"{first.agent} asks: {one_line(first.text, 120)}"
     )
-    words = plural(len(rows), "question")
+    words = plural(len(rows) + behind, "question")
     if not first.expires and first.options:
         words += " · " + one_line(", ".join(option(o)[0] for o in first.options), 80)
     return [Need("you", "?", f"#f-answer-{first.id}", title, words, until=first.expires)]

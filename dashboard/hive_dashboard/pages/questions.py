@@ -7,12 +7,17 @@ from typing import Any
 
 from ..html import Child, Element, Verbatim, h, leet
 from ..live.models import Question
-from ..text import one_line
+from ..text import one_line, plural
 from .common import View, age, button, clock, form, panel
+
+CARDS = 50  # of more questions, those that end first have a card; all are on /questions
 
 
 def questions(view: View) -> Element:
     rows = [q for q in view.snapshot.questions if q.state == "open"]
+    shown = sorted(rows, key=lambda q: q.expires or float("inf"))[:CARDS]
+    shown.sort(key=rows.index)
+    count = len(rows) + view.snapshot.questions_behind
     return panel(
         "questions",
         "you",
@@ -21,10 +26,18 @@ def questions(view: View) -> Element:
         "Questions",
         h(
             "div.body.qs",
-            [question(view, q) for q in rows] or h("p.empty", "No agent waits for an answer."),
+            [question(view, q) for q in shown] or h("p.empty", "No agent waits for an answer."),
+            more_questions(count - len(shown)),
         ),
-        count=len(rows),
+        count=count,
     )
+
+
+def more_questions(count: int) -> Element | None:
+    """The way to those that have no card here, whoever asks them."""
+    if not count:
+        return None
+    return h("p", h("a.c.s-you", f"▸ {plural(count, 'more question')}", href="/questions"))
 
 
 def option(value: Any) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from hive_wire.rpc_errors import NOT_FOUND, RpcError
 from ..html import tree
 from ..live.backends import Backend
 from ..live.mirror import read_proposal
-from ..live.models import Event, Message, Proposal
+from ..live.models import Event, Message, Proposal, Question
 from ..live.reading import NEWEST
 from ..live.whole import PARTS, part_page
 from ..pages import agent as agent_pages
@@ -27,6 +27,7 @@ from ..pages.common import Notice, View, icon_name
 from ..pages.decisions import audit_page
 from ..pages.need import count
 from ..pages.plain import proposal_page, sessions_page
+from ..pages.questions import CARDS
 from ..pages.whole import whole_page
 from .guard import Refused
 from .site import SITE, Packed, Site, differing, json, page, port_of, see
@@ -244,6 +245,17 @@ async def messages(request: web.Request) -> web.Response:
     )
     rows = [Message.model_validate(row) for row in answer["messages"]]
     return page(looks.messages_page(site.view(), site.assets.url, rows, given.get("peer", "")))
+
+
+async def questions(request: web.Request) -> web.Response:
+    """All open ones: the swarm's page has room for some."""
+    site = request.app[SITE]
+    after = _number(request, "after")
+    given = {"after": after} if after else {}
+    answer = await _ask(site.broker, "questions", open=True, limit=CARDS, **given)
+    rows = [Question.model_validate(row) for row in answer["questions"]]
+    count, behind = max(len(rows), answer.get("open", 0)), answer.get("next")
+    return page(looks.questions_page(site.view(), site.assets.url, rows, behind, count))
 
 
 async def _ask(backend: Backend, method: str, **params: Any) -> dict[str, Any]:
