@@ -139,6 +139,20 @@ async def test_status_reconcile_and_their_exit_codes(swarm, run):
     assert (plan["changes"], plan["actions"][0]["kind"]) == (1, "create")
 
 
+async def test_doctor_asks_for_the_cli_where_an_agent_needs_it(swarm, run, monkeypatch, tmp_path):
+    monkeypatch.setenv("HIVE_CLAUDE", str(tmp_path / "none"))
+    status, text, _ = await run("doctor")
+    assert status == 0, "a swarm that rehearses is fit without it"
+    missing = f"HIVE_CLAUDE: no Claude Code CLI at {tmp_path / 'none'}"
+    assert f"ok  Claude Code CLI: {missing}; only engine" in text
+    asked = {"name": "scout", "description": "", "settings": {"engine": "claude"}}
+    await swarm.approve((await swarm.host.request("spawn", asked))["proposal"])
+    await swarm.until(lambda: swarm.is_ready("scout"))
+    status, text, _ = await run("doctor")
+    assert status == 1
+    assert f"!!  Claude Code CLI: {missing}\n      npm install -g @anthropic-ai/" in text
+
+
 async def test_a_stalled_agent_ends_the_wait_with_1(swarm, run):
     swarm.runtime.failures["h-scout"] = swarm_failure()
     answer = await swarm.host.request("spawn", {"name": "scout", "description": ""})

@@ -13,6 +13,7 @@ from hive_reconciler.runtime.base import Phase
 from hive_reconciler.runtime.toolchain import (
     NoTool,
     claude_binds,
+    claude_finding,
     harness_binds,
     interpreter_binds,
 )
@@ -43,6 +44,26 @@ def test_the_cli_is_its_binary_wherever_npm_put_it(tmp_path: Path) -> None:
     assert bind.source == binary
     with pytest.raises(NoTool, match="HIVE_CLAUDE"):
         claude_binds(tmp_path / "none")
+
+
+def test_doctor_looks_for_the_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HIVE_CLAUDE", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = claude_finding(needed=True)
+    assert (found.ok, found.detail) == (False, "not on this machine")
+    assert "npm install -g @anthropic-ai/claude-code" in found.cure
+    found = claude_finding(needed=False)
+    assert found.ok, "a machine that only rehearses is fit"
+    assert "npm install -g @anthropic-ai/claude-code" in found.detail
+    shutil.copy("/usr/bin/echo", tmp_path / "claude")  # a binary that says something
+    found = claude_finding(needed=True)
+    assert found.ok
+    assert found.detail.endswith(f" at {tmp_path / 'claude'}")
+    assert found.detail.startswith("echo ")
+    monkeypatch.setenv("HIVE_CLAUDE", str(tmp_path / "none"))
+    found = claude_finding(needed=True)
+    assert not found.ok
+    assert found.detail == f"HIVE_CLAUDE: no Claude Code CLI at {tmp_path / 'none'}"
 
 
 def test_files_that_others_may_not_read_are_mapped(tmp_path: Path) -> None:

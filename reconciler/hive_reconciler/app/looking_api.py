@@ -14,6 +14,7 @@ from hive_wire.rpc_errors import NOT_FOUND, UNAVAILABLE, RpcError
 
 from ..core.loop import Reconciler
 from ..core.slices import in_slices
+from ..runtime.toolchain import claude_finding
 from .serving import Name, Nothing, On, Request
 
 
@@ -95,7 +96,12 @@ class LookingApi:
         return {"lines": fitting(reversed(lines))[0][::-1]}
 
     async def _doctor(self, _peer: Peer, _params: Nothing) -> Any:
-        findings = await self._reconciler.runtime.doctor()
+        runtime = self._reconciler.runtime
+        findings = await runtime.doctor()
+        if runtime.name != "nixos":  # there containers bring their own
+            agents = self._reconciler.picture.agents.by_name.values()
+            needed = any(a.valid is not None and a.valid.spec.engine == "claude" for a in agents)
+            findings += (await asyncio.to_thread(claude_finding, needed=needed),)
         return {"findings": [vars(f) for f in findings]}
 
     async def _metrics(self, _peer: Peer, _params: Nothing) -> Any:

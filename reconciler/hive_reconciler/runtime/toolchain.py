@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 from . import userland
-from .base import Bind
+from .base import Bind, Finding
 
 COMPILE_SECONDS = 60.0
 OLDEST = (3, 11)
@@ -20,8 +21,16 @@ PACKAGES = ("hive_harness", "hive_wire")
 _ELF = b"\x7fELF"
 
 
+CLAUDE_VARIABLE = "HIVE_CLAUDE"
+CLAUDE_CURE = "npm install -g @anthropic-ai/claude-code, or set HIVE_CLAUDE to its binary"
+
+
 class NoTool(Exception):
     """Something that containers need is not on this machine; the message says the cure."""
+
+    def __init__(self, problem: str, cure: str = "") -> None:
+        super().__init__(f"{problem}: {cure}" if cure else problem)
+        self.problem = problem
 
 
 @cache
@@ -69,17 +78,57 @@ def compile_harness() -> None:
 
 def claude_binds(path: Path) -> tuple[Bind, ...]:
     """The Claude Code CLI at /opt/claude/claude: the one binary, not the directory around it."""
-    cure = "npm install -g @anthropic-ai/claude-code, or set HIVE_CLAUDE to its binary"
     real = Path(os.path.realpath(path))
     if not real.is_file():
-        raise NoTool(f"no Claude Code CLI at {path}: {cure}")
+        raise NoTool(f"no Claude Code CLI at {path}", CLAUDE_CURE)
     with real.open("rb") as file:
         magic = file.read(4)
     if magic == _ELF or userland.in_store(real):
         return (_read_only(real, CLAUDE),)
     for found in _beside(real):  # npm's launcher is a script; the binary is a package of its own
         return (_read_only(found, CLAUDE),)
-    raise NoTool(f"{real} is a script and the CLI's binary is not beside it: {cure}")
+    raise NoTool(f"{real} is a script and the CLI's binary is not beside it", CLAUDE_CURE)
+
+
+def claude_finding(*, needed: bool) -> Finding:
+    """The CLI, for `hive doctor`. Where no agent's engine is it, none needs to be here."""
+    what = "Claude Code CLI"
+    try:
+        binary = _claude()
+        return Finding(True, what, f"{_claude_version(binary)} at {binary}")
+    except NoTool as error:
+        problem = error.problem
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    if needed:
+        return Finding(False, what, problem, CLAUDE_CURE)
+    return Finding(True, what, f'{problem}; only engine "claude" needs it: {CLAUDE_CURE}')
+
+
+def _claude() -> Path:
+    """Where it is. Raises NoTool, OSError."""
+    given = os.environ.get(CLAUDE_VARIABLE)
+    found = given or shutil.which("claude")
+    if not found:
+        raise NoTool("not on this machine", CLAUDE_CURE)
+    try:
+        (bind,) = claude_binds(Path(found))
+    except NoTool as error:
+        raise NoTool(f"{CLAUDE_VARIABLE}: {error.problem}" if given else error.problem) from None
+    return bind.source
+
+
+def _claude_version(binary: Path) -> str:
+    """In its own words. Raises OSError, TimeoutExpired."""
+    done = subprocess.run(
+        [binary, "--version"],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=30,
+    )
+    return done.stdout.strip().partition("\n")[0][:100] or f"of no version ({done.returncode})"
 
 
 def _beside(script: Path) -> list[Path]:

@@ -169,9 +169,13 @@ def _own_findings(layout: Layout) -> list[dict[str, Any]]:
 
     from ...runtime.base import RuntimeFailure
     from ...runtime.choose import choose
+    from ...runtime.toolchain import claude_finding
 
     try:
         runtime = choose("auto", layout)
     except RuntimeFailure as error:
         return [{"ok": False, "what": "runtime", "detail": error.message, "cure": ""}]
-    return [vars(finding) for finding in asyncio.run(runtime.doctor())]
+    findings = asyncio.run(runtime.doctor())
+    if runtime.name != "nixos":  # there containers bring their own
+        findings += (claude_finding(needed=False),)
+    return [vars(finding) for finding in findings]
