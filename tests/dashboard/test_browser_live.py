@@ -11,6 +11,7 @@ from support.browsing import NEEDED, Browser, browsing
 from support.dashboard_apart import apart
 from support.dashboard_world import World
 
+from hive_dashboard.live import hub as hubs
 from hive_wire.paths import Layout
 
 pytestmark = [*NEEDED, pytest.mark.slow]
@@ -97,3 +98,17 @@ async def test_a_bad_gateway_is_asked_again(world: World) -> None:
         await expect(page.locator(f'[data-id="{last}"]')).to_be_visible()
         assert await ids(page) == list(range(1, last + 1))
         assert len(refused) == 2
+
+
+async def test_a_page_that_gets_no_news_says_so(world: World) -> None:
+    hub = world.site.hub
+    taken = [hub.join("s", "damo", frozenset()) for _ in range(hubs.MAX_CLIENTS)]
+    async with browsing(world) as b:
+        said = b.page.locator("#notices")
+        await expect(said).to_contain_text(f"{hubs.MAX_CLIENTS} are open already")
+        await expect(b.page.locator("#live")).to_contain_text("C0NNECTING")
+        hub.leave(taken[0])
+        await expect(b.page.locator("#live")).to_contain_text("L1VE", timeout=20_000)
+        await expect(said).not_to_contain_text("are open already")
+    for client in taken:
+        hub.leave(client)

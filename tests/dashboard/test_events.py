@@ -237,13 +237,41 @@ async def test_a_change_is_told(page_world: World) -> None:
 async def test_streams_are_counted(page_world: World) -> None:
     world = page_world
     hub = world.site.hub
-    clients = [hub.join("s", frozenset()) for _ in range(hubs.MAX_CLIENTS)]
+    clients = [hub.join("s", "damo", frozenset()) for _ in range(hubs.MAX_CLIENTS)]
     async with world.http.get(f"{world.url}/events") as answer:
         assert answer.status == 503
+    words = f"{hubs.MAX_CLIENTS} are open already, {hubs.MAX_CLIENTS} of them yours"
+    assert words in (await session(world))["no_room"]
     for client in clients:
         hub.leave(client)
     async with stream(world) as s:
         await s.next()
+    await world.until(lambda: hub.clients == 0)
+
+
+async def session(world: World) -> Any:
+    async with world.http.get(f"{world.url}/api/session") as answer:
+        return await answer.json()
+
+
+async def test_nobody_takes_all_streams(page_world: World) -> None:
+    """Who has most gives up the oldest, and does not take it back."""
+    world = page_world
+    hub = world.site.hub
+    theirs = [hub.join("s", "ana", frozenset()) for _ in range(hubs.MAX_CLIENTS)]
+    assert (await session(world))["no_room"] is None
+    async with stream(world) as s:
+        await s.next()
+        assert [client.dropped for client in theirs] == [True] + [False] * (len(theirs) - 1)
+        assert hub.clients == hubs.MAX_CLIENTS
+        with pytest.raises(hubs.Full, match=f"{hubs.MAX_CLIENTS - 1} of them yours"):
+            hub.join("s", "ana", frozenset())
+        mine = [hub.join("s", "damo", frozenset()) for _ in range(hubs.MAX_CLIENTS // 2 - 1)]
+        with pytest.raises(hubs.Full, match=f"{hubs.MAX_CLIENTS // 2} of them yours"):
+            hub.join("s", "damo", frozenset())
+        assert not any(client.dropped for client in mine)
+    for client in theirs + mine:
+        hub.leave(client)
     await world.until(lambda: hub.clients == 0)
 
 
@@ -262,7 +290,7 @@ async def test_what_is_kept_has_a_size(page_world: World, monkeypatch: pytest.Mo
 
 async def test_who_does_not_read_is_dropped(page_world: World) -> None:
     world = page_world
-    client = world.site.hub.join("s", frozenset({SCOUT}))
+    client = world.site.hub.join("s", "damo", frozenset({SCOUT}))
     last = world.broker.emit_many([("text", {"text": "x"})] * (hubs.QUEUE + 1000))
     await world.until(lambda: world.site.hub.last == last)
     assert client.dropped

@@ -146,7 +146,7 @@ async def test_a_trusted_proxy_names_the_user(layout: Layout) -> None:
         assert (await who(http, url))[0] == 401
         assert await who(http, url, **{"Remote-User": "ana"}) == (
             200,
-            '{"user":"ana","view_only":false}',
+            '{"user":"ana","view_only":false,"no_room":null}',
         )
         assert len(jar) == 1
         assert "ana" in (await who(http, url, **{"Remote-User": "ana"}))[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ STREAM_KINDS = frozenset({"text", "thinking", "tool_use", "tool_result", "engine
 
 
 class Full(Exception):
-    """There are MAX_CLIENTS streams already."""
+    """There are MAX_CLIENTS streams already; the message is for whom there is no room."""
 
 
 @dataclass(eq=False)
@@ -36,6 +36,7 @@ class Client:
     while its stream waits: it writes rows at once, or tells to queue them."""
 
     session: str
+    user: str
     wanted: frozenset[str]
     send: Callable[[list[Event]], bool] | None = None
     last: int | None = None  # id of the last event sent; None until it is known where to begin
@@ -71,7 +72,7 @@ class Hub:
         self._kept: deque[Event] = deque()
         self._sizes: deque[int] = deque()  # of those, and their sum
         self._size = 0
-        self._clients: set[Client] = set()
+        self._clients: dict[Client, None] = {}  # the oldest first
         self.last: int | None = None  # id of the newest event heard of
         self.version = 0
         self.heard_total = 0
@@ -129,16 +130,38 @@ class Hub:
 
     # -- towards browsers ------------------------------------------------------
 
-    def join(self, session: str, wanted: frozenset[str]) -> Client:
-        """From now on the client's queue fills. Raises Full."""
+    def join(self, session: str, user: str, wanted: frozenset[str]) -> Client:
+        """From now on the client's queue fills. When all places are taken, who has most of them
+        gives the oldest up to who has fewer. Raises Full."""
+        if (why := self.no_room(user)) is not None:
+            raise Full(why)
         if len(self._clients) >= MAX_CLIENTS:
-            raise Full
-        client = Client(session, wanted, version=self.version)
-        self._clients.add(client)
+            greatest, _ = self._greatest()
+            oldest = next(client for client in self._clients if client.user == greatest)
+            self.leave(oldest)
+            oldest.drop()
+        client = Client(session, user, wanted, version=self.version)
+        self._clients[client] = None
         return client
 
+    def no_room(self, user: str) -> str | None:
+        """Why another page of this user gets no stream."""
+        if len(self._clients) < MAX_CLIENTS:
+            return None
+        held = sum(client.user == user for client in self._clients)
+        if self._greatest()[1] > held + 1:
+            return None
+        return (
+            f"No news come to this page: {MAX_CLIENTS} are open already, {held} of them yours. "
+            "Close some, or end their sessions at /sessions; then this one goes on by itself."
+        )
+
+    def _greatest(self) -> tuple[str, int]:
+        """Who has most streams, and how many."""
+        return Counter(client.user for client in self._clients).most_common(1)[0]
+
     def leave(self, client: Client) -> None:
-        self._clients.discard(client)
+        self._clients.pop(client, None)
 
     def kept_after(self, after: int) -> list[Event] | None:
         """The events after that id, or None when some of them are no longer kept."""

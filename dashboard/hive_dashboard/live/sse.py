@@ -14,6 +14,7 @@ from aiohttp import web
 from hive_wire.names import is_uid
 from hive_wire.rpc_errors import RpcError
 
+from ..auth.sessions import Session
 from ..html import Json
 from ..web.guard import harden
 from .backends import Backend
@@ -42,14 +43,14 @@ class Streams:
         self._alive = alive
         self._drawn: dict[tuple[int, float], orjson.Fragment] = {}
 
-    async def serve(self, request: web.Request, session: str) -> web.StreamResponse:
+    async def serve(self, request: web.Request, session: Session) -> web.StreamResponse:
         """Raises HTTPServiceUnavailable when too many streams are open."""
         after = _number(request.headers.get("Last-Event-ID") or request.query.get("after"))
         wanted = frozenset(u for u in request.query.get("stream", "").split(",") if is_uid(u))
         try:
-            client = self._hub.join(session, wanted)
-        except Full:
-            raise web.HTTPServiceUnavailable(text="too many open pages") from None
+            client = self._hub.join(session.id, session.user, wanted)
+        except Full as error:
+            raise web.HTTPServiceUnavailable(text=str(error)) from None
         try:
             response = web.StreamResponse(
                 headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}

@@ -42,7 +42,7 @@ export class Live extends EventTarget {
   told(m) {
     if (m.t === "rows") this.rows(m.rows);
     else if (m.t === "ping") this.ping(m.data);
-    else if (m.t === "changed" || m.t === "reset" || m.t === "out") this.emit(m.t, m.data);
+    else if (m.t === "changed" || m.t === "reset" || m.t === "out" || m.t === "full") this.emit(m.t, m.data);
     else if (m.t === "who") this.say(this.want());
     else if (this.leads && m.t === "want") this.add(m);
     else if (this.leads && m.t === "bye") this.wants.delete(m.tab);
@@ -121,6 +121,8 @@ export class Live extends EventTarget {
     try {
       const answer = await fetch(BASE + "/api/session", { headers: { Accept: "application/json" } });
       if (answer.status === 401) { this.say({ t: "out" }); this.emit("out"); }
+      const data = answer.ok && (await answer.json()).no_room;
+      if (data) { this.say({ t: "full", data }); this.emit("full", data); }
     } catch { /* the dashboard is away; the timer goes on */ }
   }
 
@@ -149,6 +151,9 @@ export function showLive(live, sections) {
   for (const name of ["ping", "age"]) live.addEventListener(name, show);
   setInterval(show, 1000);
   show();
+  let full = null;
+  live.addEventListener("full", ({ detail }) => { if (full?.textContent !== detail || !full.isConnected) full = say(detail, "bad"); });
+  live.addEventListener("ping", () => { full?.remove(); full = null; });
   live.addEventListener("out", () => say("You are logged out. Open the page again to log in; what you typed is kept.", "bad"));
 }
 

@@ -287,13 +287,16 @@ async def session_list(request: web.Request) -> web.Response:
 
 
 async def who(request: web.Request) -> web.Response:
-    session = request.app[SITE].session()
-    return json({"user": session.user, "view_only": session.view_only})
+    """Also why this page gets no stream: a script is not told what a stream was refused with."""
+    site = request.app[SITE]
+    session = site.session()
+    no_room = site.hub.no_room(session.user)
+    return json({"user": session.user, "view_only": session.view_only, "no_room": no_room})
 
 
 async def events(request: web.Request) -> web.StreamResponse:
     site = request.app[SITE]
-    return await site.streams.serve(request, site.session().id)
+    return await site.streams.serve(request, site.session())
 
 
 def _state(view: View, changed: Packed) -> dict[str, Any]:
