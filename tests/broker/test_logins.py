@@ -25,7 +25,7 @@ async def test_a_login_is_passed_on_and_not_kept(tmp_path):
         assert await hive.ask("login.code", uid=A, code=CODE, by="ann") == {"text": "logged in"}
         await hive.ask("login.cancel", uid=A, by="ann")
         answers["start"] = {"url": "https://evil.example/login"}
-        with pytest.raises(RpcError, match="no login page"):
+        with pytest.raises(RpcError, match=r"no login page: .* claude.ai, .*Look"):
             await hive.ask("login.start", uid=A, by="ann")
         found = []
         async with asyncio.timeout(10):

@@ -158,6 +158,7 @@ async def test_an_agent_logs_in_from_its_page(page_world: World) -> None:
     assert "/login/start" not in await world.get("/a/hm1nd/"), "the rehearsal needs none"
     page = await post(world, "/a/scout/login/start", {})
     assert 'href="https://claude.example/login?x=1"' in page
+    assert '1. Log in at <b class="hi">claude.example</b>: ' in page
     page = await post(world, "/a/scout/login/code", {"code": "wrong"}, 403)
     assert "the code is not the one" in page
     assert "wrong" not in page, "a code is never shown again"

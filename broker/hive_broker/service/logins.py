@@ -33,7 +33,11 @@ class Logins:
         url = str((await self._ask(agent, {"step": "start"})).get("url", ""))
         if not is_login_page(url):
             await self._ask(agent, {"step": "cancel"})
-            raise RpcError(REFUSED, f"{agent.name} named an address that is no login page")
+            raise RpcError(
+                REFUSED,
+                f"{agent.name} named an address that is no login page: it is not https at one of "
+                f"{', '.join(sorted(HOSTS))}. Look at what runs there before you log in",
+            )
         self._note(agent, by, "started")
         return url
 

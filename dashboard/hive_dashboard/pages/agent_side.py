@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from ..html import Child, Element, h, leet
 from ..live.spending import Spent
 from ..text import one_line, plural
@@ -73,11 +75,12 @@ def _login(view: View, it: AgentView) -> Element:
         if url.startswith("https://")
         else h("code", url)
     )
+    at = h("b.hi", urlsplit(url).hostname or "no host")
     return _part(
         "L0G1N",
         "Login",
         "you",
-        h("p", "1. Log in here: ", where, class_="say"),
+        h("p", "1. Log in at ", at, ": ", where, class_="say"),
         form(
             f"/a/{it.name}/login/code",
             h(
