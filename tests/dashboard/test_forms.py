@@ -52,7 +52,7 @@ async def test_nothing_is_approved_that_was_not_shown(page_world: World) -> None
     assert 'action="/proposals/1/deny"' in page
     whole = await world.get("/proposals/1")
     assert "systemPackages" in whole
-    assert 'action="/proposals/1/approve"' in whole
+    assert 'action="/proposals/1/approve?own"' in whole
 
 
 def file_of(lines: int, path: str = "prompt.md", word: str = "line") -> Json:
@@ -69,7 +69,7 @@ async def test_lines_that_a_list_has_no_room_for_are_not_approved_there(page_wor
     assert 'action="/proposals/7/approve"' not in page
     whole = await world.get("/proposals/7")
     assert "evil 2" in whole
-    assert 'action="/proposals/7/approve"' in whole
+    assert 'action="/proposals/7/approve?own"' in whole
 
 
 async def test_lines_that_no_page_has_room_for_must_be_looked_at(page_world: World) -> None:
@@ -153,6 +153,24 @@ async def test_a_moved_effect_is_shown_and_asked_again(page_world: World) -> Non
     assert "It changed since you looked" in page
     assert f'value="{"cd" * 32}"' in page, "the new effect is the one to approve now"
     await post(world, "/proposals/7/approve", {"effect": "cd" * 32})
+    assert world.host.proposals[7]["row"]["state"] == "merged"
+
+
+async def test_what_is_refused_on_its_own_page_is_said_there(page_world: World) -> None:
+    world = page_world
+    await with_proposal(world)
+    shown = await world.get("/proposals/7")
+    actions = re.findall(r'action="(/proposals/7/[^"]+)"', shown)
+    assert len(actions) == 3
+    world.host.proposals[7]["row"]["effect"]["digest"] = "cd" * 32
+    for action in actions:
+        moved = "approve" in action
+        data = {"effect": "ab" * 32} if moved else {"reason": " "}
+        page = await post(world, action, data, 409 if moved else 422)
+        assert "<title>#7 · hyperhive</title>" in page
+        assert ("It changed since you looked" in page) is moved
+        assert f'value="{"cd" * 32}"' in page
+    await post(world, "/proposals/7/approve?own", {"effect": "cd" * 32})
     assert world.host.proposals[7]["row"]["state"] == "merged"
 
 

@@ -84,9 +84,11 @@ def _kept(view: View, row: Proposal, *, opened: bool) -> Child:
 
 
 def card(
-    view: View, row: Proposal, found: Review | None, *, opened: bool, limit: int = IN_LIST
+    view: View, row: Proposal, found: Review | None, *, opened: bool, own: bool = False
 ) -> Element:
-    """One proposal; `found` is None while its diff is not read yet."""
+    """One proposal, in the list or on its own page; `found` is None while its diff is not read
+    yet."""
+    limit = MOST_LINES if own else IN_LIST
     row = found.detail.proposal if found else row
     files = found.files if found else ()
     left_out = found.detail.diff_left_out if found else 0
@@ -128,7 +130,7 @@ def card(
             )
             if left_out
             else None,
-            decide(view, row, found, apart=found is None or limit < min(lines, MOST_LINES))
+            decide(view, row, found, apart=found is None or limit < min(lines, MOST_LINES), own=own)
             if row.state == "open" and not view.view_only
             else None,
         ),

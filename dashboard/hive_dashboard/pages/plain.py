@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from ..auth.sessions import Session
 from ..html import h, leet
 from ..live.mirror import Review
-from ..live.models import MOST_LINES
 from .approvals import card
 from .common import AssetUrl, View, age, button, form, hidden, notices, page
 from .need import away
@@ -148,7 +147,7 @@ def proposal_page(view: View, asset: AssetUrl, found: Review) -> str:
                 h(
                     "section.pan.s-ok",
                     h("header", h("h2", leet(f"◆ #{proposal.n}", "What it changes"))),
-                    h("div.body", card(view, proposal, found, opened=True, limit=MOST_LINES)),
+                    h("div.body", card(view, proposal, found, opened=True, own=True)),
                 ),
                 id="main",
             ),

@@ -76,9 +76,10 @@ async def _refuse(
     )
     if request.path.startswith("/a/"):
         return await show_agent(site, view, path["name"], status=error.status)
-    known = any(row.n == int(path["n"]) for row in view.snapshot.open) if "n" in path else True
-    if request.path.startswith("/proposals/") and not known and site.host.is_up:
-        return await show_proposal(site, view, int(path["n"]), error.status)
+    if request.path.startswith("/proposals/") and site.host.is_up:
+        n = int(path["n"])
+        if "own" in request.query or all(row.n != n for row in view.snapshot.open):
+            return await show_proposal(site, view, n, error.status)
     return show_swarm(site, view, error.status)
 
 
