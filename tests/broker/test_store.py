@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hive_broker.store.highwater import HighWater
 from hive_broker.store.migrations import MIGRATIONS
 from hive_broker.store.reader import Reader, Span
 from hive_broker.store.rows import NewEvent, NewMessage, StoredEvent, Unit
+from hive_broker.store.teaching import FUNCTIONS
 from hive_broker.store.writer import Writer
 from hive_wire.pages import ROOM
 from hive_wire.rpc_errors import RpcError
@@ -287,32 +289,34 @@ async def test_pages_go_both_ways_and_fit_a_frame(tmp_path):
         await store.writer.close()
 
 
-async def test_a_look_for_a_rare_peer_keeps_no_other_read_waiting(tmp_path):
+async def test_a_look_for_a_peer_keeps_no_other_read_waiting(tmp_path, monkeypatch):
+    """Where few messages are theirs, it goes over all there are."""
     store = await Store.open(tmp_path / "broker.db")
     await store.writer.submit(Unit((message(1, B),)))
     await store.writer.close()
-    await asyncio.to_thread(many_messages, store.path, 400_000)
+    looking, go = threading.Event(), threading.Event()
+    (name, arguments, sound), *others = FUNCTIONS
+
+    def slow(*values: Any) -> Any:
+        looking.set()
+        go.wait(20)
+        return sound(*values)
+
+    for place in ("teaching", "reader"):
+        functions = ((name, arguments, slow), *others)
+        monkeypatch.setattr(f"hive_broker.store.{place}.FUNCTIONS", functions)
     reader = await Reader.open(store.path)
     try:
-        rare = asyncio.create_task(reader.messages("nobody", Span(5)))
-        await asyncio.sleep(0)  # it is on its way
-        assert await reader.sender(1) == A
-        assert not rare.done()
-        assert await rare == []
+        found = asyncio.create_task(reader.messages("bob", Span(5)))
+        assert await asyncio.to_thread(looking.wait, 20)
+        async with asyncio.timeout(10):
+            assert await reader.sender(1) == A
+        assert not found.done()
+        go.set()
+        assert [m["id"] for m in await found] == [1]
     finally:
+        go.set()
         await reader.close()
-
-
-def many_messages(path: Path, count: int) -> None:
-    db = sqlite3.connect(path)
-    db.execute(
-        "insert into message(id, sender, sender_name, recipient, kind, body, thread, at)"
-        " with recursive n(i) as (select 2 union all select i + 1 from n where i <= ?)"
-        " select i, 's', 'alice', 'bob', 'text', 'x', 1, 1.0 from n",
-        (count,),
-    )
-    db.commit()
-    db.close()
 
 
 async def test_one_agents_history_goes_both_ways_over_the_mark(tmp_path, monkeypatch):
