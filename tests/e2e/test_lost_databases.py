@@ -51,6 +51,6 @@ async def test_no_container_is_restarted_for_a_lost_database(tmp_path, when):
             await again.host("reconcile", wait=True)
             assert (await again.host("plan"))["actions"] == []
             assert containers(hive) == running
-            assert (await again.json("proposals", "--all"))[0]["state"] == "merged"
+            assert (await again.json("show", "1"))["state"] == "merged"
         finally:
             assert await again.stop() == 0
