@@ -28,7 +28,7 @@ async def test_what_is_said_while_one_follows_is_shown(tmp_path, command):
             env={**os.environ, "PYTHONUNBUFFERED": ""},
         )  # fmt: skip
         assert process.stdout and process.stderr
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             for said in (b"before", b"meanwhile"):
                 while said not in (line := await process.stdout.readline()):
                     assert line, await process.stderr.read()
