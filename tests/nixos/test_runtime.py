@@ -256,6 +256,20 @@ async def test_a_machine_without_a_conf_of_ours_is_somebody_elses(rig: Rig) -> N
     await rig.runtime.start(container)
 
 
+async def test_a_machine_of_another_unit_outlives_an_agent_of_its_name(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    await rig.runtime.start(container)
+    await rig.runtime.stop("h-a", 5)
+    state = rig.state
+    state.update(machines=["h-a-1"], theirs={"h-a-1": "systemd-nspawn@h-a-1.service"})
+    (rig.host / "state.json").write_text(json.dumps(state))
+    for end in (rig.runtime.stop, rig.runtime._units.end):
+        with pytest.raises(RuntimeFailure, match="machinectl terminate h-a-1") as refused:
+            await end("h-a", 5)
+        assert refused.value.reason == "NameTaken"
+    assert rig.state["machines"] == ["h-a-1"]
+
+
 async def test_a_root_without_a_conf_of_ours_is_somebody_elses(rig: Rig) -> None:
     container = rig.container("a", "r1", rig.commit("a", "one"))
     theirs = rig.places.roots / "h-a-1" / "kept"

@@ -223,6 +223,9 @@ def machinectl(argv: list[str]) -> int:
         host.state["calls"].append(["machinectl", *argv])
         if argv[0] == "list":
             sys.stdout.write(json.dumps([{"machine": m} for m in host.state["machines"]]))
+        elif argv[0] == "show":
+            name = argv[1]
+            sys.stdout.write(host.state.get("theirs", {}).get(name, f"container@{name}.service"))
         elif argv[0] == "terminate":
             host.release(f"container@{argv[-1]}.service")
     return 0

@@ -38,11 +38,7 @@ class Units:
         """For a name of which we have no conf. Raises RuntimeFailure, NameTaken."""
         machine = self._layout.machine(name)
         if machine in await self.machines():
-            raise RuntimeFailure(
-                "NameTaken",
-                f"the machine {machine} that runs here is not ours: rename the agent, or end that "
-                f"machine (machinectl terminate {machine})",
-            )
+            raise _taken(machine)
 
     async def limit(self, container: Container) -> None:
         percent = f"{max(1.0, container.cpus * 100):.2f}"  # systemd reads hundredths at most
@@ -59,7 +55,8 @@ class Units:
         return await run("systemctl", "reload", self.name(name), seconds=SWITCH_SECONDS)
 
     async def end(self, name: str, grace: float) -> None:
-        """TERM by systemd; KILL after `grace` seconds; what is left outside of the unit too."""
+        """TERM by systemd; KILL after `grace` seconds; what is left outside of the unit too, but
+        no machine of another unit."""
         unit, machine = self.name(name), self._layout.machine(name)
         stopping = asyncio.create_task(
             run("systemctl", "stop", unit, seconds=grace + 2 * KILL_SECONDS)
@@ -71,6 +68,12 @@ class Units:
             await stopping
         await run("systemctl", "reset-failed", unit)
         if machine in await self.machines():
+            shown = await run("machinectl", "show", machine, "--property=Unit", "--value")
+            if shown.ok and shown.out.strip() not in (
+                "",
+                unit,
+            ):  # as of systemd-nspawn@NAME.service
+                raise _taken(machine)
             await run("machinectl", "kill", "--signal=KILL", machine)
             await run("machinectl", "terminate", machine)
         # nspawn itself refuses to start where a killed one left this mounted.
@@ -87,3 +90,11 @@ class Units:
 
     def name(self, name: str) -> str:
         return unit_of(self._layout.machine(name))
+
+
+def _taken(machine: str) -> RuntimeFailure:
+    return RuntimeFailure(
+        "NameTaken",
+        f"the machine {machine} that runs here is not ours: rename the agent, or end that "
+        f"machine (machinectl terminate {machine})",
+    )

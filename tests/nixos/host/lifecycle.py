@@ -206,6 +206,7 @@ async def record() -> None:
     async with asyncio.timeout(10):
         while sh("systemctl", "show", "--property=ActiveState", "--value", unit) == "active":
             await asyncio.sleep(0.05)
+    assert sh("machinectl", "show", "h-x2", "--property=Unit", "--value").strip() == unit
     shown = ("systemctl", "show", "--all", "--timestamp=unix", f"--property={','.join(PROPERTIES)}")
     names = (f"container@h-x{n}.service" for n in range(3))
     (OUT / "systemctl-show.txt").write_text(sh(*shown, *names) + "\n")
