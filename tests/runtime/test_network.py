@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.containers import Site
 from support.needs import need
 
 from hive_reconciler.runtime import network
@@ -210,10 +211,7 @@ def test_a_filter_that_was_not_removed_is_removed_later(
     (entry.path / "wire").write_text("198.19.0.0")
     loaded: list[int] = []
 
-    def refuse(_tag: str, _wires: object) -> None:
-        raise RuntimeFailure("NetworkFailed", "nft: busy")
-
-    monkeypatch.setattr(network, "guard", refuse)
+    monkeypatch.setattr(network, "guard", _busy)
     with pytest.raises(RuntimeFailure, match="busy"):
         wiring.disconnect("h-x")
     monkeypatch.setattr(network, "guard", lambda _tag, wires: loaded.append(len(wires)))
@@ -257,6 +255,24 @@ async def test_a_filter_that_cannot_be_put_back_is_the_trouble_of_those_it_is_fo
         program(tmp_path / "nft", "echo busy >&2; exit 1")
     program(tmp_path / "nft", "exit 0")
     assert [one.unenforced for one in await wired.observe()] == [(), ()]
+
+
+@pytest.mark.root
+async def test_an_agent_that_gave_up_its_network_starts_without_the_tools(site: Site) -> None:
+    need("nft", "systemd-nspawn")
+    entry = Cabinet(site.layout).entry("h-x")
+    entry.make()
+    (entry.path / "wire").write_text("198.19.0.0")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(network, "guard", _busy)
+        await site.runtime.start(site.container())
+        assert await site.phase() is Phase.RUNNING
+    await site.runtime.stop("h-x", 1)
+    assert not (entry.path / "wire").exists()
+
+
+def _busy(_tag: str, _wires: object) -> None:
+    raise RuntimeFailure("NetworkFailed", "nft: busy")
 
 
 async def test_the_name_servers_of_a_container_follow_this_machines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -136,7 +137,8 @@ class NspawnRuntime(SupervisedRuntime):
 
     async def _started(self, container: Container, leader: Process) -> None:
         if container.network != "private":  # the run before may have been, and ended by itself
-            await asyncio.to_thread(self._wiring.disconnect, container.name)
+            with contextlib.suppress(RuntimeFailure):  # its end does it again
+                await asyncio.to_thread(self._wiring.disconnect, container.name)
             return
         await asyncio.to_thread(self._wiring.connect, container.name, leader)
         root = self._layout.agent(container.uid) / "root"
