@@ -26,6 +26,8 @@ async def test_what_is_said_while_one_follows_is_shown(tmp_path, command):
             *HIVE, *command, "--follow", "--root", str(tmp_path),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": ""},
+            # Tests in the background of a script have inherited that it is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         assert process.stdout and process.stderr
         async with asyncio.timeout(50):
