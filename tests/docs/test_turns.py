@@ -52,5 +52,5 @@ def test_every_command_is_explained() -> None:
 def test_the_versions_of_the_cli_are_those_that_are_tested() -> None:
     page = (TREE / "docs/operating.md").read_text()
     named = re.findall(r"\b\d+\.\d+\.\d{2,}\b", page)
-    assert named == [*map(text, (*TESTED, OLDEST)), text(TESTED[-1])]
+    assert set(named) == {*map(text, (*TESTED, OLDEST))}
     assert f"claude-code@{text(TESTED[-1])}`" in (TREE / "README.md").read_text()
