@@ -20,7 +20,7 @@ async def test_every_message_is_one_turn_and_every_token_is_counted(tmp_path):
             "ANTHROPIC_API_KEY": "sk-ant-dummy",
         }
         async with swarm(tmp_path / "root", "--runtime", "nspawn", env=environment) as hive:
-            soak = Soak(hive, api, model, seed=1, jobs=12, every=4, agents=2)
+            soak = Soak(hive, api, model, seed=1, jobs=20, every=3, agents=2)
             found = await soak.run(timeout=200)
     assert found.wrong == [], found
-    assert sum(found.kills.values()) >= 3
+    assert sum(found.kills.values()) >= 2, found
