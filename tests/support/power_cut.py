@@ -171,6 +171,8 @@ def check(files: dict[str, bytes], promised: Promised, scratch: Path) -> str:
         return f"does not start: {error}"
     try:
         return _broken_promise(store.db, promised)
+    except sqlite3.DatabaseError as error:  # too broken to be judged
+        return f"cannot be read: {error}"
     finally:
         store.db.close()
         store.high.close()
