@@ -233,6 +233,22 @@ async def test_a_turn_that_a_lost_harness_had_settles_nothing_unseen(tmp_path):
         assert (await scout.granted())["message"]["body"] == "n1"
 
 
+async def test_what_an_attempt_before_the_lost_one_was_given_is_given_once(tmp_path):
+    """Its end said that the engine had it, and the session goes on."""
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        scout, tools = await hive.harness(A), await hive.tools(A)
+        for n in range(2):
+            await hive.ask("send", to="scout", body=f"n{n}", by="ann")
+        turn = (await scout.granted())["turn"]
+        await tools.call("recv", f"{turn}:1")
+        await scout.end(turn, "failed", cause="server_error", retry_at=0.0)
+        await scout.granted()  # and is killed before it notes that
+        await scout.hello(boot=str(uuid.uuid4()), session="s")
+        await scout.end((await scout.granted())["turn"])
+        assert (await hive.ask("status"))["open"] == 0
+
+
 async def test_recv_waits_for_what_comes(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"))

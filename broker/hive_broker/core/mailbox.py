@@ -77,10 +77,10 @@ class Mailbox:
     def attached(self, waking: int) -> tuple[int, ...]:
         return tuple(self._attached.get(waking, ()))
 
-    def given_to(self, waking: int) -> tuple[str, ...]:
-        """The calls that handed out what is attached."""
-        calls = (self._at(message).given for message in self.attached(waking))
-        return tuple(call for call in calls if call is not None)
+    def given_in(self, turn: Turn) -> tuple[str, ...]:
+        """The calls of this turn, and of no attempt before it, that handed out what is attached."""
+        calls = (self._at(message).given for message in self.attached(turn.message))
+        return tuple(call for call in calls if call and call.startswith(f"{turn.id}:"))
 
     def ready_at(self) -> float | None:
         """When the first message may be delivered (steady); None when nothing waits."""

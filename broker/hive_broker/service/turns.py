@@ -259,7 +259,7 @@ def _lost(agent: Agent, turn: Turn, hello: Hello) -> TurnEnd:
         outcome="failed",
         cause="restarted",
         discarded=hello.session is None,
-        unseen=agent.mailbox.given_to(turn.message),
+        unseen=agent.mailbox.given_in(turn),  # the ends of others told it
     )
 
 
