@@ -183,6 +183,12 @@ def test_the_same_name_is_the_same_call():
     assert log().find("5.1:3", 5, "send", "same") is None
 
 
+def test_the_same_name_for_another_call_is_another_call():
+    """A harness forgot in a power cut which names it had given."""
+    assert log().find("5.1:2", 5, "send", "other") is None
+    assert log().find("5.1:2", 5, "recv", "same") is None
+
+
 def test_only_what_was_not_handed_on_answers_a_new_call():
     calls = log()
     calls.handed(Turn(5, 1), frozenset({"5.1:1"}))

@@ -1,7 +1,7 @@
 """Tool calls that took effect, so that none does so twice in the turns of one message.
 
 A call has a name (`turn:number`) when the harness relayed it. The same name again is
-the same call. A call whose result the engine never got, or that a fresh session is
+the same call, if it asks the same: a harness may have lost its names to a power cut. A call whose result the engine never got, or that a fresh session is
 bound to repeat, answers the next call with the same tool and arguments.
 """
 
@@ -65,13 +65,10 @@ class CallLog:
 
     def find(self, name: str, waking: int, tool: str, digest: str) -> Call | None:
         """The stored call that answers this one, if there is one."""
-        same = [c for c in self._calls.values() if c.name == name]
-        if same:
-            return same[0]
-        for call in self._calls.values():
-            if call.repeat and (call.waking, call.tool, call.digest) == (waking, tool, digest):
-                return call
-        return None
+        wanted = waking, tool, digest
+        alike = [c for c in self._calls.values() if (c.waking, c.tool, c.digest) == wanted]
+        same = [c for c in alike if c.name == name]
+        return next(iter(same or (c for c in alike if c.repeat)), None)
 
     def alike(self, call: Call) -> int:
         """How many calls of the same message, tool and arguments are stored."""
