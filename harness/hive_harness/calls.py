@@ -8,46 +8,52 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Set
 from typing import Any, Protocol
 
-from .spool import Calls
+from .spool import Call, Calls
 
 
 class Log(Protocol):
     """Where calls are written down; the spool is one."""
 
-    def note_call(self, name: str, digest: str) -> None: ...
-
-    def note_handed(self, name: str) -> None: ...
+    def note_call(self, call: Call) -> None: ...
 
 
 class CallBook:
-    """Names of one turn's calls. `resumed` is what an earlier process wrote down of it."""
+    """Names of one turn's calls. `resumed` is what an earlier process wrote down of it, and
+    `kept` the uses whose results the engine that goes on has."""
 
-    def __init__(self, turn: str, log: Log, resumed: Calls | None = None) -> None:
+    def __init__(
+        self, turn: str, log: Log, resumed: Calls | None = None, kept: Set[str] = frozenset()
+    ) -> None:
         self.turn = turn
         self._log = log
         self._last = resumed.last if resumed else 0
+        self._made: dict[str, Call] = {c.name: c for c in resumed.made} if resumed else {}
+        self._open = set[str]()  # called by the engine that runs now
         self._unseen: dict[str, list[str]] = {}  # digest → names whose result may be unknown
-        self._handed = list(resumed.handed) if resumed else []
-        self._open: dict[str, str] = {}  # name → digest, called by the engine that runs now
-        self._answered: list[str] = []  # answered, but the engine may not have kept it yet
-        for name, digest in resumed.open if resumed else ():
-            self._unseen.setdefault(digest, []).append(name)
+        self._answered: dict[str, bool] = {}  # name → whether the engine went on with the result
+        self.engine_lost(kept)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """All uses of tools that made a call."""
+        return frozenset(call.use for call in self._made.values())
 
     @property
     def handed(self) -> tuple[str, ...]:
         """Calls whose result the engine has, as long as it lives."""
-        return (*self._handed, *self._answered)
+        return tuple(self._answered)
 
     @property
     def unseen(self) -> tuple[str, ...]:
         """Calls whose result no engine is known to have, oldest first."""
-        lost = (name for names in self._unseen.values() for name in names)
-        return tuple(sorted({*lost, *self._open}, key=lambda name: (len(name), name)))
+        seen = {name for name, went_on in self._answered.items() if went_on}
+        return tuple(sorted(self._made.keys() - seen, key=lambda name: (len(name), name)))
 
-    def name(self, tool: str, arguments: Any) -> str:
-        """The name of a call that the engine makes now."""
+    def name(self, tool: str, arguments: Any, use: str) -> str:
+        """The name of a call that the engine makes now, in that use of a tool."""
         digest = _digest(tool, arguments)
         repeated = self._unseen.get(digest)
         if repeated:
@@ -55,29 +61,29 @@ class CallBook:
         else:
             self._last += 1
             name = f"{self.turn}:{self._last}"
-            self._log.note_call(name, digest)
-        self._open[name] = digest
+        self._made[name] = call = Call(name, digest, use)
+        self._log.note_call(call)
+        self._open.add(name)
         return name
 
     def answered(self, name: str) -> None:
         """The result was written to the engine."""
-        if name in self._open:
-            self._answered.append(name)
+        if name in self._open:  # else an engine that is gone asked
+            self._answered.setdefault(name, False)
 
     def progressed(self) -> None:
-        """The engine went on to the model with what it had: those results it has for good."""
-        for name in self._answered:
-            self._handed.append(name)
-            self._open.pop(name, None)
-            self._log.note_handed(name)
-        self._answered.clear()
+        """The engine went on to the model with what it had: those results it has."""
+        self._answered = dict.fromkeys(self._answered, True)
 
-    def engine_lost(self) -> None:
-        """The engine is gone: what it may not have kept can be called again."""
-        for name, digest in self._open.items():
-            self._unseen.setdefault(digest, []).append(name)
+    def engine_lost(self, kept: Set[str]) -> None:
+        """The engine is gone. The next one has the results of the uses `kept`; the other calls
+        can be made again."""
         self._open.clear()
-        self._answered.clear()
+        self._answered = {c.name: True for c in self._made.values() if c.use in kept}
+        self._unseen = {}
+        for call in self._made.values():
+            if call.name not in self._answered:
+                self._unseen.setdefault(call.digest, []).append(call.name)
 
 
 def _digest(tool: str, arguments: Any) -> str:

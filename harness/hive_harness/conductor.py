@@ -107,8 +107,8 @@ class Conductor:
         told: dict[str, Any] = {"session": self._engine.session, "ended": ended}
         if running is not None and all(event["turn"] != running for event in ended):
             book = self._book if self.turn == running else None
-            calls = await asyncio.to_thread(self._spool.calls) if book is None else book
-            told["running"] = {"turn": running, "handed": list(calls.handed[-MAX_CALLS:])}
+            book = book or await self._resumed(running)
+            told["running"] = {"turn": running, "handed": list(book.handed[-MAX_CALLS:])}
         return told
 
     async def welcomed(self, welcome: Welcome) -> None:
@@ -224,7 +224,7 @@ class Conductor:
 
     async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:
         resumed = resumed and await asyncio.to_thread(self._spool.running) == turn
-        calls = await asyncio.to_thread(self._spool.calls) if resumed else None
+        book = await self._resumed(turn) if resumed else CallBook(turn, self._spool)
         await asyncio.to_thread(self._spool.begin, turn)
         try:
             start = self._launch()
@@ -235,11 +235,17 @@ class Conductor:
             return failed("invalid_request", f"the grant cannot be read: {error!r}")
         self.show(self.doing.turn_began(self._file.problem))
         await self._prepare()
-        self._book = CallBook(turn, self._spool, calls)
+        self._book = book
         ident = str(uuid.uuid5(uuid.NAMESPACE_OID, f"hive:{start.uid}:{turn}"))
         return await self._engine.play(
-            start, Turn(turn, prompt, ident), self._book, self._policy(), resumed=resumed
+            start, Turn(turn, prompt, ident), book, self._policy(), resumed=resumed
         )
+
+    async def _resumed(self, turn: str) -> CallBook:
+        """The calls of a turn that an earlier process began."""
+        calls = await asyncio.to_thread(self._spool.calls)
+        uses = frozenset(call.use for call in calls.made)
+        return CallBook(turn, self._spool, calls, await self._engine.kept(uses))
 
     def _event(self, turn: str, verdict: Verdict) -> dict[str, Any]:
         """The turn's `TurnEnd`."""

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 FIRST_DELAY, LAST_DELAY = 0.02, 0.5  # seconds between attempts to connect
 TOO_LARGE = -32600
 UNKNOWN_METHOD = -32601
+USE = "claudecode/toolUseId"  # in a call's _meta: which use of a tool makes it
 NO_REPLY: dict[str, Any] = {"jsonrpc": "2.0", "result": {}}
 
 Message = dict[str, Any]
@@ -187,7 +188,10 @@ def _name(book: CallBook, message: Message) -> str | None:
     params = message.get("params")
     if not isinstance(params, dict):
         return None
-    return book.name(str(params.get("name")), params.get("arguments"))
+    meta = params.get("_meta")
+    use = meta.get(USE) if isinstance(meta, dict) else None
+    named = str(params.get("name")), params.get("arguments")
+    return book.name(*named, use if isinstance(use, str) else "")
 
 
 def _with_name(message: Message, call: str) -> Message:

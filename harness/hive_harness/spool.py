@@ -48,12 +48,24 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Calls:
-    """The hive tool calls of the running turn."""
+class Call:
+    """A hive tool call: what was asked, and in which use of a tool the engine last asked it."""
 
-    last: int  # the highest number given
-    open: tuple[tuple[str, str], ...]  # (name, digest) whose result the engine may lack
-    handed: tuple[str, ...]
+    name: str
+    digest: str
+    use: str
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The hive tool calls of the running turn, in their order."""
+
+    made: tuple[Call, ...] = ()
+
+    @property
+    def last(self) -> int:
+        """The highest number given."""
+        return max((_number(call.name) for call in self.made), default=0)
 
 
 class Spool:
@@ -125,25 +137,17 @@ class Spool:
     def drop_running(self) -> None:
         self._running.unlink(missing_ok=True)
 
-    def note_call(self, name: str, digest: str) -> None:
-        _append(self._calls, {"call": name, "digest": digest})
-
-    def note_handed(self, name: str) -> None:
-        _append(self._calls, {"handed": name})
+    def note_call(self, call: Call) -> None:
+        _append(self._calls, {"call": call.name, "digest": call.digest, "use": call.use})
 
     def calls(self) -> Calls:
-        """What was called in the running turn, in the order of the calls."""
-        digests: dict[str, str] = {}
-        handed: list[str] = []
+        """What was called in the running turn; of a call that was repeated its last use."""
+        made: dict[str, Call] = {}
         for row in _rows(self._calls):
             match row:
                 case {"call": name, "digest": str(digest)} if is_call(name):
-                    digests[name] = digest
-                case {"handed": name} if is_call(name):
-                    handed.append(name)
-        last = max((_number(name) for name in digests), default=0)
-        left = tuple((n, d) for n, d in digests.items() if n not in handed)
-        return Calls(last, left, tuple(handed))
+                    made[name] = Call(name, digest, str(row.get("use", "")))
+        return Calls(tuple(made.values()))
 
     # -- ended turns -----------------------------------------------------------
 

@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support.broker_rig import until
 from support.claude_harness import both_versions, claude_rig
 from support.fake_broker import FakeBroker
 from support.fake_messages_api import Call, FakeApi, Step
+from support.forgetful_cli import forget_results, forgetful_cli
 from support.harness_process import HarnessProcess
 from support.slow_cli import slow_cli
+
+from hive_wire.protocol import Running
 
 pytestmark = [pytest.mark.cli, pytest.mark.timeout(120)]
 
@@ -112,6 +116,43 @@ async def test_kill_9_of_the_harness_in_mid_turn_resumes_exactly_once(
         assert len(api.requests) == 3
         assert '"message 1' not in json.dumps(api.requests[2].last)
         assert api.requests[2].everything.count("[hive] message 1 ") == 1
+
+
+@both_versions
+async def test_a_result_that_was_not_on_disk_when_the_harness_was_killed_was_never_had(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    """The engine had asked the model with it already."""
+    wait = "touch waiting; while [ ! -e go ]; do sleep 0.02; done"
+    api.script(SEND, Step(calls=(Call("Bash", {"command": wait}),)), SEND)
+    await harness.start()
+    broker.post("x")
+    await until((harness.state / "waiting").exists, "the command runs")
+    await harness.kill()
+    forget_results(harness.config)
+    async with harness:
+        end = await broker.ended(timeout=60)
+        assert (end.turn, end.outcome) == ("1.1", "ok")
+        assert broker.hellos[-1].running == Running(turn="1.1")
+        assert len(broker.calls) == 1
+        assert broker.asked == ["1.1:1", "1.1:1"]
+    (harness.state / "go").touch()  # or the shell outlives the test
+
+
+@both_versions
+async def test_a_result_that_was_not_on_disk_when_the_engine_was_killed_was_never_had(
+    tmp_path: Path, cli: Path
+) -> None:
+    forgetful = forgetful_cli(tmp_path / "forgetful", cli)
+    kill = "[ -e crashed ] || { touch crashed; kill -9 $PPID; }; echo survived"
+    crash = Step(calls=(Call("Bash", {"command": kill}),))
+    async with claude_rig(tmp_path, forgetful) as rig, rig.harness:
+        rig.api.script(SEND, crash, SEND)
+        rig.broker.post("x")
+        end = await rig.broker.ended(timeout=60)
+        assert (end.turn, end.outcome, end.unseen) == ("1.1", "ok", ())
+        assert len(rig.broker.calls) == 1
+        assert rig.broker.asked == ["1.1:1", "1.1:1"]
 
 
 @both_versions

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from hive_harness.calls import CallBook
 from hive_harness.engine.sessions import Sessions
 from hive_harness.shapes import is_end
-from hive_harness.spool import Session, Spool, SpoolBusy
+from hive_harness.spool import Call, Calls, Session, Spool, SpoolBusy
 from hive_harness.verdict import LATEST, MOST, Usage, Verdict
 from hive_wire.frames import MAX_FRAME, encode
 from hive_wire.protocol import TurnEnd
@@ -34,7 +34,7 @@ def test_one_owner(spool: Spool, tmp_path: Path) -> None:
 def test_a_turn_from_begin_to_confirmation(spool: Spool) -> None:
     assert spool.running() is None
     spool.begin("7.1")
-    spool.note_call("7.1:1", "d")
+    spool.note_call(Call("7.1:1", "d", "t1"))
     assert spool.running() == "7.1"
     spool.end({"turn": "7.1", "outcome": "ok"})
     assert spool.running() is None
@@ -56,12 +56,12 @@ def test_a_kill_between_the_event_and_the_forgetting_of_the_turn(
 
 def test_calls_are_kept_for_the_same_turn_only(spool: Spool) -> None:
     spool.begin("7.1")
-    spool.note_call("7.1:1", "a")
-    spool.note_call("7.1:2", "b")
-    spool.note_handed("7.1:1")
+    first, second = Call("7.1:1", "a", "t1"), Call("7.1:2", "b", "t2")
+    spool.note_call(first)
+    spool.note_call(second)
     spool.begin("7.1")
-    calls = spool.calls()
-    assert (calls.last, calls.open, calls.handed) == (2, (("7.1:2", "b"),), ("7.1:1",))
+    assert spool.calls() == Calls((first, second))
+    assert spool.calls().last == 2
     spool.begin("7.2")
     assert spool.calls().last == 0
 
@@ -81,53 +81,88 @@ class Memory:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def note_call(self, name: str, digest: str) -> None:
-        self.calls.append(name)
-
-    def note_handed(self, name: str) -> None:
-        pass
+    def note_call(self, call: Call) -> None:
+        self.calls.append(call.name)
 
 
 TOOLS = st.tuples(st.sampled_from(["send", "recv"]), st.sampled_from(["a", "b"]))
 
 
-@given(st.lists(TOOLS, max_size=20), st.integers(0, 20), st.booleans())
+@given(st.lists(TOOLS, max_size=20), st.integers(0, 20), st.integers(0, 20), st.booleans())
 def test_a_call_repeated_after_a_crash_keeps_its_name(
-    calls: list[tuple[str, str]], seen: int, progressed: bool
+    calls: list[tuple[str, str]], seen: int, kept: int, progressed: bool
 ) -> None:
-    """The engine dies after `seen` results, and makes the same calls again from there."""
+    """The engine dies after `seen` results, of which `kept` are on disk, and makes the same
+    calls again from there."""
     book = CallBook("7.1", Memory())
-    names = [book.name(tool, {"x": argument}) for tool, argument in calls]
+    names = [book.name(tool, {"x": x}, f"t{n}") for n, (tool, x) in enumerate(calls)]
     assert names == [f"7.1:{n}" for n in range(1, len(calls) + 1)]
     for name in names[:seen]:
         book.answered(name)
     if progressed:
         book.progressed()
-    book.engine_lost()
-    kept = min(seen, len(calls)) if progressed else 0
-    again = [book.name(tool, {"x": argument}) for tool, argument in calls[kept:]]
+    kept = min(kept, seen, len(calls))
+    book.engine_lost({f"t{n}" for n in range(kept)})
+    assert book.unseen == tuple(names[kept:])
+    again = [book.name(tool, {"x": x}, f"u{n}") for n, (tool, x) in enumerate(calls[kept:])]
     assert again == names[kept:]
-    assert book.name("send", {"x": "new"}) == f"7.1:{len(calls) + 1}"
+    assert book.name("send", {"x": "new"}, "u") == f"7.1:{len(calls) + 1}"
 
 
 def test_the_same_call_twice_is_two_calls() -> None:
     book = CallBook("7.1", Memory())
-    assert book.name("send", {"x": 1}) != book.name("send", {"x": 1})
+    assert book.name("send", {"x": 1}, "t1") != book.name("send", {"x": 1}, "t2")
 
 
 def test_handed_is_what_a_living_engine_was_told(spool: Spool) -> None:
     spool.begin("7.1")
     book = CallBook("7.1", spool)
-    first, second = book.name("send", 1), book.name("send", 2)
+    first, second = book.name("send", 1, "t1"), book.name("send", 2, "t2")
     book.answered(first)
     assert book.handed == (first,)
-    assert spool.calls().handed == ()  # it may die before it wrote that down
     book.progressed()
     book.answered(second)
-    assert spool.calls().handed == (first,)
-    resumed = CallBook("7.1", spool, spool.calls())
-    assert resumed.name("send", 2) == second
-    assert resumed.name("send", 1) == "7.1:3"
+    assert book.handed == (first, second)
+    resumed = CallBook("7.1", spool, spool.calls(), {"t1"})
+    assert resumed.handed == (first,)
+    assert resumed.name("send", 2, "t3") == second
+    assert resumed.name("send", 1, "t4") == "7.1:3"
+    assert CallBook("7.1", spool, spool.calls(), {"t2", "t3"}).handed == (second,)
+
+
+def test_an_answer_that_comes_when_the_engine_is_gone_is_handed_to_nobody() -> None:
+    book = CallBook("7.1", Memory())
+    lost = book.name("recv", 1, "t1")
+    book.engine_lost(frozenset())
+    book.answered(lost)
+    book.progressed()
+    assert book.unseen == (lost,)
+
+
+def test_calls_that_an_older_version_wrote_down_are_known(spool: Spool) -> None:
+    """Else their names would be given again, to other calls."""
+    spool.begin("7.1")
+    old = {"call": "7.1:4", "digest": "d"}
+    (spool._dir / "calls.jsonl").write_text(json.dumps(old) + "\n")
+    assert spool.calls() == Calls((Call("7.1:4", "d", ""),))
+
+
+ODD_ROWS: list[object] = [None, [], {"message": 1}, {"message": {"content": "tool_result"}}]
+
+
+def test_results_are_those_that_the_transcript_has(spool: Spool, tmp_path: Path) -> None:
+    sessions = Sessions(spool, tmp_path)
+    assert sessions.results({"t1"}) == frozenset()  # there is no session
+    transcript = tmp_path / "projects" / "-state" / f"{sessions.renew('claude').id}.jsonl"
+    assert sessions.results({"t1"}) == frozenset()
+    results = [{"type": "tool_result", "tool_use_id": f"t{n}", "content": "x"} for n in (1, 2, 3)]
+    words = [{"type": "text", "text": json.dumps(results[1])}]
+    calls = [{"type": "tool_use", "id": "t2", "name": "tool_result"}]
+    rows = [*ODD_ROWS, *({"message": {"content": c}} for c in (results[:1], words, calls))]
+    cut = json.dumps({"message": {"content": results[2:]}})[:-1]
+    transcript.parent.mkdir(parents=True)
+    transcript.write_text("\n".join([*map(json.dumps, rows), cut]))
+    assert sessions.results({"t1", "t2", "t3"}) == {"t1"}
 
 
 def test_an_end_that_is_gone_when_it_is_looked_at_is_none(spool: Spool) -> None:
@@ -226,19 +261,19 @@ def test_names_of_turns_and_calls_are_such(spool: Spool, tmp_path: Path) -> None
     spool.begin("7.1")
     rows = [{"call": "x", "digest": "d"}, {"call": "7.1:2", "digest": "d"}, {"handed": "y" * 99}]
     (tmp_path / ".hive" / "calls.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert (spool.calls().open, spool.calls().handed) == ((("7.1:2", "d"),), ())
+    assert spool.calls() == Calls((Call("7.1:2", "d", ""),))
 
 
 def test_what_no_engine_has_at_the_end_of_a_turn_is_known() -> None:
     book = CallBook("7.1", Memory())
-    kept, lost, late = (book.name("recv", n) for n in range(3))
+    kept, lost, late = (book.name("recv", n, f"t{n}") for n in range(3))
     book.answered(kept)
     book.progressed()
     book.answered(lost)
     assert book.unseen == (lost, late)
-    book.engine_lost()
+    book.engine_lost({"t0"})
     assert book.unseen == (lost, late)
-    assert book.name("recv", 1) == lost  # it is asked again
+    assert book.name("recv", 1, "t4") == lost  # it is asked again
     book.answered(lost)
     book.progressed()
     assert book.unseen == (late,)

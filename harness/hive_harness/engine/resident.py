@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import replace
 
 from ..calls import CallBook
@@ -65,6 +65,10 @@ class ResidentEngine:
     def session(self) -> str | None:
         current = self._keeper.sessions.current
         return current.id if current is not None else None
+
+    async def kept(self, uses: Set[str]) -> frozenset[str]:
+        """Those of the uses of tools whose results an engine that resumes the session has."""
+        return await asyncio.to_thread(self._keeper.sessions.results, uses)
 
     @property
     def is_up(self) -> bool:
@@ -140,14 +144,14 @@ class ResidentEngine:
                     verdict, why = None, str(error)
                 if watch is not None and watch.result is not None:
                     await self.upkeep.noted(watch)
-                if verdict is not None or self._ending:
+                if verdict is not None:
                     return self._judged(verdict)
                 if watch is not None and self._had_finished(watch):
                     # What cut it in this boot says more than that it was cut.
-                    return failed(cause or "restarted", why or LOST_RESULT)
-                book.engine_lost()
+                    return self._judged(failed(cause or "restarted", why or LOST_RESULT))
                 begun = True
                 cause, why = await self._bury(why)
+                book.engine_lost(await self.kept(book.uses))
             return self._judged(failed(cause, why))
         finally:
             self._playing, self._book = "", None

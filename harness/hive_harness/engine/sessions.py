@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,11 +63,25 @@ class Sessions:
     def holds(self, session: Session, user_uuid: str) -> bool:
         """Whether the engine wrote down the user line with that uuid. May read megabytes."""
         needle = user_uuid.encode()
+        return any(needle in line for line in self._transcript(session))
+
+    def results(self, uses: Set[str]) -> frozenset[str]:
+        """Those of the uses of tools whose results the current session has on disk: all that
+        an engine which resumes it knows. May read megabytes.
+
+        The CLI writes its transcript up to 100 ms late (FLUSH_INTERVAL_MS in 2.1.330), and asks
+        the model meanwhile: what it was heard to go on with may be lost with it.
+        """
+        session = self.current
+        if session is None or not uses:
+            return frozenset()
+        lines = (line for line in self._transcript(session) if b'"tool_result"' in line)
+        return frozenset(use for line in lines for use in _results(line) if use in uses)
+
+    def _transcript(self, session: Session) -> Iterator[bytes]:
         for path in self._projects.glob(f"*/{session.id}.jsonl"):
             with path.open("rb") as lines:
-                if any(needle in line for line in lines):
-                    return True
-        return False
+                yield from lines
 
     def _change(self, **fields: Any) -> None:
         with self._lock:
@@ -76,3 +92,20 @@ class Sessions:
         self.spool.save_session(session)
         self.current = session
         return session
+
+
+def _results(line: bytes) -> list[str]:
+    """The uses of tools whose results this row of a transcript has."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):  # a kill cut it, or the agent wrote it
+        return []
+    match row:
+        case {"message": {"content": [*blocks]}}:
+            return [
+                use
+                for block in blocks
+                if isinstance(block, dict) and block.get("type") == "tool_result"
+                if isinstance(use := block.get("tool_use_id"), str)
+            ]
+    return []

@@ -48,8 +48,11 @@ class Journal:
         """The rule by its place: its own steps may change what would match next time."""
         self._write({"type": "rule", "uuid": turn.uuid, "rule": rule, "found": found})
 
-    def step_done(self, turn: Played, step: int, saved: dict[str, Any]) -> None:
-        self._write({"type": "step", "uuid": turn.uuid, "step": step, "saved": saved})
+    def step_done(self, turn: Played, step: int, saved: dict[str, Any], use: str) -> None:
+        """`use`: the id of the tool use that it was, whose result is kept with it."""
+        content = [{"type": "tool_result", "tool_use_id": use}] if use else []
+        entry = {"uuid": turn.uuid, "step": step, "saved": saved}
+        self._write({"type": "step", **entry, "message": {"role": "user", "content": content}})
 
     def set(self, variables: dict[str, Any]) -> None:
         self._write({"type": "set", "variables": variables})

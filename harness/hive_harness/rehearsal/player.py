@@ -25,6 +25,7 @@ class Player:
         self._stage = stage
         self._journal = journal
         self._script = script
+        self._used = ""  # the tool use of the step that is played
         self._fixed = {
             "name": os.environ.get("HIVE_NAME", ""),
             "role": os.environ.get("HIVE_ROLE", ""),
@@ -61,7 +62,9 @@ class Player:
                 raise Interrupted
             # The turn's own words win over the session's variables.
             variables = {**self._journal.variables, **self._fixed, **turn.found, **turn.saved}
-            self._journal.step_done(turn, number, self._do(step, variables, said))
+            self._used = ""
+            saved = self._do(step, variables, said)
+            self._journal.step_done(turn, number, saved, self._used)
 
     def _choose(self, turn: Played, said: list[str]) -> bool:
         message = wake.read(turn.text)
@@ -93,9 +96,9 @@ class Player:
         return {step.save: _parsed(output)} if step.save else {}
 
     def _call(self, tool: str, arguments: Any) -> str:
-        ident = self._stage.tool_use(f"mcp__hive__{tool}", arguments)
+        self._used = ident = self._stage.tool_use(f"mcp__hive__{tool}", arguments)
         try:
-            text = self._stage.call(tool, arguments)
+            text = self._stage.call(tool, arguments, ident)
         except ToolFailed as error:
             self._stage.tool_result(ident, str(error), ok=False)
             raise

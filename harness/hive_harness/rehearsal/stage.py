@@ -92,15 +92,19 @@ class Stage:
 
     # -- the hive tools --------------------------------------------------------
 
-    def call(self, tool: str, arguments: Any) -> str:
-        """What a hive tool answers. Raises ToolFailed, Interrupted."""
+    def call(self, tool: str, arguments: Any, use: str) -> str:
+        """What a hive tool answers; `use` is the id of the `tool_use`.
+
+        Raises ToolFailed, Interrupted.
+        """
         if not self._tools_ready:
             hello = {"protocolVersion": "2025-06-18", "capabilities": {}}
             info = {"name": "rehearsal", "version": "1"}
             self._mcp("initialize", {**hello, "clientInfo": info})
             self._mcp("notifications/initialized", None)
             self._tools_ready = True
-        answer = self._mcp("tools/call", {"name": tool, "arguments": arguments})
+        meta = {"claudecode/toolUseId": use}
+        answer = self._mcp("tools/call", {"name": tool, "arguments": arguments, "_meta": meta})
         if "error" in answer:
             raise ToolFailed(str(answer["error"].get("message")))
         result = answer.get("result") or {}
