@@ -156,6 +156,31 @@ async def test_a_result_that_was_not_on_disk_when_the_engine_was_killed_was_neve
 
 
 @both_versions
+async def test_a_call_that_waits_when_the_harness_stops_takes_effect_once(
+    harness: HarnessProcess, broker: FakeBroker, api: FakeApi
+) -> None:
+    answer = asyncio.Event()
+
+    async def slow(_: object) -> str:
+        await answer.wait()
+        return "sent"
+
+    broker.tools["send"] = slow  # type: ignore[assignment]
+    api.script(SEND, SEND)
+    await harness.start()
+    broker.post("x")
+    await broker.until(lambda: broker.calls)
+    assert await harness.stop() == 0
+    answer.set()
+    await broker.until(lambda: broker.stored)
+    async with harness:
+        end = await broker.ended(timeout=60)
+        assert (end.turn, end.outcome) == ("1.1", "ok")
+        assert len(broker.calls) == 1
+        assert set(broker.asked) == {"1.1:1"}
+
+
+@both_versions
 @pytest.mark.slow
 async def test_a_cut_turn_goes_on_however_slow_the_machine_is(tmp_path: Path, cli: Path) -> None:
     slow = slow_cli(tmp_path / "slow", cli, seconds=12)

@@ -156,13 +156,14 @@ def test_results_are_those_that_the_transcript_has(spool: Spool, tmp_path: Path)
     transcript = tmp_path / "projects" / "-state" / f"{sessions.renew('claude').id}.jsonl"
     assert sessions.results({"t1"}) == frozenset()
     results = [{"type": "tool_result", "tool_use_id": f"t{n}", "content": "x"} for n in (1, 2, 3)]
+    stopped = [{**results[0], "tool_use_id": "t4", "is_error": True}]
     words = [{"type": "text", "text": json.dumps(results[1])}]
     calls = [{"type": "tool_use", "id": "t2", "name": "tool_result"}]
-    rows = [*ODD_ROWS, *({"message": {"content": c}} for c in (results[:1], words, calls))]
+    rows = [*ODD_ROWS, *({"message": {"content": c}} for c in (results[:1], words, calls, stopped))]
     cut = json.dumps({"message": {"content": results[2:]}})[:-1]
     transcript.parent.mkdir(parents=True)
     transcript.write_text("\n".join([*map(json.dumps, rows), cut]))
-    assert sessions.results({"t1", "t2", "t3"}) == {"t1"}
+    assert sessions.results({"t1", "t2", "t3", "t4"}) == {"t1"}
 
 
 def test_an_end_that_is_gone_when_it_is_looked_at_is_none(spool: Spool) -> None:

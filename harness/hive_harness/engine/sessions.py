@@ -95,7 +95,8 @@ class Sessions:
 
 
 def _results(line: bytes) -> list[str]:
-    """The uses of tools whose results this row of a transcript has."""
+    """The uses of tools whose results this row of a transcript has. An error is none: an engine
+    that is stopped writes one for each call that it still waits for."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):  # a kill cut it, or the agent wrote it
@@ -106,6 +107,6 @@ def _results(line: bytes) -> list[str]:
                 use
                 for block in blocks
                 if isinstance(block, dict) and block.get("type") == "tool_result"
-                if isinstance(use := block.get("tool_use_id"), str)
+                if not block.get("is_error") and isinstance(use := block.get("tool_use_id"), str)
             ]
     return []
