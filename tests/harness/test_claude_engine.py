@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -123,12 +125,14 @@ async def test_a_result_that_was_not_on_disk_when_the_harness_was_killed_was_nev
     harness: HarnessProcess, broker: FakeBroker, api: FakeApi
 ) -> None:
     """The engine had asked the model with it already."""
-    wait = "touch waiting; while [ ! -e go ]; do sleep 0.02; done"
+    wait = "echo $PPID $$ > pids; mv pids waiting; exec sleep 60"
     api.script(SEND, Step(calls=(Call("Bash", {"command": wait}),)), SEND)
     await harness.start()
     broker.post("x")
     await until((harness.state / "waiting").exists, "the command runs")
     await harness.kill()
+    for pid in (harness.state / "waiting").read_text().split():  # as its container's end does
+        os.kill(int(pid), signal.SIGKILL)
     forget_results(harness.config)
     async with harness:
         end = await broker.ended(timeout=60)
@@ -136,7 +140,6 @@ async def test_a_result_that_was_not_on_disk_when_the_harness_was_killed_was_nev
         assert broker.hellos[-1].running == Running(turn="1.1")
         assert len(broker.calls) == 1
         assert broker.asked == ["1.1:1", "1.1:1"]
-    (harness.state / "go").touch()  # or the shell outlives the test
 
 
 @both_versions
