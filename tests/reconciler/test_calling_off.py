@@ -259,6 +259,31 @@ async def test_of_which_nothing_tells_what_it_runs_is_not_stopped_for_that(held)
     await swarm.until(lambda: runs_the_newest(swarm))
 
 
+async def test_who_came_back_before_the_stop_had_its_turn_is_drained_anew(held):
+    """Nobody ran the turn that it had, so there is no fence; and a hold does not last."""
+    swarm, runtime, broker, uid = held, held.runtime, held.broker, held.uid("scout")
+    stops = runtime.done.count(("stop", SCOUT))
+    swarm.hello_at_start = False
+    broker.offline(uid)
+    broker.unknown.add(uid)
+    broker.running[uid] = "1.1"
+    seen = runtime.containers[SCOUT]
+    runtime.containers[SCOUT] = replace(seen, tasks=0)
+    runtime.hold = "observe"
+    await restart(swarm)
+    await swarm.until(lambda: runtime.began)
+    broker.hello(uid)
+    runtime.containers[SCOUT] = seen
+    runtime.go.set()
+    await swarm.until(
+        lambda: any(o.reason == "Draining" for o in swarm.core._operations.under_way.values())
+    )
+    assert runtime.done.count(("stop", SCOUT)) == stops
+    swarm.hello_at_start = True
+    broker.end(uid)
+    await swarm.until(lambda: runs_the_newest(swarm))
+
+
 async def test_who_is_renamed_back_while_it_is_stopped_keeps_its_container(held, tmp_path):
     swarm, runtime = held, held.runtime
     uid = swarm.uid("scout")

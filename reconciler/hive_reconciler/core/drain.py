@@ -37,6 +37,7 @@ class Drain:
         self._see = see
         self._say = say
         self._patience = ASK_AGAIN
+        self._has_fence = False
 
     async def wait(self) -> None:
         """Returns once no turn runs and none will be delivered. Waits as long as it takes."""
@@ -52,6 +53,10 @@ class Drain:
                     change.clear()
         finally:
             self._broker.forget(self._uid, change)
+
+    async def still(self) -> bool:
+        """Whether that is so yet, however long ago `wait` returned: a fence lasts, a hold does not."""
+        return self._has_fence or await self._try()
 
     async def now(self, by: str) -> None:
         """End the running turn; returns within INTERRUPT_WAIT seconds, whatever happened."""
@@ -111,6 +116,7 @@ class Drain:
             if not nobody_runs_it:
                 return False
         else:
+            self._has_fence = True
             return True
         try:  # unless a harness came back meanwhile
             return not (await self._broker.hold(self._uid, self._token, HOLD_TTL)).known

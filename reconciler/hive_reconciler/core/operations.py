@@ -198,7 +198,7 @@ class Operations:
                 await drain.now(operation.now_by)
             else:
                 await drain.wait()
-            ended = await self._take_down(operation)
+            ended = await self._take_down(operation, drain)
             if ended is None:
                 return
             if kind is Kind.DESTROY and self._world.container(uid) is None:  # it did not come back
@@ -210,9 +210,9 @@ class Operations:
         finally:
             await drain.end()
 
-    async def _take_down(self, operation: Operation) -> frozenset[str] | None:
-        """The names under which it is stopped now; None when a fresh look shows that it runs as
-        it should: then nothing is done."""
+    async def _take_down(self, operation: Operation, drain: Drain) -> frozenset[str] | None:
+        """The names under which it is stopped now; None when nothing is done, since a fresh look
+        shows that it runs as it should, or a turn may have begun while this waited."""
         action = operation.action
         async with self.gates["start"].enter(operation.priority):
             async with self._looking:
@@ -227,6 +227,8 @@ class Operations:
                 raise RuntimeFailure("RecordLost", f"{before.name} cannot be told from others now")
             if self._is_in_doubt(action.uid, mine):
                 raise RuntimeFailure("RecordLost", f"nothing tells now what {mine[0].name} runs")
+            if operation.now_by is None and not await drain.still():
+                return None
             # Who has such a name next must not start while its last container is being ended.
             operation.clears = frozenset(o.name for o in mine) - {action.container}
             self._clearing[action.uid] = operation
