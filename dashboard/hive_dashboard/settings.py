@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from hive_wire.dashboard_options import HOST, PORT, Network
 from hive_wire.paths import Layout
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -17,8 +16,8 @@ class Settings:
     or networks) may name the user in `proxy_header`."""
 
     layout: Layout
-    host: str = "127.0.0.1"
-    port: int = 7000
+    host: str = HOST
+    port: int = PORT
     allowed_hosts: tuple[str, ...] = ()
     agent_ports: bool = False  # each agent's page on its own port, too
     base: str = ""

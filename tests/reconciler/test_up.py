@@ -1,5 +1,7 @@
 """hive up and down with every real process and real containers."""
 
+import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -47,6 +49,9 @@ class Root:
         """What it printed after it was ready."""
         text = self.up.communicate(timeout=40)[0]
         return self.up.returncode, text
+
+    def port(self):
+        return int((self.path / "dashboard" / "port").read_text())
 
     def pids(self):
         """Processes that name this root."""
@@ -154,6 +159,30 @@ def test_a_detached_up_returns_when_it_is_ready(make_root):
     assert root.hive("status", "--wait")[0] == 0
     assert root.hive("down")[0] == 0
     assert root.pids() == []
+
+
+def test_the_dashboard_gets_its_options(make_root):
+    root = make_root("one")
+    status, _, words = root.hive(
+        *("up", "--rehearse", "--port", "0", "--detach", "--allowed-host", "hive.example.org"),
+        *("--base-path", "/hive", "--proxy", "127.0.0.1", "--proxy-user-header", "Remote-User"),
+    )
+    assert (status, words) == (0, "")
+    assert root.hive("users", "add", "ana")[0] == 0
+
+    def page(**headers):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", root.port())) as asked:
+            asked.request("GET", "/sessions", headers=headers)
+            answer = asked.getresponse()
+            return answer.status, answer.read().decode()
+
+    ours, ana = {"Host": "hive.example.org"}, {"Remote-User": "ana"}
+    status, text = page(**ours, **ana)
+    assert (status, "ana" in text, 'href="/hive/' in text) == (200, True, True)
+    assert page(**ours, **{"Remote-User": "bob"})[0] == 403
+    assert page(**ours)[0] == 303
+    status, text = page(Host="other.example.org", **ana)
+    assert (status, "hive up --allowed-host NAME" in text) == (421, True)
 
 
 def test_rehearse_on_an_old_root_says_that_it_changes_nothing(make_root):

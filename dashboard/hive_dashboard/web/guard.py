@@ -50,7 +50,7 @@ def check(request: web.Request, settings: Settings, port: int) -> None:
         raise Refused(
             421,
             f"This dashboard does not answer to the name {host[:100]!r}. If the name is yours, "
-            "start the dashboard with --allowed-host NAME (without port).",
+            "say so: hive up --allowed-host NAME (without port), on NixOS dashboard.allowedHosts.",
         )
     if request.method in ("GET", "HEAD"):
         return

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from hive_wire import dashboard_options
 from hive_wire.paths import Layout, UnsafeDirectory
 
 from .client import CallFailed
@@ -65,6 +66,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 def _contradiction(options: argparse.Namespace) -> str | None:
     """What no single argument shows."""
     match options.command:
+        case "up":
+            return dashboard_options.contradiction(options)
         case "dead" if (options.action is None) != (options.id is None):
             return "hive dead retry ID, or hive dead drop ID"
         case "users" if (options.action is None) != (options.name is None):
@@ -110,9 +113,7 @@ def _swarm(commands: Commands) -> None:
     up.add_argument(
         "--rehearse", action="store_true", help="a new root uses scripted agents: no account needed"
     )
-    up.add_argument(
-        "--port", type=_port, default=7000, help="of the page (7000); 0 takes a free one"
-    )
+    dashboard_options.add_options(up)
     up.add_argument(
         "--detach", action="store_true", help="return when it is ready, and write to logs/up.log"
     )
@@ -283,12 +284,6 @@ def _commit(text: str) -> str:
 def _merge(text: str) -> int | str:
     """Fewer than 7 digits are the number of a proposal."""
     return _number(text) if text.isdigit() and len(text) < 7 else _commit(text)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from hive_wire import dashboard_options
 from hive_wire.lock import Lock, Taken
 from hive_wire.paths import Layout
 from hive_wire.rpc_errors import RpcError
@@ -191,11 +192,12 @@ def programs(layout: Layout, options: argparse.Namespace) -> list[Program]:
     python = (sys.executable, "-m")
     rehearse = ("--rehearse",) if options.rehearse else ()
     reconciler = ("hive_reconciler.app.daemon", *root, "--runtime", options.runtime, *rehearse)
+    page = dashboard_options.arguments(options)
     return [
         Program("reconciler", (*python, *reconciler)),
         Program("broker", (*python, "hive_broker", *root)),
         Program("gateway", (*python, "hive_gateway", *root)),
-        Program("dashboard", (*python, "hive_dashboard", *root, "--port", str(options.port))),
+        Program("dashboard", (*python, "hive_dashboard", *root, *page)),
     ]
 
 
@@ -218,7 +220,7 @@ def _detach(layout: Layout, options: argparse.Namespace) -> int:
     log = layout.logs / UP_LOG
     reading, writing = os.pipe()
     argv = [sys.executable, "-m", "hive_reconciler.app.cli", "up", "--root", str(layout.root)]
-    argv += ["--runtime", options.runtime, "--port", str(options.port), "--detach"]
+    argv += ["--runtime", options.runtime, *dashboard_options.arguments(options), "--detach"]
     argv += ["--rehearse"] * options.rehearse
     with log.open("wb") as output:
         process = subprocess.Popen(
