@@ -153,9 +153,11 @@ def test_a_killed_reconciler_finds_its_containers_again(make_root):
 
 def test_a_detached_up_returns_when_it_is_ready(make_root):
     root = make_root("one")
+    (root.path / "logs").mkdir(parents=True)
     status, text, words = root.hive("up", "--rehearse", "--port", "0", "--detach")
     assert (status, words) == (0, "")
     assert "http://127.0.0.1:" in text
+    assert (root.path / "logs").stat().st_mode & 0o777 == 0o700, "the link is in there, too"
     assert root.hive("status", "--wait")[0] == 0
     assert root.hive("down")[0] == 0
     assert root.pids() == []

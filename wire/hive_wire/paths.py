@@ -95,6 +95,11 @@ class Layout:
         """Holds `state`, `claude`, `port`, `root` of one agent."""
         return self.root / "agents" / uid
 
+    def make_logs(self) -> None:
+        """For nobody else: what agents print is in them, and what `hive up --detach` says."""
+        self.logs.mkdir(exist_ok=True)
+        self.logs.chmod(0o700)
+
     # -- gone at boot ----------------------------------------------------------
 
     @property

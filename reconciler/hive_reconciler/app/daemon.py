@@ -63,7 +63,7 @@ async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     owners = Owners.of(layout)
     make_run(layout, owners)
     layout.reconciler.mkdir(parents=True, exist_ok=True, mode=0o700)
-    layout.logs.mkdir(exist_ok=True)
+    layout.make_logs()
     layout.rehearsal.mkdir(exist_ok=True)
     keep_short()
     lock = Lock(layout.reconciler / "lock")

@@ -73,7 +73,7 @@ class _Up:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._ready_fd = os.environ.pop(DETACHED, None)
-        layout.logs.mkdir(exist_ok=True)
+        layout.make_logs()
         self._children = [
             Child(program, layout.logs / f"{program.name}.log", self._say)
             for program in programs(layout, options)
@@ -216,7 +216,7 @@ async def _listens(path: Path, seconds: float) -> bool:
 def _detach(layout: Layout, options: argparse.Namespace) -> int:
     """Start ourselves in the background and return when that one is ready, or has failed."""
     _take(layout).release()  # a clear refusal now, not in a log
-    layout.logs.mkdir(exist_ok=True)
+    layout.make_logs()
     log = layout.logs / UP_LOG
     reading, writing = os.pipe()
     argv = [sys.executable, "-m", "hive_reconciler.app.cli", "up", "--root", str(layout.root)]
