@@ -6,13 +6,13 @@ die() { say "$*"; exit 1; }
 
 # The environment lies in the checkout, or in the user's cache when the checkout is somebody else's.
 venv_dir() {
-  local here=$1
+  local here=$1 cache=~/.cache # also where HOME is not set, as in a unit of systemd
   if [ -n "${HIVE_VENV:-}" ]; then
     printf '%s' "$HIVE_VENV"
   elif [ -w "$here" ] && { [ ! -e "$here/.venv" ] || [ -O "$here/.venv" ]; }; then
     printf '%s' "$here/.venv"
   else
-    printf '%s/hyperhive/venv-%s' "${XDG_CACHE_HOME:-$HOME/.cache}" \
+    printf '%s/hyperhive/venv-%s' "${XDG_CACHE_HOME:-$cache}" \
       "$(printf '%s' "$here" | sha256sum | cut -c1-8)"
   fi
 }

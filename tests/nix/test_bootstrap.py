@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -131,6 +133,21 @@ def test_two_at_once_prepare_it_once(checkout: Checkout, tmp_path: Path) -> None
         process.communicate(timeout=60)
         assert process.returncode == 0
     assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_unit_of_systemd_has_no_home(tmp_path: Path) -> None:
+    """And the checkout of somebody else has an environment that is not ours."""
+    (tmp_path / ".venv").mkdir()
+    if os.geteuid() == 0:
+        os.chown(tmp_path / ".venv", 65534, 65534)
+    tmp_path.chmod(0o555)
+    script = f'set -eu; . {BOOTSTRAP}; venv_dir "{tmp_path}"'
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    tmp_path.chmod(0o755)
+    assert done.stdout.startswith(f"{pwd.getpwuid(os.geteuid()).pw_dir}/.cache/hyperhive/venv-")
 
 
 def _another_python(world: Path) -> str:

@@ -187,6 +187,29 @@ def test_the_dashboard_gets_its_options(make_root):
     assert (status, "hive up --allowed-host NAME" in text) == (421, True)
 
 
+def test_no_link_goes_to_the_journal(make_root):
+    root = make_root("one")
+    reading, writing = os.pipe()
+    pipe = os.fstat(writing)
+    root.up = subprocess.Popen(
+        [*HIVE, "up", "--rehearse", "--port", "0", "--root", str(root.path)],
+        stdout=writing,
+        stderr=writing,
+        env={**os.environ, "JOURNAL_STREAM": f"{pipe.st_dev}:{pipe.st_ino}"},
+    )
+    os.close(writing)
+    with open(reading) as said:
+        for text in said:
+            assert "#" not in text
+            if "for a link to the page: hive login" in text:
+                break
+        else:
+            raise AssertionError("it ended before it was ready")
+        root.up.send_signal(signal.SIGTERM)
+        assert "#" not in said.read()
+    assert root.up.wait(40) == 0
+
+
 def test_rehearse_on_an_old_root_says_that_it_changes_nothing(make_root):
     root = make_root("one")
     root.hive("up", "--rehearse", "--port", "0", "--detach")

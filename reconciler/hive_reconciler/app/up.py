@@ -133,6 +133,9 @@ class _Up:
             os.close(int(self._ready_fd))
 
     async def _invite(self) -> None:
+        if _in_journal():
+            self._say("hyperhive is up; for a link to the page: hive login")
+            return
         peer = await connect(self._layout.dashboard_sock)
         try:
             params = {"user": me(), "view_only": False}
@@ -199,6 +202,12 @@ def programs(layout: Layout, options: argparse.Namespace) -> list[Program]:
         Program("gateway", (*python, "hive_gateway", *root)),
         Program("dashboard", (*python, "hive_dashboard", *root, *page)),
     ]
+
+
+def _in_journal() -> bool:
+    """Whether systemd keeps what we print: more people read that than may log in."""
+    out = os.fstat(sys.stdout.fileno())
+    return os.environ.get("JOURNAL_STREAM") == f"{out.st_dev}:{out.st_ino}"
 
 
 async def _listens(path: Path, seconds: float) -> bool:
