@@ -20,6 +20,8 @@ from support.page_rows import host_agent
 from textual.pilot import Pilot
 from textual.widgets import DataTable, RichLog, Static
 
+from hive_dashboard.live.hub import MAX_CLIENTS
+from hive_reconciler.app.commands.common import me
 from hive_reconciler.app.commands.top import login_link
 from hive_reconciler.app.screen import AgentLog, Top
 from hive_reconciler.app.watching import Feed
@@ -113,6 +115,20 @@ async def test_it_says_what_is_away_and_comes_back(world: World) -> None:
     async with asyncio.timeout(10):
         while world.site.auth.live():
             await asyncio.sleep(0.01)
+
+
+async def test_it_says_why_it_gets_no_news(world: World) -> None:
+    hub = world.site.hub
+    taken = [hub.join("s", me(), frozenset()) for _ in range(MAX_CLIENTS)]
+    async with watching(world) as pilot:
+        await until(pilot, lambda: "are open already" in bar(pilot))
+        assert "end their sessions at /sessions" in bar(pilot)
+        assert len(bar(pilot)) > pilot.app.size.width
+        await until(pilot, lambda: pilot.app.query_one("#bar").size.height > 1)
+        for client in taken:
+            hub.leave(client)
+        await until(pilot, lambda: "L1VE" in bar(pilot))
+        assert "already" not in bar(pilot)
 
 
 async def test_in_a_real_terminal(world: World) -> None:

@@ -1,13 +1,18 @@
 """The hive command against a real reconciler over doubles, in a process of its own."""
 
 import asyncio
+import errno
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from hive_reconciler.app.cli import main
+from hive_reconciler.app.client import CallFailed, Client
 from hive_reconciler.app.commands import review
+from hive_wire.paths import Layout
 
 HIVE = (sys.executable, "-m", "hive_reconciler.app.cli")
 
@@ -45,6 +50,8 @@ async def run(swarm, monkeypatch):
         ("approve",),
         ("approve", "x"),
         ("approve", "0"),
+        ("show", "9" * 20),
+        ("answer", "9" * 5000, "yes"),
         ("deny", "1"),
         ("up", "--port", "x"),
         ("up", "--runtime", "magic"),
@@ -54,6 +61,7 @@ async def run(swarm, monkeypatch):
         ("up", "--proxy", "192.0.2.7"),
         ("up", "--proxy", "192.0.2.7/24", "--proxy-user-header", "Remote-User"),
         ("up", "--proxy", "192.0.2.7", "--proxy-user-header", "Remote-User:"),
+        ("approve", "1", "--expect", "abc"),
         ("users", "add"),
         ("users", "--view-only"),
         ("reconcile", "--rev", "applied~1"),
@@ -80,6 +88,49 @@ def test_without_a_swarm_each_says_what_to_do(tmp_path, command):
     assert done.returncode == 1
     assert "hive up" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_root_that_was_meant_is_named(tmp_path):
+    _, _, words = hive(Layout.of(tmp_path / "none"), "status")
+    assert f"start it with: hive up --root {tmp_path / 'none'}, or name the root of" in words
+    (tmp_path / "file").touch()
+    _, _, words = hive(Layout.of(tmp_path / "file" / "root"), "status")
+    assert "root: Not a directory; name another --root" in words
+    for command in (("down",), ("backup", str(tmp_path / "new"))):
+        status, _, words = hive(Layout.of(tmp_path / "none"), *command)
+        assert status == 1
+        assert (
+            words == f"hive: there is no swarm at {tmp_path / 'none'}; name its root with --root\n"
+        )
+
+
+def test_the_root_of_another_user_is_no_place_to_start_one(layout, monkeypatch):
+    layout.root.mkdir()
+    monkeypatch.setattr("os.geteuid", lambda: layout.root.stat().st_uid + 1)
+    with pytest.raises(CallFailed, match="belongs to another user: say it as that user"):
+        Client(layout, "reconciler")
+
+
+async def test_one_process_that_is_away_is_no_reason_to_start_another_swarm(swarm, run):
+    swarm.layout.make_logs()
+    (swarm.layout.logs / "dashboard.log").write_text("port 7000 is taken\n")
+    status, _, words = await run("login")
+    assert status == 1
+    assert "the dashboard does not run here" in words
+    assert "the rest of its swarm runs, and hive up (or systemd) starts it again" in words
+    assert f"{swarm.layout.logs / 'dashboard.log'} says why" in words
+
+
+def test_who_may_not_use_a_root_hears_what_to_do(tmp_path, monkeypatch, capsys):
+    def closed(_layout, _options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "lock"))
+
+    monkeypatch.setattr("hive_reconciler.app.down.down", closed)
+    assert main(["down", "--root", str(tmp_path)]) == 1
+    said = (
+        f"hive: {tmp_path}/lock: Permission denied; use sudo, or a root of your own with --root\n"
+    )
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("command", ["up --rehearse", "up --detach", "down", "backup {file}/x"])

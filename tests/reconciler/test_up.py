@@ -102,6 +102,7 @@ def test_two_roots_side_by_side_each_ends_alone(make_root):
     status, _, words = one.hive("up", "--rehearse")
     assert status == 1
     assert f"is up already (process {one.up.pid})" in words
+    assert f"hive down --root {one.path}," in words, "without it that is another swarm"
     one.up.send_signal(signal.SIGINT)
     status, text = one.end()
     assert status == 0

@@ -233,7 +233,9 @@ class Questions:
     async def _find(self, ident: int) -> Question:
         found = self._broker.questions.get(ident) or await self._broker.reader.question(ident)
         if found is None:
-            raise RpcError(NOT_FOUND, f"there is no question {ident}")
+            raise RpcError(
+                NOT_FOUND, f"there is no question {ident}; hive questions lists the open ones"
+            )
         return found
 
     async def _become(

@@ -34,10 +34,11 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 done, 1 failed, 64 usage; 2 for changes with --detailed-exitcode."""
     options = _parsed(argv)
+    layout = Layout.of(options.root)
     try:
         module, name = options.run.split(":")
         command = importlib.import_module(f"hive_reconciler.app.{module}")
-        status: int = getattr(command, name)(Layout.of(options.root), options)
+        status: int = getattr(command, name)(layout, options)
         sys.stdout.flush()
     except (CallFailed, UnsafeDirectory) as error:
         print(f"hive: {error}", file=sys.stderr)
@@ -49,9 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"hive: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"hive: {where}{error.strerror or error}{_cure(error, layout)}", file=sys.stderr)
         return 1
     return status
+
+
+def _cure(error: OSError, layout: Layout) -> str:
+    """For who may not use the root."""
+    closed = isinstance(error, PermissionError) and str(error.filename).startswith(str(layout.root))
+    return "; use sudo, or a root of your own with --root" if closed else ""
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -148,7 +155,10 @@ def _review(commands: Commands) -> None:
     approve = _add(commands, "approve", "commands.review:approve", "merge a proposal")
     approve.add_argument("n", type=_number, metavar="N", help=_PROPOSAL)
     approve.add_argument(
-        "--expect", metavar="DIGEST", help="of the effect that you saw; then nobody is asked"
+        "--expect",
+        type=_digest,
+        metavar="DIGEST",
+        help="of the effect that you saw; then nobody is asked",
     )
     approve.add_argument(
         "--allow-prune", type=_number, metavar="COUNT", help="how many agents it may remove"
@@ -270,8 +280,10 @@ def _keeping(commands: Commands) -> None:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    if not re.fullmatch("0*[1-9][0-9]{0,17}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is no number from 1 on, of 18 digits at most"
+        )
     return int(text)
 
 
@@ -279,6 +291,12 @@ def _commit(text: str) -> str:
     if not re.fullmatch("[0-9a-fA-F]{7,40}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no commit of 7 to 40 hex digits")
     return text.lower()
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no digest of 64 hex digits; see: hive show")
+    return text
 
 
 def _merge(text: str) -> int | str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from hive_wire.frames import FrameError, FrameSplitter, decode, encode
 from hive_wire.pages import Listing, read_whole
+from hive_wire.paths import Layout
 from hive_wire.rpc_errors import UNAVAILABLE
+
+Who = Literal["reconciler", "broker", "gateway", "dashboard"]
 
 
 class CallFailed(Exception):
@@ -24,11 +28,12 @@ class CallFailed(Exception):
 
 
 class Client:
-    """One connection. `who` names the process at the other end, for messages."""
+    """One connection to a process of a swarm."""
 
-    def __init__(self, path: Path, who: str, timeout: float = 60.0) -> None:
-        """Raises CallFailed when nobody listens at `path`."""
+    def __init__(self, layout: Layout, who: Who, timeout: float = 60.0) -> None:
+        """Raises CallFailed when nobody listens there."""
         self._who = who
+        path = _socket(layout, who)
         self._splitter = FrameSplitter()
         self._lines: list[bytes] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -41,7 +46,7 @@ class Client:
         except OSError:
             self._socket.close()
             raise CallFailed(
-                f"the {who} does not run here (nobody listens at {path}); start it with: hive up",
+                f"the {who} does not run here (nobody listens at {path}); {_cure(layout, who)}",
                 UNAVAILABLE,
             ) from None
 
@@ -99,6 +104,46 @@ class Client:
             if not data:
                 return
             self._lines.extend(self._splitter.feed(data))
+
+
+def _socket(layout: Layout, who: Who) -> Path:
+    return {
+        "reconciler": layout.host_sock,
+        "broker": layout.broker_sock,
+        "gateway": layout.gateway_sock,
+        "dashboard": layout.dashboard_sock,
+    }[who]
+
+
+def _cure(layout: Layout, who: Who) -> str:
+    """What to do about a process that is away: alone, or as its whole swarm is."""
+    others = (_socket(layout, other) for other in get_args(Who) if other != who)
+    if any(map(_listens, others)):
+        log = layout.logs / f"{who}.log"
+        where = f"; {log} says why" if os.path.exists(log) else ""
+        return f"the rest of its swarm runs, and hive up (or systemd) starts it again{where}"
+    try:
+        owner = os.stat(layout.root).st_uid
+    except FileNotFoundError:
+        owner = os.geteuid()
+    except OSError as error:
+        return f"{layout.root}: {error.strerror}; name another --root, or say it as its user"
+    if owner != os.geteuid():
+        return f"{layout.root} belongs to another user: say it as that user"
+    return (
+        f"start it with: hive up --root {layout.root}, or name the root of the swarm that you "
+        "mean with --root"
+    )
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+        asked.settimeout(1)
+        try:
+            asked.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _result(message: dict[str, Any]) -> Any:

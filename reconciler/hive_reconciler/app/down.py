@@ -23,7 +23,7 @@ SHUTDOWN_DEADLINE = 40.0
 
 def down(layout: Layout, options: argparse.Namespace) -> int:
     if not layout.root.exists():
-        raise CallFailed(f"there is nothing at {layout.root}")
+        raise CallFailed(f"there is no swarm at {layout.root}; name its root with --root")
     up = _up_to_stop(layout)
     stopped = _by_reconciler(layout) or up is not None
     if up is not None:
@@ -52,7 +52,7 @@ def _by_reconciler(layout: Layout) -> bool:
     """True when a reconciler runs: it stops its containers in the name of the caller. What it
     cannot stop is tried again without it."""
     try:
-        with Client(layout.host_sock, "reconciler", SHUTDOWN_DEADLINE) as reconciler:
+        with Client(layout, "reconciler", SHUTDOWN_DEADLINE) as reconciler:
             names = reconciler.call("shutdown", by=me())["stopped"]
     except CallFailed as error:
         if error.code == UNAVAILABLE:

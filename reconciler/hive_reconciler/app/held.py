@@ -101,4 +101,4 @@ class Held:
             return  # they expire
 
     def _client(self) -> Client:
-        return Client(self._layout.broker_sock, "broker")
+        return Client(self._layout, "broker")

@@ -47,7 +47,7 @@ class Top(App[None]):
     ]
     CSS = """
     Screen { background: #090c10; color: #d3dde8; }
-    #bar { height: 1; background: #0a0e13; }
+    #bar { height: auto; max-height: 4; background: #0a0e13; }
     #need { height: auto; max-height: 8; padding: 0 1; border: round #ff79d6 40%; }
     #agents { height: 1fr; background: #0d1218; border: round #22303e; }
     #flow { height: 30%; min-height: 5; background: #0d1218; border: round #22303e; padding: 0 1; }

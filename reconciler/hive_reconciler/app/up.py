@@ -51,19 +51,21 @@ def up(layout: Layout, options: argparse.Namespace) -> int:
 
 
 def _take(layout: Layout) -> Lock:
-    new = not layout.root.exists()
-    layout.root.mkdir(parents=True, exist_ok=True)
-    if new:
-        layout.root.chmod(0o755 if not layout.tag else 0o700)
     try:
+        new = not layout.root.exists()
+        layout.root.mkdir(parents=True, exist_ok=True)
+        if new:
+            layout.root.chmod(0o755 if not layout.tag else 0o700)
         return Lock(layout.lock)
     except Taken as taken:
         raise CallFailed(
             f"{layout.root} is up already (process {taken.pid or 'unknown'}); "
-            "stop it with hive down, or use another --root"
+            f"stop it with: hive down --root {layout.root}, or use another --root"
         ) from None
     except PermissionError:
         raise CallFailed(f"you may not write {layout.root}; use --root DIR, or sudo") from None
+    except (FileExistsError, NotADirectoryError):
+        raise CallFailed(f"{layout.root} cannot be a directory; use another --root") from None
 
 
 class _Up:

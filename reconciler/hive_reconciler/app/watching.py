@@ -122,7 +122,7 @@ class Feed:
             self._cookie = ""
             raise Trouble("the login was ended; trying again")
         if answer.status != 200:
-            raise Trouble(f"the dashboard answered {answer.status} {answer.reason}")
+            raise Trouble(_words(answer))
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -130,7 +130,8 @@ class Feed:
         """One after each sign of life."""
         self._stream = stream = http.client.HTTPConnection(self._place, timeout=LATE)
         try:
-            stream.request("GET", "/events", headers={"Cookie": self._cookie})
+            headers = {"Cookie": self._cookie, "Accept": "application/json"}  # of a refusal
+            stream.request("GET", "/events", headers=headers)
             answer = stream.getresponse()
             self._check(answer)
             kind = ""
@@ -184,3 +185,11 @@ class Feed:
         self._picture = replace(self._picture, **news)
         if not self._ended.is_set():
             self._show(self._picture)
+
+
+def _words(answer: http.client.HTTPResponse) -> str:
+    """What the dashboard refuses with."""
+    try:
+        return str(json.loads(answer.read())["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the dashboard answered {answer.status} {answer.reason}"

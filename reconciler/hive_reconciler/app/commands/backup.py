@@ -28,7 +28,7 @@ LISTED = 10  # files of an agent that could not be read
 def backup(layout: Layout, options: argparse.Namespace) -> int:
     target = Path(options.dir).absolute()
     if not layout.hive_git.exists():
-        raise CallFailed(f"there is no swarm at {layout.root}")
+        raise CallFailed(f"there is no swarm at {layout.root}; name its root with --root")
     if not os.access(layout.keys, os.R_OK | os.X_OK):
         raise CallFailed(f"you may not read {layout.root}; use sudo")
     if target.exists() and any(target.iterdir()):
@@ -53,7 +53,7 @@ def backup(layout: Layout, options: argparse.Namespace) -> int:
 def _still(layout: Layout) -> Iterator[Client | None]:
     """Nothing moves: the swarm is held, or is down and stays so."""
     try:
-        broker = Client(layout.broker_sock, "broker", timeout=600)
+        broker = Client(layout, "broker", timeout=600)
     except CallFailed as error:
         if error.code != UNAVAILABLE:
             raise

@@ -15,11 +15,11 @@ from ..plain import columns, line, plain
 
 
 def host(layout: Layout) -> Client:
-    return Client(layout.host_sock, "reconciler")
+    return Client(layout, "reconciler")
 
 
 def broker(layout: Layout) -> Client:
-    return Client(layout.broker_sock, "broker")
+    return Client(layout, "broker")
 
 
 def me() -> str:

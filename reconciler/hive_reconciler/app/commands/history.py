@@ -20,7 +20,10 @@ def verify(layout: Layout, options: argparse.Namespace) -> int:
 
     for path in (layout.hive_git, layout.keys):
         if not path.exists():
-            raise CallFailed(f"there is no {path}: nothing was started with this root yet")
+            raise CallFailed(
+                f"there is no {path}: nothing was started with this root yet; name that of the "
+                "swarm with --root"
+            )
         if not os.access(path, os.R_OK | os.X_OK):
             raise CallFailed(f"you may not read {path}; use sudo")
     try:

@@ -31,7 +31,9 @@ def restore(layout: Layout, options: argparse.Namespace) -> int:
     try:
         lock = Lock(layout.lock)
     except Taken:
-        raise CallFailed(f"{layout.root} is up; stop it first: hive down") from None
+        raise CallFailed(
+            f"{layout.root} is up; stop it first: hive down --root {layout.root}"
+        ) from None
     try:
         _put_back(layout, source)
     except (OSError, CallFailed) as error:

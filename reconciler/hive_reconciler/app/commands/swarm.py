@@ -60,7 +60,7 @@ def doctor(layout: Layout, options: argparse.Namespace) -> int:
 def _model_findings(layout: Layout) -> list[dict[str, Any]]:
     """How the gateway stands. Only an agent with engine "claude" needs what it has."""
     try:
-        with Client(layout.gateway_sock, "gateway") as gateway:
+        with Client(layout, "gateway") as gateway:
             found = gateway.call("status")
         engines = {agent["engine"] for agent in host(layout).whole(STATUS)["agents"]}
     except CallFailed:
@@ -71,7 +71,7 @@ def _model_findings(layout: Layout) -> list[dict[str, Any]]:
 
 
 def login(layout: Layout, options: argparse.Namespace) -> int:
-    with Client(layout.dashboard_sock, "dashboard") as dashboard:
+    with Client(layout, "dashboard") as dashboard:
         user = options.user or me()
         print(dashboard.call("login.issue", user=user, view_only=options.view_only)["url"])
     return 0

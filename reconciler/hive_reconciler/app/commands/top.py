@@ -24,7 +24,7 @@ def top(layout: Layout, options: argparse.Namespace) -> int:
 
 def login_link(layout: Layout) -> str:
     """Raises CallFailed."""
-    with Client(layout.dashboard_sock, "dashboard", timeout=10) as dashboard:
+    with Client(layout, "dashboard", timeout=10) as dashboard:
         return str(dashboard.call("login.issue", user=me(), view_only=False)["url"])
 
 

@@ -12,7 +12,7 @@ from .common import print_json, print_table
 
 
 def users(layout: Layout, options: argparse.Namespace) -> int:
-    with Client(layout.dashboard_sock, "dashboard") as dashboard:
+    with Client(layout, "dashboard") as dashboard:
         if options.action == "add":
             dashboard.call("users.add", name=options.name, view_only=options.view_only)
             print(f"{options.name} may log in; a link: hive login --user {options.name}")
