@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from hive_wire.lock import Taken
 from hive_wire.paths import Layout, UnsafeDirectory
 
-from .server import AlreadyRunning, serving
+from .server import serving
 from .store.database import DatabaseRefused
 
 # A message costs some ten objects that live until it is done with: Python's own 700 would
@@ -45,7 +46,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one agent must not use them up
     try:
         _run(_serve(Layout.of(options.root)))
-    except (AlreadyRunning, DatabaseRefused, UnsafeDirectory, OSError) as error:
+    except (Taken, DatabaseRefused, UnsafeDirectory, OSError) as error:
         sys.exit(f"hive-broker: {error}")
 
 

@@ -7,11 +7,11 @@ import contextlib
 import grp
 import os
 import pwd
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from hive_wire.jsonrpc import Handlers, Peer
-from hive_wire.lock import Lock, Taken
+from hive_wire.lock import alone
 from hive_wire.paths import Layout
 from hive_wire.sockets import listen
 
@@ -24,14 +24,13 @@ from .service.broker import Broker
 GATEWAY_USER, ASK_GROUP = "hive-gateway", "hive-ask"
 
 
-class AlreadyRunning(Exception):
-    """Another broker serves this root."""
-
-
 @asynccontextmanager
 async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[App]:
-    """Serves the root while entered. Raises AlreadyRunning, DatabaseRefused, OSError."""
-    with _lock(layout):
+    """Serves the root while entered. Raises Taken, DatabaseRefused, OSError."""
+    layout.broker.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if layout.tag:
+        layout.make_run()
+    with alone(layout.broker, "broker", layout.root):  # two writers would harm the database
         broker = await Broker.open(layout.broker / "broker.db", clock or Clock())
         app = App(broker, layout.requests_sock)
         doors = Doors(app, layout)
@@ -91,21 +90,3 @@ def _give_to_group(layout: Layout) -> None:
     if not layout.tag:
         with contextlib.suppress(KeyError, PermissionError):
             os.chown(layout.broker_sock, -1, grp.getgrnam(ASK_GROUP).gr_gid)
-
-
-@contextmanager
-def _lock(layout: Layout) -> Iterator[None]:
-    """One broker a root: two writers would harm the database."""
-    layout.broker.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if layout.tag:
-        layout.make_run()
-    try:
-        lock = Lock(layout.broker / "lock")
-    except Taken as taken:
-        raise AlreadyRunning(
-            f"another broker serves {layout.root} already (process {taken.pid or 'unknown'})"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

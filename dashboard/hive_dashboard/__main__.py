@@ -11,6 +11,7 @@ import sys
 import uvloop
 
 from hive_wire.dashboard_options import PORT, add_options, contradiction
+from hive_wire.lock import Taken
 from hive_wire.paths import Layout, UnsafeDirectory
 
 from .auth.store import StoreError
@@ -22,7 +23,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         uvloop.run(_serve(_settings()))
-    except (CannotStart, StoreError, UnsafeDirectory, OSError) as error:
+    except (CannotStart, Taken, StoreError, UnsafeDirectory, OSError) as error:
         sys.exit(f"hive-dashboard: {error}")
 
 

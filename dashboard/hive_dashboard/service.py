@@ -7,13 +7,12 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from hive_wire.jsonrpc import Params, Peer
-from hive_wire.lock import Lock, Taken
-from hive_wire.paths import Layout
+from hive_wire.lock import alone
 from hive_wire.sockets import listen
 
 from .acts.table import ACTIONS
@@ -46,26 +45,14 @@ class CannotStart(Exception):
 
 @contextlib.asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Site]:
-    """Serves pages and dashboard.sock inside the block. Raises CannotStart, StoreError."""
-    with _alone(settings.layout):
+    """Serves pages and dashboard.sock inside the block. Raises CannotStart, Taken,
+    StoreError."""
+    layout = settings.layout
+    layout.dashboard.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A second one would take the first one's dashboard.sock away.
+    with alone(layout.dashboard, "dashboard", layout.root):
         async with _served(settings) as site:
             yield site
-
-
-@contextlib.contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
-    """One dashboard a root: a second one would take the first one's dashboard.sock away."""
-    layout.dashboard.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        lock = Lock(layout.dashboard / "lock")
-    except Taken as taken:
-        raise CannotStart(
-            f"another dashboard serves {layout.root} already (process {taken.pid or 'unknown'})"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.asynccontextmanager

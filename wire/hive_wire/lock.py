@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 class Taken(Exception):
     """Another process holds the lock; `pid` is 0 when it did not say."""
 
-    def __init__(self, path: Path, pid: int) -> None:
-        super().__init__(f"{path} is locked by process {pid or 'unknown'}")
+    def __init__(self, words: str, pid: int) -> None:
+        super().__init__(f"{words} (process {pid or 'unknown'})")
         self.pid = pid
 
 
@@ -26,12 +28,25 @@ class Lock:
         except BlockingIOError:
             pid = _pid(self._handle)
             os.close(self._handle)
-            raise Taken(path, pid) from None
+            raise Taken(f"{path} is locked", pid) from None
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         os.close(self._handle)
+
+
+@contextmanager
+def alone(directory: Path, what: str, root: Path) -> Iterator[None]:
+    """One `what` a root: holds the lock of its directory while entered. Raises Taken."""
+    try:
+        lock = Lock(directory / "lock")
+    except Taken as taken:
+        raise Taken(f"another {what} serves {root} already", taken.pid) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def holder(path: Path) -> int | None:

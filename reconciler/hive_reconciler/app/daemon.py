@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from hive_wire.jsonrpc import Peer
-from hive_wire.lock import Lock, Taken
+from hive_wire.lock import Taken, alone
 from hive_wire.paths import Layout, UnsafeDirectory
 from hive_wire.sockets import listen
 
@@ -66,21 +66,20 @@ async def _serve(layout: Layout, wish: Wish, rehearse: bool) -> None:
     layout.make_logs()
     layout.rehearsal.mkdir(exist_ok=True)
     keep_short()
-    lock = Lock(layout.reconciler / "lock")
-    runtime = await asyncio.to_thread(choose, wish, layout)
-    record(layout, runtime.name)
-    first = FirstCommit(engine="rehearsal" if rehearse else "claude")
-    hive = await Hive.open(
-        layout,
-        runtime_reads_nix=runtime.name == "nixos",
-        networks=runtime.networks,
-        first=first,
-    )
-    try:
-        await _run(layout, owners, hive, runtime)
-    finally:
-        await hive.close()
-        lock.release()
+    with alone(layout.reconciler, "reconciler", layout.root):
+        runtime = await asyncio.to_thread(choose, wish, layout)
+        record(layout, runtime.name)
+        first = FirstCommit(engine="rehearsal" if rehearse else "claude")
+        hive = await Hive.open(
+            layout,
+            runtime_reads_nix=runtime.name == "nixos",
+            networks=runtime.networks,
+            first=first,
+        )
+        try:
+            await _run(layout, owners, hive, runtime)
+        finally:
+            await hive.close()
 
 
 async def _run(layout: Layout, owners: Owners, hive: Hive, runtime: Runtime) -> None:
