@@ -1,167 +1,20 @@
-"""The store alone: what it refuses, what a commit holds, what a crash leaves."""
+"""What a commit of the store holds, and what a crash leaves of it."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.broker_store import A, B, Store, message
 
 from hive_broker.store import changes
-from hive_broker.store.ballast import Ballast
-from hive_broker.store.database import APPLICATION_ID, DatabaseRefused, open_for_writing
-from hive_broker.store.events import last_of_each
-from hive_broker.store.highwater import HighWater
-from hive_broker.store.migrations import MIGRATIONS
-from hive_broker.store.reader import Reader, Span
-from hive_broker.store.rows import NewEvent, NewMessage, StoredEvent, Unit
-from hive_broker.store.teaching import FUNCTIONS
-from hive_broker.store.writer import Writer
-from hive_wire.pages import ROOM
+from hive_broker.store.database import open_for_writing
+from hive_broker.store.rows import NewEvent, Unit
 from hive_wire.rpc_errors import RpcError
-
-A, B = "a" * 12, "b" * 12
-V1 = Path(__file__).with_name("schema_v1.sql")
-
-
-def message(ident: int, *to: str, key: str | None = None, body: str = "hello") -> NewMessage:
-    return NewMessage(
-        id=ident, sender=A, sender_name="alice", to="bob", kind="text", body=body,
-        thread=ident, at=1.0, recipients=to, key=key,
-    )  # fmt: skip
-
-
-class Store:
-    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
-        self.path, self.db = path, db
-        self.events: list[StoredEvent] = []
-        self.high = HighWater(path.with_name("highwater"))
-        self.health = asyncio.Event()
-        self.writer = Writer(
-            db,
-            last=self.high.marks,
-            sequences={},
-            high=self.high,
-            ballast=Ballast(path.with_name("ballast")),
-            on_events=self.events.extend,
-            on_health=self.health.set,
-        )
-
-    @classmethod
-    async def open(cls, path: Path) -> Store:
-        return cls(path, await asyncio.to_thread(open_for_writing, path))
-
-    async def rows(self, query: str, *values: object) -> list[Any]:
-        def read() -> list[Any]:
-            db = sqlite3.connect(self.path)
-            try:
-                return db.execute(query, values).fetchall()
-            finally:
-                db.close()
-
-        return await asyncio.to_thread(read)
-
-
-# -- opening -----------------------------------------------------------------------
-
-
-def test_it_is_durable_or_nothing(tmp_path):
-    db = open_for_writing(tmp_path / "broker.db")
-    assert db.execute("pragma synchronous").fetchone() == (2,)
-    assert db.execute("pragma journal_mode").fetchone() == ("wal",)
-    assert (tmp_path / "broker.db").stat().st_mode & 0o777 == 0o600
-    db.close()
-    open_for_writing(tmp_path / "broker.db").close()
-
-
-def test_a_foreign_database_is_left_alone(tmp_path):
-    path = tmp_path / "broker.db"
-    db = sqlite3.connect(path)
-    db.execute("create table mine(x)")
-    db.commit()
-    db.close()
-    before = path.read_bytes()
-    with pytest.raises(DatabaseRefused, match="not a broker's database"):
-        open_for_writing(path)
-    assert path.read_bytes() == before
-
-
-def test_a_newer_database_is_left_alone(tmp_path):
-    path = tmp_path / "broker.db"
-    db = open_for_writing(path)
-    db.execute("pragma user_version = 99")
-    db.close()
-    with pytest.raises(DatabaseRefused, match="newer hyperhive"):
-        open_for_writing(path)
-
-
-def test_garbage_is_refused_in_words(tmp_path):
-    path = tmp_path / "broker.db"
-    path.write_bytes(os.urandom(9000))
-    with pytest.raises(DatabaseRefused, match="move it away"):
-        open_for_writing(path)
-
-
-def test_a_file_that_was_never_filled_is_taken(tmp_path):
-    path = tmp_path / "broker.db"
-    db = sqlite3.connect(path)
-    db.execute("pragma journal_mode=wal")
-    db.close()
-    open_for_writing(path, ()).close()
-    path.with_name("empty.db").touch()
-    open_for_writing(path.with_name("empty.db")).close()
-
-
-def test_an_older_one_is_brought_up_to_date_and_a_copy_kept(tmp_path):
-    path = tmp_path / "broker.db"
-    open_for_writing(path).close()
-    now = len(MIGRATIONS) + 1
-    steps = ("create table added(x); insert into added values(7)", "alter table added add y")
-    db = open_for_writing(path, (*MIGRATIONS, *steps))
-    assert db.execute("select x, y from added").fetchall() == [(7, None)]
-    db.close()
-    copy = sqlite3.connect(path.with_name(f"broker.db.v{now}"))
-    assert copy.execute("pragma user_version").fetchone() == (now,)
-    copy.close()
-    with pytest.raises(DatabaseRefused, match="newer"):
-        open_for_writing(path)
-
-
-def test_an_older_one_ends_with_the_shape_of_a_new_one(tmp_path):
-    old = sqlite3.connect(tmp_path / "old.db")
-    old.executescript(
-        f"{V1.read_text()}; pragma application_id={APPLICATION_ID}; pragma user_version=1"
-    )
-    old.close()
-    assert shape(tmp_path / "old.db") == shape(tmp_path / "new.db")
-
-
-def shape(path: Path) -> dict[str, Any]:
-    """Columns and indexes of each table, whatever way they came to be."""
-    db = open_for_writing(path)
-    try:
-        tables = [row[0] for row in db.execute("select name from sqlite_master where type='table'")]
-        return {
-            table: (
-                sorted(row[1:] for row in db.execute(f"pragma table_info({table})")),
-                sorted(
-                    (row[1], *(c[2] for c in db.execute(f"pragma index_info({row[1]})")))
-                    for row in db.execute(f"pragma index_list({table})")
-                ),
-            )
-            for table in tables
-        }
-    finally:
-        db.close()
-
 
 # -- writing -----------------------------------------------------------------------
 
@@ -266,152 +119,14 @@ async def test_too_much_at_once_is_refused_and_what_was_taken_is_kept(tmp_path):
     await store.writer.close()
 
 
-# -- reading -----------------------------------------------------------------------
-
-
-async def test_pages_go_both_ways_and_fit_a_frame(tmp_path):
-    store = await Store.open(tmp_path / "broker.db")
-    await asyncio.gather(
-        *(store.writer.submit(Unit((message(n, B, body="x" * 200_000),))) for n in range(1, 8))
-    )
-    reader = await Reader.open(tmp_path / "broker.db")
-    try:
-        newest = await reader.messages(None, Span(100))
-        assert [m["id"] for m in newest] == [5, 6, 7]
-        assert sum(len(m["body"]) for m in newest) <= ROOM
-        older = await reader.messages("bob", Span(2, before=5))
-        assert [m["id"] for m in older] == [3, 4]
-        on = await reader.messages(None, Span(2, after=2))
-        assert [m["id"] for m in on] == [3, 4]
-        assert await reader.messages("nobody", Span(5)) == []
-    finally:
-        await reader.close()
-        await store.writer.close()
-
-
-async def test_a_look_for_a_peer_keeps_no_other_read_waiting(tmp_path, monkeypatch):
-    """Where few messages are theirs, it goes over all there are."""
-    store = await Store.open(tmp_path / "broker.db")
-    await store.writer.submit(Unit((message(1, B),)))
-    await store.writer.close()
-    looking, go = threading.Event(), threading.Event()
-    (name, arguments, sound), *others = FUNCTIONS
-
-    def slow(*values: Any) -> Any:
-        looking.set()
-        go.wait(20)
-        return sound(*values)
-
-    for place in ("teaching", "reader"):
-        functions = ((name, arguments, slow), *others)
-        monkeypatch.setattr(f"hive_broker.store.{place}.FUNCTIONS", functions)
-    reader = await Reader.open(store.path)
-    try:
-        found = asyncio.create_task(reader.messages("bob", Span(5)))
-        assert await asyncio.to_thread(looking.wait, 20)
-        async with asyncio.timeout(10):
-            assert await reader.sender(1) == A
-        assert not found.done()
-        go.set()
-        assert [m["id"] for m in await found] == [1]
-    finally:
-        go.set()
-        await reader.close()
-
-
-async def test_one_agents_history_goes_both_ways_over_the_mark(tmp_path, monkeypatch):
-    """Of what `event_agent` holds and of what is not filed yet."""
-    monkeypatch.setattr("hive_broker.store.tables.FILE_AT", 50)
-    store = await Store.open(tmp_path / "broker.db")
-    for n in range(1, 41):
-        events = (NewEvent(A, "x", {"n": n}, 1.0), NewEvent(None, "y", {}, 1.0))
-        await store.writer.submit(Unit((message(n, B, body=f"body {n}"),), events))
-    [(mark,)] = await store.rows("select v from meta where k='filed'")
-    assert 50 <= mark < 120
-    reader = await Reader.open(tmp_path / "broker.db")
-    try:
-        for uid in (A, B):
-            mine = [e for e in store.events if e.agent == uid]
-            forward = await pages(
-                reader, uid, lambda found: Span(7, after=found[-1].id if found else 0)
-            )
-            assert [(e.id, e.seq, e.data) for e in forward] == [(e.id, e.seq, e.data) for e in mine]
-            newest = await reader.events(uid, Span(30))
-            assert [e.id for e in newest] == [e.id for e in mine[-30:]]
-            older = await reader.events(uid, Span(30, before=newest[0].id))
-            assert [e.id for e in older] == [e.id for e in mine[:10]]
-        found = await reader.events(B, Span(3, before=mark), kinds=["message"])
-        assert all(e.data["preview"].startswith("body") for e in found)
-        assert await reader.events(B, Span(3), kinds=["x"]) == []
-        assert len(await reader.events(None, Span(1000))) == 120
-    finally:
-        await reader.close()
-        await store.writer.close()
-    last = {e.agent: (e.id, e.seq) for e in store.events}
-    known = f"insert into agent(uid, name, record) values('{A}', 'a', ''), ('{B}', 'b', '')"
-    assert await asyncio.to_thread(found_last, tmp_path / "broker.db", known) == last
-
-
-def found_last(path: Path, before: str = "") -> dict[str | None, tuple[int, int]]:
-    db = sqlite3.connect(path)
-    try:
-        db.executescript(before)
-        return last_of_each(db)
-    finally:
-        db.close()
-
-
-async def pages(
-    reader: Reader, uid: str, span: Callable[[list[StoredEvent]], Span]
-) -> list[StoredEvent]:
-    found: list[StoredEvent] = []
-    while page := await reader.events(uid, span(found)):
-        found += page
-    return found
-
-
-async def test_the_history_of_an_older_database_is_all_there(tmp_path):
-    path = tmp_path / "broker.db"
-    rows = [(1, A, 1), (2, B, 1), (3, None, 1), (4, A, 2)]
-    await asyncio.to_thread(old_history, path, rows)
-    assert await asyncio.to_thread(found_last, path) == {A: (4, 2), B: (2, 1), None: (3, 1)}
-    reader = await Reader.open(path)
-    try:
-        mine = await reader.events(A, Span(10))
-        said = {"preview": "hi"}
-        assert [(e.id, e.seq, e.data) for e in mine] == [(1, 1, said), (4, 2, said)]
-        assert [e.id for e in await reader.events(None, Span(10))] == [1, 2, 3, 4]
-    finally:
-        await reader.close()
-
-
-def old_history(path: Path, rows: list[tuple[int, str | None, int]]) -> None:
-    """A database of the first version with these events, brought up to date."""
-    old = sqlite3.connect(path)
-    old.executescript(
-        f"{V1.read_text()}; pragma application_id={APPLICATION_ID}; pragma user_version=1;"
-        f" insert into agent(uid, name, record) values('{A}', 'a', '{{}}'), ('{B}', 'b', '{{}}');"
-    )
-    old.executemany(
-        "insert into event(id, agent, seq, kind, stream, data, at)"
-        " values(?, ?, ?, 'message', 0, '{\"preview\":\"hi\"}', 1.0)",
-        rows,
-    )
-    old.commit()
-    old.close()
-    open_for_writing(path).close()
-    kept = sqlite3.connect(path.with_name("broker.db.v1"))
-    assert kept.execute("select id, agent, seq from event").fetchall() == rows
-    kept.close()
-
-
 # -- crashes -----------------------------------------------------------------------
 
 CRASHING = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from test_store import Store, message, B, Unit
+from support.broker_store import B, Store, message
+from hive_broker.store.rows import Unit
 
 async def main():
     store = await Store.open(Path(sys.argv[1]))
@@ -430,7 +145,7 @@ asyncio.run(main())
 def test_what_was_acknowledged_is_there_after_kill_9(tmp_path, lines: int):
     path = tmp_path / "broker.db"
     child = subprocess.Popen(
-        [sys.executable, "-c", CRASHING, str(path), str(Path(__file__).parent)],
+        [sys.executable, "-c", CRASHING, str(path), str(Path(__file__).parents[1])],
         stdout=subprocess.PIPE,
     )
     assert child.stdout is not None

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from support.git_work import Clone, manager_of
+from support.git_work import Clone, Push, git, manager_of
 
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.model.proposal import Requester
@@ -38,6 +38,15 @@ def user() -> Requester:
 @pytest.fixture
 async def clone(hive: Hive, layout: Layout, tmp_path: Path) -> Clone:
     return Clone(layout.hive_git, tmp_path / "clone")
+
+
+@pytest.fixture
+def push(clone: Clone, layout: Layout) -> Push:
+    def push(topic: str) -> None:
+        target = f"HEAD:refs/heads/proposed/{topic}"
+        git(clone.path, "push", "-q", "-f", str(layout.inbox_git), target)
+
+    return push
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.git_work import Clone, git
+from support.git_work import Clone, approve, git, spawned
 
 from hive_reconciler.git import decide, intake
 from hive_reconciler.git.durable import ANY, RefChange
@@ -21,18 +21,6 @@ from hive_reconciler.model.policy import POWER_PER_HOUR
 from hive_reconciler.model.proposal import Requester
 from hive_reconciler.model.records import Merge, merge_message, parse_merge
 from hive_wire.paths import Layout
-
-
-async def approve(hive: Hive, n: int) -> str:
-    proposal = await hive.proposal(n)
-    assert proposal.effect is not None
-    return await hive.approve(n, proposal.effect.digest, "root")
-
-
-async def spawned(hive: Hive, requester: Requester, name: str) -> int:
-    done = await hive.submit_spawn(requester, name, name)
-    await approve(hive, done.n)
-    return done.n
 
 
 async def wrongs(layout: Layout) -> list[str]:

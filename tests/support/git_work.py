@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "GIT_COMMITTER_EMAIL": "agent@hive",
 }
 Write = Callable[[bytes], Awaitable[None]]
+Push = Callable[[str], None]
+"""Puts the clone's HEAD under a topic into inbox.git."""
 
 
 def git(folder: Path, *arguments: str, stdin: bytes | None = None) -> str:
@@ -104,3 +106,15 @@ async def spec_of(hive: Hive, name: str) -> Valid:
     entry = (await hive.read()).agents[name]
     assert isinstance(entry, Valid), entry
     return entry
+
+
+async def approve(hive: Hive, n: int) -> str:
+    proposal = await hive.proposal(n)
+    assert proposal.effect is not None
+    return await hive.approve(n, proposal.effect.digest, "root")
+
+
+async def spawned(hive: Hive, requester: Requester, name: str) -> int:
+    done = await hive.submit_spawn(requester, name, name)
+    await approve(hive, done.n)
+    return done.n
