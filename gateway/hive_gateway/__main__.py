@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 
+from hive_wire.lock import Taken
 from hive_wire.paths import Layout, UnsafeDirectory
 
 from .server import running
@@ -23,7 +24,7 @@ def main() -> int:
     _allow_many_connections()
     try:
         asyncio.run(_serve(Layout.of(arguments.root)))
-    except (OSError, UnsafeDirectory) as error:
+    except (OSError, Taken, UnsafeDirectory) as error:
         print(f"hive-gateway: {error}", file=sys.stderr)
         return 1
     return 0

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 
 from hive_wire.jsonrpc import Peer
+from hive_wire.lock import alone
 from hive_wire.paths import Layout
 from hive_wire.sockets import listen
 
@@ -24,11 +25,19 @@ log = logging.getLogger(__name__)
 async def running(layout: Layout, environ: Mapping[str, str]) -> AsyncIterator[None]:
     """A gateway that serves while the context lasts.
 
-    Raises OSError when it cannot make its directory or bind its socket, and
-    UnsafeDirectory when the runtime directory is somebody else's.
+    Raises OSError when it cannot make its directory or bind its socket, Taken when another
+    serves this root, and UnsafeDirectory when the runtime directory is somebody else's.
     """
     layout.gateway.mkdir(mode=0o700, parents=True, exist_ok=True)
     layout.make_run()
+    # A second one would take the agents' sockets from the first, and write over its ledger.
+    with alone(layout.gateway, "gateway", layout.root):
+        async with _serving(layout, environ):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def _serving(layout: Layout, environ: Mapping[str, str]) -> AsyncIterator[None]:
     config = Config(layout.root, environ)
     reporter = Reporter(layout.gateway / "usage.json", layout.broker_sock)
     relay = Relay(config, reporter.add, reporter.limited)

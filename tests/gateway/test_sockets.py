@@ -23,6 +23,7 @@ from support.gateway_rig import (
 )
 
 from hive_gateway.sockets import MAX_CONNECTIONS
+from hive_wire.lock import Taken
 from hive_wire.rpc_errors import RpcError
 
 
@@ -214,3 +215,15 @@ async def test_anybody_may_ask_for_the_status_in_the_documented_shape(hive: Hive
         "problem": answer["result"]["problem"],
         "agents": [],
     }
+
+
+async def test_a_second_gateway_takes_nothing_from_the_first(hive: Hive) -> None:
+    hive.directory(SCOUT)
+    async with hive.gateway():
+        await hive.set_agents(SCOUT)
+        inode = sock(hive, SCOUT).stat().st_ino
+        with pytest.raises(Taken, match=f"another gateway serves {hive.layout.root} already"):
+            async with hive.gateway():
+                pass
+        assert sock(hive, SCOUT).stat().st_ino == inode
+        assert await post(hive, SCOUT) == 401
