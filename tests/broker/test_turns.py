@@ -202,3 +202,22 @@ async def test_the_broker_dies_and_nothing_is_lost_or_doubled(hive):
     await scout.end(f"{second['id']}.1")
     assert (await hive.status(A))["queued"] == 0
     assert (await hive.ask("status"))["epoch"] == 2
+
+
+async def test_a_harness_ends_and_takes_up_no_turn_that_it_was_not_granted(hive):
+    """Each end is kept for ever: it must not make as many as it likes."""
+    await hive.registry(agent(A, "scout"))
+    scout = await hive.harness(A)
+    ids = [(await hive.ask("send", to="scout", body=f"n{n}", by="ann"))["id"] for n in range(3)]
+    turn = (await scout.granted())["turn"]
+    await scout.end(f"{ids[1]}.1", "failed", cause="overloaded", retry_at=0.0)
+    await scout.end(f"{ids[1]}.1")
+    ended = [{"turn": f"{ids[2]}.1", "outcome": "ok"}]
+    welcome = await scout.hello(running={"turn": f"{ids[1]}.1"}, ended=ended)
+    assert (welcome["resume"], welcome["drop"]) == (None, True)
+    assert (await scout.granted())["turn"] == turn
+    await scout.end(turn)
+    assert (await scout.granted())["turn"] == f"{ids[1]}.1"
+    await scout.end(f"{ids[1]}.1")
+    assert (await scout.granted())["turn"] == f"{ids[2]}.1"
+    assert [event["turn"] for event in await hive.events("turn.ended")] == [turn, f"{ids[1]}.1"]

@@ -67,10 +67,10 @@ class Turns:
             new_boot = hello.boot != agent.boot
             claimed = None if hello.running is None else Turn.parse(hello.running.turn)
             fenced = agent.gate.fenced and not new_boot
+            # It was to be stopped, and nothing may run in it: what did is as good as lost.
+            refused = claimed is not None and (fenced or not _granted(agent, claimed))
             greeting = agent.mailbox.greet(
-                # It was to be stopped, and nothing may run in it: what did is as good as lost.
-                None if fenced else claimed,
-                new_boot=new_boot or fenced,
+                None if refused else claimed, new_boot=new_boot or fenced
             )
             if greeting.lost is not None:
                 await self._close(agent, _lost(agent, greeting.lost, hello))
@@ -78,7 +78,7 @@ class Turns:
             if new_boot:  # who asked is gone
                 await self._questions.withdraw_permissions(agent.uid)
             resume = None
-            drop = greeting.drop or (fenced and claimed is not None)
+            drop = greeting.drop or refused
             if greeting.resume is not None and hello.running is not None:
                 resume = await self._resume(agent, greeting.resume, hello.running.handed)
                 drop = drop or resume is None
@@ -178,7 +178,7 @@ class Turns:
             turn, end.outcome, end.counted, retry_in, end.discarded, frozenset(end.unseen)
         )
         verdict = agent.mailbox.judge(ending, broker.clock.steady())
-        if not verdict.stands:
+        if not verdict.stands or not _granted(agent, turn):
             return
         notice = await self._dead_notice(agent, verdict.dead, end)
 
@@ -249,6 +249,13 @@ class Turns:
         )
         data = {"message": dead.message, "to": agent.name, "cause": end.cause}
         return (self._broker.system_message(sender, "dead_letter", body, data),)
+
+
+def _granted(agent: Agent, turn: Turn) -> bool:
+    """Whether the harness may have this turn. Only one that was granted before the broker
+    started may be unknown here; or else a harness could take up and end, without end and beyond
+    its budget, what merely waits for it."""
+    return turn == agent.mailbox.running or not agent.known
 
 
 def _lost(agent: Agent, turn: Turn, hello: Hello) -> TurnEnd:
