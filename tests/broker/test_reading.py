@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.broker_store import A, B, Store, message
 
 from hive_broker.store.database import APPLICATION_ID, open_for_writing
@@ -41,31 +42,38 @@ async def test_pages_go_both_ways_and_fit_a_frame(tmp_path):
         await store.writer.close()
 
 
-async def test_a_look_for_a_peer_keeps_no_other_read_waiting(tmp_path, monkeypatch):
-    """Where few messages are theirs, it goes over all there are."""
+@pytest.mark.parametrize(
+    "look",
+    [lambda r: r.messages("bob", Span(5)), lambda r: r.events(B, Span(5), kinds=["message"])],
+    ids=["of a peer", "of some kinds"],
+)
+async def test_a_look_at_all_there_is_keeps_no_other_read_waiting(tmp_path, monkeypatch, look):
+    """Where few rows are wanted, it goes over all of them."""
     store = await Store.open(tmp_path / "broker.db")
     await store.writer.submit(Unit((message(1, B),)))
     await store.writer.close()
     looking, go = threading.Event(), threading.Event()
-    (name, arguments, sound), *others = FUNCTIONS
 
-    def slow(*values: Any) -> Any:
-        looking.set()
-        go.wait(20)
-        return sound(*values)
+    def slow(sound: Callable[..., Any]) -> Callable[..., Any]:
+        def wait(*values: Any) -> Any:
+            looking.set()
+            go.wait(20)
+            return sound(*values)
+
+        return wait
 
     for place in ("teaching", "reader"):
-        functions = ((name, arguments, slow), *others)
+        functions = [(name, arguments, slow(sound)) for name, arguments, sound in FUNCTIONS]
         monkeypatch.setattr(f"hive_broker.store.{place}.FUNCTIONS", functions)
     reader = await Reader.open(store.path)
     try:
-        found = asyncio.create_task(reader.messages("bob", Span(5)))
+        found = asyncio.create_task(look(reader))
         assert await asyncio.to_thread(looking.wait, 20)
         async with asyncio.timeout(10):
             assert await reader.sender(1) == A
         assert not found.done()
         go.set()
-        assert [m["id"] for m in await found] == [1]
+        assert len(await found) == 1
     finally:
         go.set()
         await reader.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,21 +88,9 @@ class Reader:
         if peer is None:
             rows = await self._page(_MESSAGE, ["1"], [], span)
         else:
-            async with self._scanning:
-                rows = await asyncio.to_thread(self._of_peer, peer, span)
+            where = ["(m.sender_name=? or m.recipient=?)"]
+            rows = await self._scan(lambda db: _page(db, _MESSAGE, where, [peer, peer], span))
         return within((_message(row) for row in rows), newest=span.after is None)
-
-    def _of_peer(self, peer: str, span: Span) -> list[Any]:
-        """Beside all other reads: where few rows are theirs, it looks at all there are. An index
-        would cost each commit a page for every agent in it."""
-        where = ["(m.sender_name=? or m.recipient=?)"]
-        query, values = _paged(_MESSAGE, where, [peer, peer], span, "m.id")
-        db = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)
-        try:
-            teach(db)
-            return _in_order(list(db.execute(query, values)), span)
-        finally:
-            db.close()
 
     async def inbox(self, span: Span) -> list[dict[str, Any]]:
         """A page of what was sent to the operator, oldest first."""
@@ -128,27 +116,12 @@ class Reader:
         if not stream:
             where.append("e.stream=0")
         if uid is None:
-            rows = await self._page(events.ALL, where, values, span, "e.id")
+            rows = await self._scan(
+                lambda db: _page(db, events.ALL, where, values, span, ident="e.id")
+            )
         else:
-            rows = await self._of_agent(uid, where, values, span)
+            rows = await self._scan(lambda db: _of_agent(db, uid, where, values, span))
         return [events.stored(row) for row in rows]
-
-    async def _of_agent(
-        self, uid: str, where: list[str], values: list[object], span: Span
-    ) -> list[Any]:
-        """From both sides of the mark that there was at first: it may move meanwhile."""
-        [(mark,)] = await self._db.execute_fetchall(events.MARK)
-        values = [*values, uid, mark]
-        filed = (events.FILED, [*where, "f.agent=?", "f.id<=?"], "f.id")
-        behind = (events.ALL, [*where, "e.agent=?", "e.id>?"], "e.id")
-        forward = span.after is not None
-        rows: list[Any] = []
-        for select, limits, ident in (filed, behind) if forward else (behind, filed):
-            if len(rows) < span.limit:
-                left = replace(span, limit=span.limit - len(rows))
-                found = await self._page(select, limits, values, left, ident)
-                rows = [*rows, *found] if forward else [*found, *rows]
-        return rows
 
     # -- questions, dead letters -----------------------------------------------
 
@@ -214,15 +187,56 @@ class Reader:
         return await asyncio.to_thread(read)
 
     async def _page(
-        self,
-        select: str,
-        where: list[str],
-        values: list[object],
-        span: Span,
-        ident: str = "m.id",
+        self, select: str, where: list[str], values: list[object], span: Span
     ) -> list[Any]:
-        query, values = _paged(select, where, values, span, ident)
+        query, values = _paged(select, where, values, span, "m.id")
         return _in_order(list(await self._db.execute_fetchall(query, values)), span)
+
+    async def _scan(self, read: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
+        """Beside all other reads: where few rows are wanted, it looks at all there are. An index
+        would cost each commit a page for every agent in it."""
+
+        def scan() -> list[Any]:
+            db = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)
+            try:
+                teach(db)
+                return read(db)
+            finally:
+                db.close()
+
+        async with self._scanning:
+            return await asyncio.to_thread(scan)
+
+
+def _page(
+    db: sqlite3.Connection,
+    select: str,
+    where: list[str],
+    values: list[object],
+    span: Span,
+    *,
+    ident: str = "m.id",
+) -> list[Any]:
+    query, values = _paged(select, where, values, span, ident)
+    return _in_order(list(db.execute(query, values)), span)
+
+
+def _of_agent(
+    db: sqlite3.Connection, uid: str, where: list[str], values: list[object], span: Span
+) -> list[Any]:
+    """From both sides of the mark that there was at first: it may move meanwhile."""
+    [(mark,)] = db.execute(events.MARK)
+    values = [*values, uid, mark]
+    filed = (events.FILED, [*where, "f.agent=?", "f.id<=?"], "f.id")
+    behind = (events.ALL, [*where, "e.agent=?", "e.id>?"], "e.id")
+    forward = span.after is not None
+    rows: list[Any] = []
+    for select, limits, ident in (filed, behind) if forward else (behind, filed):
+        if len(rows) < span.limit:
+            left = replace(span, limit=span.limit - len(rows))
+            found = _page(db, select, limits, values, left, ident=ident)
+            rows = [*rows, *found] if forward else [*found, *rows]
+    return rows
 
 
 def _paged(
