@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import sqlite3
 import uuid
 
 import pytest
 from support.broker_rig import agent, rig, until
 
+from hive_broker.server import serving
+from hive_broker.store.rows import StoredEvent
 from hive_wire.frames import encode
+from hive_wire.paths import Layout
 from hive_wire.protocol import Event
 from hive_wire.rpc_errors import RpcError
+from hive_wire.sockets import connect
 
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 
@@ -209,3 +214,24 @@ async def test_pages_of_history_fit_a_frame(tmp_path):
         assert older["events"][-1]["id"] < newest["events"][0]["id"]
         oldest = await hive.ask("events", kinds=["text"], limit=3, after=0)
         assert oldest["cursor"] == oldest["events"][-1]["id"]
+
+
+async def test_a_subscriber_whose_history_cannot_be_read_is_sent_away(tmp_path, monkeypatch):
+    """It would look live, and hear of nothing any more."""
+    layout = Layout.of(tmp_path)
+    layout.agent_run(A).mkdir(parents=True)
+    async with serving(layout) as app:
+        host = await connect(layout.broker_sock)
+        await host.request("registry.set", {"agents": [agent(A, "scout")]})
+        await host.request("send", {"to": "scout", "body": "x", "by": "ann"})
+
+        async def damaged(*_: object, **__: object) -> list[StoredEvent]:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+        monkeypatch.setattr(app.broker.reader, "events", damaged)
+        subscriber = await connect(layout.broker_sock)
+        await subscriber.request("subscribe", {"after": 0, "stream": True})
+        async with asyncio.timeout(10):
+            await subscriber.gone()
+        assert app.broker.history.subscribers == 0
+        host.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ RECENT_BYTES = 2 << 20
 EVENT_BYTES = 1000  # what an event costs in memory beside its data
 PAGE = 500
 STALLED = 30.0  # seconds without reading, then a subscriber is dropped
+REST = 1.0  # seconds before one whose history cannot be read is sent away: it comes back at once
+
+log = logging.getLogger(__name__)
 
 
 class History:
@@ -76,8 +80,15 @@ class History:
         cursor = self.last if after is None else min(after, self.last)
         pump = asyncio.create_task(self._pump(peer, cursor, uid, stream))
         self._pumps.add(pump)
-        pump.add_done_callback(self._pumps.discard)
+        pump.add_done_callback(lambda _: self._ended(pump, peer))
         return cursor
+
+    def _ended(self, pump: asyncio.Task[None], peer: Peer) -> None:
+        """A subscriber that will hear of nothing more must not wait for it."""
+        self._pumps.discard(pump)
+        if not pump.cancelled() and pump.exception() is not None:
+            log.error("the history cannot be read: %s", pump.exception())
+            asyncio.get_running_loop().call_later(REST, peer.drop)
 
     def page(self, events: list[StoredEvent], *, newest: bool) -> list[dict[str, Any]]:
         """As many of a page as one answer holds; the newest of them if so asked."""
