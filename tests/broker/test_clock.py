@@ -117,3 +117,21 @@ async def test_a_broker_that_stood_still_goes_on_where_it_was(tmp_path):
         hive.process.send_signal(signal.SIGCONT)
         await asyncio.gather(ending, sending)
         assert (await scout.granted())["message"]["body"] == "two"
+
+
+async def test_turns_under_a_clock_that_went_wrong_use_up_no_budget_until_then(clocked):
+    hive, wall = clocked
+    budget = {"usd_per_day": 1.0, "turns_per_hour": 100}
+    await hive.registry(agent(A, "scout", budget=budget))
+    wall.set(300 * DAY)
+    scout = await hive.harness(A)
+    await hive.ask("send", to="scout", body="x", by="ann")
+    await scout.end((await scout.granted())["turn"], cost_usd=2.0)
+    assert (await hive.status(A))["state"] == "paused"
+    wall.set(0)
+    for _ in range(2):  # the second start has events of the right clock before it
+        await hive.kill()
+        await hive.start()
+        await scout.hello()
+        status = await hive.status(A)
+        assert (status["until"] or 0) < time.time() + DAY + 60

@@ -19,6 +19,8 @@ from ..core.questions import Question
 from ..core.reminders import Reminder
 from .events import last_of_each
 
+SLACK = 60.0  # seconds between an event and what was written with it, at most
+
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
@@ -58,7 +60,8 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
     """Count this start, and read everything that is open."""
     _count_start(db)
     uids = [row[0] for row in db.execute("select uid from agent")]
-    waiting = _open(db, None, now)
+    back = _turned_back(db, now)
+    waiting = _open(db, None, back)
     last = {t: _one(db, f"select coalesce(max(id), 0) from {t}") for t in _COUNTED}  # noqa: S608
     return Snapshot(
         epoch=_one(db, "select v from meta where k = 'epoch'"),
@@ -68,7 +71,9 @@ def begin(db: sqlite3.Connection, now: float) -> Snapshot:
         last_question=last["question"],
         last_reminder=last["reminder"],
         sequences={uid: seq for uid, (_, seq) in last_of_each(db).items()},
-        agents=tuple(_agent_state(db, uid, waiting.get(uid, _Open()), now) for uid in uids),
+        agents=tuple(
+            _agent_state(db, uid, waiting.get(uid, _Open()), _Clock(now, back)) for uid in uids
+        ),
         pauses={s: (by, why) for s, by, why in db.execute("select scope, by, reason from pause")},
         questions=tuple(
             question(row) for row in db.execute("select * from question where state = 'open'")
@@ -82,7 +87,9 @@ _COUNTED = ("message", "event", "call", "question", "reminder")
 
 def agent_state(db: sqlite3.Connection, uid: str, now: float) -> AgentState:
     """Everything that is open of one agent. Raises LookupError for a uid never seen."""
-    return _agent_state(db, uid, _open(db, uid, now).get(uid, _Open()), now)
+    back = _turned_back(db, now)
+    waiting = _open(db, uid, back).get(uid, _Open())
+    return _agent_state(db, uid, waiting, _Clock(now, back))
 
 
 def _count_start(db: sqlite3.Connection) -> None:
@@ -111,9 +118,9 @@ _UNTOUCHED = (
 _STATE_OPEN = "from delivery indexed by delivery_open where state=0 and agent=coalesce(:uid, agent)"
 
 
-def _open(db: sqlite3.Connection, uid: str | None, now: float) -> dict[str, _Open]:
+def _open(db: sqlite3.Connection, uid: str | None, back: float) -> dict[str, _Open]:
     """What is open of each agent. The most by far come as one list an agent, not as rows."""
-    values = {"uid": uid, "back": _turned_back(db, now)}
+    values = {"uid": uid, "back": back}
     found: dict[str, _Open] = {}
     for agent, messages in db.execute(
         f"select agent, json_group_array(message) {_STATE_OPEN} and {_UNTOUCHED} group by agent",
@@ -129,7 +136,22 @@ def _open(db: sqlite3.Connection, uid: str | None, now: float) -> dict[str, _Ope
     return found
 
 
-def _agent_state(db: sqlite3.Connection, uid: str, waiting: _Open, now: float) -> AgentState:
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Now, and by how many seconds the clock was set back since the last event."""
+
+    now: float
+    back: float
+
+    def since(self, seconds: float, forgiven: float) -> dict[str, float]:
+        """Bounds of what still counts. Times ahead of now are of a clock that went wrong: what
+        was used then must not count until that time comes."""
+        then = self.now + self.back
+        after = max(then - seconds, forgiven)
+        return {"back": self.back, "after": after, "upto": then + SLACK}
+
+
+def _agent_state(db: sqlite3.Connection, uid: str, waiting: _Open, clock: _Clock) -> AgentState:
     row = db.execute(
         "select record, retired, fenced, boot, acked, forgiven from agent where uid=?", (uid,)
     ).fetchone()
@@ -160,22 +182,25 @@ def _agent_state(db: sqlite3.Connection, uid: str, waiting: _Open, now: float) -
         starts=tuple(
             at
             for (at,) in db.execute(
-                "select started from turn where agent=? and started>? order by started",
-                (uid, max(now - HOUR, forgiven)),
+                "select started - :back from turn where agent=:uid and started > :after"
+                " and started < :upto order by started",
+                {"uid": uid, **clock.since(HOUR, forgiven)},
             )
         ),
         claimed=tuple(
             db.execute(
-                "select ended, cost_usd from turn where agent=? and ended>? order by ended",
-                (uid, max(now - DAY, forgiven)),
+                "select ended - :back, cost_usd from turn where agent=:uid and ended > :after"
+                " and ended < :upto order by ended",
+                {"uid": uid, **clock.since(DAY, forgiven)},
             )
         ),
         metered=tuple(
             (at, usd or price(_usage(counts)))
             for at, usd, *counts in db.execute(
-                "select at, usd, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens"
-                " from metered where agent=? and at>? order by at",
-                (uid, max(now - DAY, forgiven)),
+                "select at - :back, usd, input_tokens, output_tokens, cache_read_tokens,"
+                " cache_write_tokens from metered where agent=:uid and at > :after and at < :upto"
+                " order by at",
+                {"uid": uid, **clock.since(DAY, forgiven)},
             )
         ),
     )
