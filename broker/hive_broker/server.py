@@ -43,6 +43,7 @@ async def serving(layout: Layout, clock: Clock | None = None) -> AsyncIterator[A
             server = await listen(layout.broker_sock, lambda: peers.new(api), mode=0o660)
             _give_to_group(layout)
             app.health.begin()
+            await app.snapshot.drop()  # of a broker that was killed meanwhile: it may be large
             await app.retention.begin()
             yield app
         finally:

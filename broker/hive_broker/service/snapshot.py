@@ -9,7 +9,10 @@ from pathlib import Path
 
 from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 
+from ..store.ballast import room
 from .broker import Broker
+
+SPARE = 16 << 20  # bytes of the disk that a copy leaves to what comes meanwhile
 
 
 class Snapshot:
@@ -18,6 +21,7 @@ class Snapshot:
     def __init__(self, broker: Broker) -> None:
         self._path = broker.path
         self._copy = broker.path.with_name("snapshot.db")
+        self._beside = broker.path.with_name("snapshot.db.new")
         self._lock = asyncio.Lock()
 
     async def make(self) -> Path:
@@ -26,20 +30,37 @@ class Snapshot:
             try:
                 await asyncio.to_thread(self._make)
             except (OSError, sqlite3.Error) as error:
-                await self._unlink()
+                await asyncio.to_thread(self._remove)
                 raise RpcError(UNAVAILABLE, f"no copy of the database: {error}") from None
             return self._copy
 
     async def drop(self) -> None:
         async with self._lock:
-            await self._unlink()
-
-    async def _unlink(self) -> None:
-        await asyncio.to_thread(self._copy.unlink, missing_ok=True)
+            await asyncio.to_thread(self._remove)
 
     def _make(self) -> None:
-        self._copy.unlink(missing_ok=True)
+        """Under its name only once it is whole: another backup may be copying what has that."""
+        self._remove()
         source = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)
-        with closing(source), closing(sqlite3.connect(self._copy)) as copy:
-            source.backup(copy)
-            copy.execute("pragma journal_mode=delete")
+        with closing(source):
+            self._check_room(source)
+            with closing(sqlite3.connect(self._beside)) as copy:
+                source.backup(copy)
+                copy.execute("pragma journal_mode=delete")
+        self._beside.rename(self._copy)
+
+    def _check_room(self, source: sqlite3.Connection) -> None:
+        """Raises OSError. A full disk would stop all others."""
+        [(pages,)], [(size,)] = (
+            source.execute(f"pragma page_{what}").fetchall() for what in ("count", "size")
+        )
+        left = room(self._path.parent)
+        if left < pages * size + SPARE:
+            raise OSError(
+                f"it takes {pages * size >> 20} MiB of the disk of {self._path.parent}, "
+                f"which has {left >> 20} MiB left: free some space"
+            )
+
+    def _remove(self) -> None:
+        for file in (self._copy, self._beside):
+            file.unlink(missing_ok=True)
