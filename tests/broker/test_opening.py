@@ -77,6 +77,23 @@ def test_an_older_one_is_brought_up_to_date_and_a_copy_kept(tmp_path):
         open_for_writing(path)
 
 
+def test_the_copy_is_whole_though_somebody_reads_the_database(tmp_path):
+    path = tmp_path / "broker.db"
+    open_for_writing(path).close()
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("begin")
+    assert reader.execute("select count(*) from meta").fetchone() == (0,)
+    writer = sqlite3.connect(path)
+    with writer:
+        writer.execute("insert into meta values('k', 7)")
+    writer.close()
+    open_for_writing(path, (*MIGRATIONS, "create table added(x)")).close()
+    reader.close()
+    copy = sqlite3.connect(path.with_name(f"broker.db.v{len(MIGRATIONS) + 1}"))
+    assert copy.execute("select v from meta where k='k'").fetchall() == [(7,)]
+    copy.close()
+
+
 def test_an_older_one_ends_with_the_shape_of_a_new_one(tmp_path):
     old = sqlite3.connect(tmp_path / "old.db")
     old.executescript(

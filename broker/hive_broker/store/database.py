@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from .migrations import MIGRATIONS
@@ -98,20 +99,23 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> N
     version = db.execute("pragma user_version").fetchone()[0]
     if version == len(migrations) + 1:
         return
-    db.execute("pragma wal_checkpoint(truncate)").fetchall()
-    _keep_copy(path, path.with_name(f"{path.name}.v{version}"))
+    _keep_copy(db, path.with_name(f"{path.name}.v{version}"))
     for step in range(version, len(migrations) + 1):
         db.executescript(
             f"begin immediate; {migrations[step - 1]}; pragma user_version={step + 1}; commit"
         )
 
 
-def _keep_copy(path: Path, copy: Path) -> None:
-    """On disk under its name only once it is whole."""
-    import shutil  # half a MiB that no other start needs
-
+def _keep_copy(db: sqlite3.Connection, copy: Path) -> None:
+    """On disk under its name only once it is whole, whoever reads the database meanwhile."""
     beside = copy.with_name(copy.name + ".new")
-    shutil.copy2(path, beside)
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
+    beside.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(beside)) as to:
+            db.backup(to)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
     beside.rename(copy)
