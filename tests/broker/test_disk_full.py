@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,3 +115,22 @@ async def test_it_starts_on_a_full_disk(small_disk):
         assert (await hive.ask("status"))["open"] == 1
         scout = await hive.harness(A)
         assert scout.welcome["name"] == "scout"
+
+
+async def test_a_disk_without_room_for_a_start_is_told_in_one_line(small_disk):
+    async with rig(small_disk / "root") as hive:
+        await hive.registry(agent(A, "scout"))
+        await hive.ask("send", to="scout", body="x", by="ann")
+        await hive.kill()
+        (hive.layout.broker / "ballast").unlink()
+        fill(small_disk / "filler")
+        command = (sys.executable, "-m", "hive_broker", "--root", str(small_disk / "root"))
+        refused = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert refused.returncode == 1
+        assert "nothing is lost" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        (small_disk / "filler").unlink()
+        await hive.start()
+        assert (await hive.ask("status"))["open"] == 1

@@ -33,6 +33,20 @@ def run(root) -> subprocess.CompletedProcess:
     )
 
 
+async def test_a_damaged_record_is_one_line(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        assert await hive.stop() == 0
+    path = Layout.of(tmp_path).broker / "broker.db"
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("update agent set record = replace(record, '\"role\"', '\"rola\"')")
+    refused = await asyncio.to_thread(run, tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "a row of it is damaged" in refused.stderr
+    assert refused.stderr.endswith("restore a backup\n")
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 async def test_it_stops_cleanly(tmp_path, signum):
     async with rig(tmp_path) as hive:

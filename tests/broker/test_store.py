@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,6 +106,38 @@ async def test_a_full_disk_is_an_error_and_not_the_end(tmp_path):
     await store.writer.submit(Unit((message(3, B, body="x" * 100_000),)))
     assert await store.rows("select id from message") == [(1,), (3,)]
     await store.writer.close()
+
+
+async def test_a_damaged_index_is_noticed(tmp_path):
+    await asyncio.to_thread(damage_index, tmp_path / "broker.db")
+    store = await Store.open(tmp_path / "broker.db")
+    with pytest.raises(RpcError, match="malformed"):
+        await store.writer.submit(Unit(changes=(("delete from message where id=1", ()),)))
+    assert store.health.is_set()
+    assert store.writer.corrupt is not None
+    await store.writer.close()
+
+
+def damage_index(path: Path) -> None:
+    """It lacks the one message there is."""
+    open_for_writing(path).close()
+    with changed_schema(path) as db:
+        [index] = db.execute("select * from sqlite_master where name='message_inbox'").fetchall()
+        db.execute("delete from sqlite_master where name='message_inbox'")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            "insert into message(id, sender, sender_name, recipient, kind, body, thread, at)"
+            " values(1, 'a', 'a', 'operator', 'text', 'x', 1, 1.0)"
+        )
+    with changed_schema(path) as db:
+        db.execute("insert into sqlite_master values(?,?,?,?,?)", index)
+
+
+@contextmanager
+def changed_schema(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("pragma writable_schema=on")
+        yield db
 
 
 async def test_too_much_at_once_is_refused_and_what_was_taken_is_kept(tmp_path):

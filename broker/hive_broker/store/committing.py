@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .ballast import Ballast
+from .database import PRIMARY
 from .highwater import HighWater, Marks
 from .rows import Holder, StoredEvent, Unit
 from .tables import Tables
@@ -105,7 +106,7 @@ class Committing:
         return Outcome(events, held, errors)
 
     def _note(self, error: Exception) -> None:
-        code = getattr(error, "sqlite_errorcode", None)
+        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
         if code == sqlite3.SQLITE_FULL:
             self._ballast.ran_out()
         elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

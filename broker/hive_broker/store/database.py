@@ -21,6 +21,17 @@ pragma trusted_schema=off;
 """
 
 
+PRIMARY = 0xFF  # of an SQLite code; the rest says where: a damaged index has one of its own
+_DISK = "nothing is lost; see to the disk, and to who may write there, then start again"
+_TO_DO = {
+    sqlite3.SQLITE_FULL: "nothing is lost; free some space, then start again",
+    sqlite3.SQLITE_BUSY: "another program has it open: end that one, then start again",
+    sqlite3.SQLITE_CANTOPEN: _DISK,
+    sqlite3.SQLITE_IOERR: _DISK,
+    sqlite3.SQLITE_READONLY: _DISK,
+}
+
+
 class DatabaseRefused(Exception):
     """The file cannot be used; says why and what to do."""
 
@@ -34,9 +45,15 @@ def open_for_writing(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqli
     try:
         return _open(path, migrations)
     except sqlite3.DatabaseError as error:
-        raise DatabaseRefused(
-            f"{path} cannot be used: {error}; move it away to begin anew, or restore a backup"
-        ) from None
+        raise refusal(path, error) from None
+
+
+def refusal(path: Path, error: Exception) -> DatabaseRefused:
+    """What to do about an error met while the file was opened or read."""
+    code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
+    to_do = _TO_DO.get(code, "move it away to begin anew, or restore a backup")
+    what = f"{error}" if isinstance(error, sqlite3.Error) else f"a row of it is damaged ({error!r})"
+    return DatabaseRefused(f"{path} cannot be used: {what.splitlines()[0]}; {to_do}")
 
 
 def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
