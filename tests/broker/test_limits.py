@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 from support.broker_rig import Harness, Rig, ToolFailed, Tools, agent, rig, until
 
 from hive_broker.core.damping import FREE_HOPS, LONGEST_WAIT, hops_after, wait
-from hive_broker.core.limits import MESSAGES, MOST_WAITING, Allowance, TooMuch, check_room
+from hive_broker.core.limits import (
+    BYTES,
+    BYTES_PER_SECOND,
+    MESSAGES,
+    MOST_WAITING,
+    Allowance,
+    TooMuch,
+    check_room,
+)
 from hive_broker.core.mailbox import Mailbox
+from hive_broker.core.retention import SETTLED_MESSAGES
 
 A, B, C = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 
@@ -41,7 +50,7 @@ def test_an_allowance_is_never_overdrawn_and_comes_back(steps):
         except TooMuch:
             continue
         sent += size
-        assert sent <= (32 << 20) + now * (256 << 10)
+        assert sent <= BYTES + now * BYTES_PER_SECOND
     allowance.spend(1, now + 60)
 
 
@@ -51,6 +60,17 @@ def test_a_burst_is_allowed_and_a_flood_is_not():
         allowance.spend(10, 0.0)
     with pytest.raises(TooMuch, match="wait 1 s; put several things into one message"):
         allowance.spend(10, 0.0)
+
+
+def test_what_one_agent_sends_in_a_month_fits_a_disk():
+    allowance, now, sent = Allowance(0.0), 0.0, 0
+    while now < SETTLED_MESSAGES:
+        try:
+            allowance.spend(256 << 10, now)
+            sent += 256 << 10
+        except TooMuch:
+            now += 60
+    assert sent < 11 << 30
 
 
 def test_an_inbox_has_an_end():

@@ -175,6 +175,18 @@ async def test_a_reminder_comes_back_as_a_message(tmp_path):
                 await tools.call("remind", body="x", **wrong)
 
 
+async def test_reminders_hold_so_much_text_and_no_more(tmp_path):
+    """Each may come every minute, and what came is kept for a month."""
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        tools = await hive.tools(A)
+        first = await tools.call("remind", every="1m", body="x" * 200_000)
+        with pytest.raises(ToolFailed, match="over 256 KiB of text; cancel one"):
+            await tools.call("remind", every="1m", body="x" * 100_000)
+        await tools.call("cancel_reminder", id=first["id"])
+        await tools.call("remind", every="1m", body="x" * 100_000)
+
+
 # -- the manager's -------------------------------------------------------------------
 
 

@@ -7,8 +7,10 @@ import math
 MOST_WAITING = 10_000  # open deliveries of one agent
 FOR_PEOPLE = 1_000  # more, that only the operator may use: no agent can keep a person out
 MESSAGES, MESSAGES_PER_SECOND = 1000.0, 20.0
-BYTES, BYTES_PER_SECOND = float(32 << 20), float(256 << 10)
+BYTES, BYTES_PER_SECOND = float(32 << 20), float(4 << 10)  # they are kept for a month
+ROW, DELIVERY = 400, 100  # bytes that a message, and each recipient of it, takes beside the body
 WORDS, WORDS_PER_SECOND = 50_000.0, 300.0
+TOLD, TOLD_PER_SECOND = 200.0, 1.0  # changes of an agent's state that the history has
 LONGEST_REST = 60.0  # seconds
 HELLO = 100  # words that a hello counts as: it waits for the disk
 
@@ -42,8 +44,9 @@ class Allowance:
         self._messages = Bucket(MESSAGES, MESSAGES_PER_SECOND, now)
         self._bytes = Bucket(BYTES, BYTES_PER_SECOND, now)
 
-    def spend(self, size: int, now: float) -> None:
+    def spend(self, size: int, now: float, recipients: int = 1) -> None:
         """One message of `size` bytes. Raises TooMuch; then nothing is spent."""
+        size += ROW + recipients * DELIVERY
         wait = max(self._messages.missing(1, now), self._bytes.missing(size, now))
         if wait > 0:
             raise TooMuch(

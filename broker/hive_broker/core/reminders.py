@@ -9,6 +9,7 @@ from datetime import datetime
 SHORTEST_EVERY = 60.0
 LONGEST = 366 * 86400.0
 MOST = 100  # reminders that one agent may have
+MOST_BYTES = 256 << 10  # of all their texts: each may come every minute
 
 _SPAN = re.compile(r"\+?(\d{1,6})\s*(s|m|h|d)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -77,7 +77,8 @@ class Work:
             raise RpcError(INVALID_PARAMS, "two options are the same: nobody could tell which")
         if a.ttl_seconds is not None:  # then it ends in a message to the asker, asked or not
             self._app.limits.check_rooms((agent.uid,))
-        self._app.limits.spend(agent, len(a.question) + sum(map(len, a.options)))
+        size = sum(len(text.encode()) for text in (a.question, *a.options))
+        self._app.limits.spend(agent, size)
         ident = next(self._app.broker.ids.question)
         answer = text({"id": ident, "state": "open"})
         asking = Asking(a.question, a.options, a.multi, a.ttl_seconds)
@@ -99,9 +100,9 @@ class Work:
             due = now + every if every is not None else parse_at(a.at or "", now)
         except (BadTime, Unaddressable) as error:
             raise RpcError(INVALID_PARAMS, str(error)) from None
-        self._app.reminders.check_room(agent)
+        self._app.reminders.check_room(agent, a.body)
         self._app.limits.check_rooms((agent.uid,))
-        self._app.limits.spend(agent, len(a.body))
+        self._app.limits.spend(agent, len(a.body.encode()))
         ident = next(self._app.broker.ids.reminder)
         dated = a.at is not None and not is_span(a.at)
         reminder = Reminder(ident, agent.uid, a.body, due, every, dated)

@@ -43,10 +43,10 @@ class Limits:
         agents = self._broker.agents
         return tuple(u for u in uids if u in agents and agents[u].mailbox.size < MOST_WAITING)
 
-    def spend(self, agent: Agent, size: int) -> None:
+    def spend(self, agent: Agent, size: int, recipients: int = 1) -> None:
         """Raises RpcError(BUSY) when the agent has sent too much of late."""
         try:
-            agent.allowance.spend(size, self._broker.clock.steady())
+            agent.allowance.spend(size, self._broker.clock.steady(), recipients)
         except TooMuch as error:
             raise RpcError(BUSY, str(error)) from None
 

@@ -72,7 +72,7 @@ class Post:
             left_out = tuple(sorted(self._broker.name_of[uid] for uid in set(to) - set(room)))
             to = room or to
         self._limits.check_rooms(to)
-        self._limits.spend(agent, len(draft.body))
+        self._limits.spend(agent, len(draft.body.encode()), len(to))
         thread = None
         if draft.in_reply_to is not None:
             thread = await self._broker.reader.concerns(draft.in_reply_to, agent.uid)
@@ -128,7 +128,7 @@ class Post:
             raise RpcError(REFUSED, str(error)) from None
         to = (agent.uid,)
         self._limits.check_rooms(to)
-        self._limits.spend(agent, len(body))
+        self._limits.spend(agent, len(body.encode()))
         draft = Draft(agent.name, body, key=f"wake:{key}")
         message = self._message(draft, (agent.uid, agent.name), to, None)
         return self._send(message._replace(kind="wake"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hive_wire.rpc_errors import BUSY, REFUSED, RpcError
 
-from ..core.reminders import MOST, Reminder
+from ..core.reminders import MOST, MOST_BYTES, Reminder
 from ..store import changes
 from ..store.rows import Unit
 from .agent import Agent
@@ -30,10 +30,17 @@ class Reminders:
             if reminder.uid == uid:
                 self._arm(reminder)
 
-    def check_room(self, agent: Agent) -> None:
-        """Raises RpcError(BUSY) when the agent has as many as it may have."""
-        if sum(r.uid == agent.uid for r in self._broker.reminders.values()) >= MOST:
+    def check_room(self, agent: Agent, body: str) -> None:
+        """Raises RpcError(BUSY) when the agent has as many as it may have, or as long ones."""
+        mine = [r for r in self._broker.reminders.values() if r.uid == agent.uid]
+        if len(mine) >= MOST:
             raise RpcError(BUSY, f"you have {MOST} reminders; cancel one with cancel_reminder")
+        if sum(len(r.body.encode()) for r in mine) + len(body.encode()) > MOST_BYTES:
+            raise RpcError(
+                BUSY,
+                f"your reminders would have over {MOST_BYTES >> 10} KiB of text; cancel one with "
+                "cancel_reminder, or put what is long into a file and say where",
+            )
 
     async def add(self, reminder: Reminder, along: Along) -> None:
         def then(_: object) -> None:
