@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.broker_rig import Harness, agent
+from support.broker_rig import Harness, ToolFailed, Tools, agent, until
 
 from hive_broker.core.clock import Clock
+from hive_broker.core.limits import TOLD
 from hive_broker.core.retention import DAY, NONE, Mark, newest_before
 from hive_broker.server import serving
 from hive_broker.service.app import App
@@ -93,7 +95,7 @@ def test_nothing_younger_is_ever_chosen(lives, age):
     assert found == NONE or found.lived <= now - age
 
 
-async def test_stream_rows_go_after_14_days_and_nothing_else_does(tmp_path):
+async def test_stream_rows_go_after_14_days_and_turns_stay(tmp_path):
     hands = Hands()
     async with world(tmp_path, hands) as here:
         harness = await greeted(here)
@@ -182,3 +184,107 @@ async def test_its_age_outlives_the_process(tmp_path):
     hands.steady += 99  # nobody served
     async with world(tmp_path, hands) as here:
         assert here.app.retention.lived() == 700
+
+
+# -- what one agent can make the broker keep -----------------------------------------
+
+
+async def test_what_an_agent_makes_at_will_goes_after_14_days(tmp_path):
+    hands = Hands()
+    async with world(tmp_path, hands) as here:
+        harness = await greeted(here)
+        tools = await Tools.open(here.layout.agent_run(A) / "mcp.sock")
+        with pytest.raises(ToolFailed, match="no turn runs"):
+            await tools.call("recv")
+        tools.close()
+        await harness.ask("state", state="failed", detail="so it says")
+        gap = {"n": 1, "kind": "gap", "data": {"lost": 3}, "at": 1.0}
+        await harness.ask("stream", rows=[gap])
+        await here.ask("send", to="scout", body="x", by="ann")
+        await harness.end((await harness.granted())["turn"])
+        harness.close()
+
+        async def told() -> bool:
+            return (await here.kinds()).keys() >= {"gap", "offline", "ready", "state", "tool"}
+
+        await until(told, "all are in the history")
+        await here.live(13)
+        assert await told()
+        await here.live(3)
+        kinds = await here.kinds()
+        assert {"message", "turn.started", "turn.ended"} <= kinds.keys()
+        # Only the last row may be one of them: its number counts on.
+        assert sum(kinds.get(kind, 0) for kind in ("gap", "offline", "ready", "state", "tool")) <= 1
+
+
+@pytest.fixture
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one agent some 50 KB are kept, and it is looked at whatever it wrote."""
+    monkeypatch.setattr("hive_broker.store.shares.MOST", 50_000)
+    monkeypatch.setattr("hive_broker.store.shares.MOST_QUESTIONS", 20_000)
+    monkeypatch.setattr("hive_broker.service.retention.WRITTEN", 1)
+    monkeypatch.setattr("hive_broker.store.tables.FILE_AT", 1)
+
+
+@pytest.mark.usefixtures("little")
+async def test_of_who_writes_too_much_the_oldest_rows_go_and_no_other_loses_one(tmp_path):
+    async with world(tmp_path, Hands()) as here:
+        harness = await greeted(here)
+        cook = Harness(here.layout.agent_run(B) / "harness.sock")
+        await cook.hello()
+        await cook.ask("stream", rows=rows(1, 20))
+        await here.ask("send", to="scout", body="x", by="ann")
+        await harness.end((await harness.granted())["turn"])
+        for n in range(20):
+            burst = [row | {"data": {"text": "x" * 500}} for row in rows(10 * n + 1, 10)]
+            await harness.ask("stream", rows=burst)
+        await here.app.retention.look()
+        events = (await here.ask("events", after=0, limit=1000))["events"]
+        mine = [event for event in events if event["agent"] == A]
+        texts = [event["seq"] for event in mine if event["kind"] == "text"]
+        assert 50 < len(texts) < 100
+        assert texts == list(range(texts[0], mine[-1]["seq"] + 1))  # the newest ones
+        assert {"message", "turn.started", "turn.ended"} <= {event["kind"] for event in mine}
+        assert sum(event["agent"] == B and event["kind"] == "text" for event in events) == 20
+        [condition] = (await here.ask("status"))["conditions"]
+        assert (condition["type"], condition["agents"]) == ("HistoryCut", ["scout"])
+        assert " of scout; see hive logs" in condition["message"]
+        await here.app.retention.look()
+        assert (await here.ask("status"))["conditions"] == [condition]
+        cook.close()
+        harness.close()
+
+
+@pytest.mark.usefixtures("little")
+async def test_of_many_questions_the_newest_stay_and_all_that_are_open(tmp_path):
+    async with world(tmp_path, Hands()) as here:
+        tools = await Tools.open(here.layout.agent_run(A) / "mcp.sock")
+        first = await tools.call("ask_operator", question="May I?")
+        for _ in range(60):
+            last = await tools.call("ask_operator", question="x" * 1000)
+            await tools.call("withdraw_question", id=last["id"])
+        tools.close()
+        await here.app.retention.look()
+        found = (await here.ask("questions", open=False, limit=500))["questions"]
+        assert 10 < len(found) < 25
+        assert (found[0]["id"], found[-1]["id"]) == (last["id"], first["id"])
+        said = (await here.ask("events", after=0, limit=1000, kinds=["question"]))["events"]
+        assert 20 < len(said) < 60
+
+
+async def test_a_state_that_changes_without_end_is_told_now_and_then(tmp_path):
+    hands = Hands()
+    async with world(tmp_path, hands) as here:
+        harness = await greeted(here)
+        for n in range(int(TOLD) + 100):
+            await harness.ask("state", state="idle", detail=f"{n}")
+        assert (await here.kinds())["state"] <= TOLD
+        hands.steady += 60
+
+        async def told() -> bool:
+            [last] = (await here.ask("events", kinds=["state"], limit=1))["events"]
+            return last["data"]["detail"] == f"{int(TOLD) + 99}"
+
+        await until(told, "what it is by then")
+        assert (await here.kinds())["state"] <= TOLD + 1
+        harness.close()

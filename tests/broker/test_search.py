@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import re
 import sqlite3
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.broker_rig import agent, connected, rig, until
 
-from hive_broker.core.folding import BYTES, Folder, Row, joined
+from hive_broker.core.folding import BYTES, MOST_FOLDED, Folder, Row, joined
 from hive_broker.server import serving
 from hive_broker.store.database import open_for_writing
 from hive_broker.store.search import Wanted, search
@@ -123,6 +124,14 @@ def test_a_burst_is_cut_and_says_so_and_quiet_times_bring_it_back():
     assert (cut["id"], cut["ok"], cut["list"]) == ("t", True, "…")
     assert cut["folded"] > 60_000
     assert "folded" not in folder.fold([big], 60.0)[0].data
+
+
+def test_what_is_folded_is_short_whatever_it_was():
+    folder = Folder(0.0, lambda data: len(json.dumps(data)))
+    odd = Row("tool_use", {f"{n}" + "\0" * 300: "\0" * 300 for n in range(30)}, None, 1.0)
+    sizes = [len(json.dumps(row.data)) for row in folder.fold([odd] * 300, 0.0)]
+    assert sizes[0] > 100_000
+    assert sizes[-1] < MOST_FOLDED
 
 
 async def test_a_flood_of_output_does_not_fill_the_disk(tmp_path):

@@ -14,6 +14,7 @@ from .limits import Bucket
 
 BYTES, BYTES_PER_SECOND = float(8 << 20), float(64 << 10)
 KEPT = 200  # characters of a folded text
+MOST_FOLDED = 2 << 10  # bytes of a folded row
 JOINED = 16 << 10  # characters of joined lines
 
 
@@ -53,8 +54,11 @@ class Folder:
     def _within(self, row: Row, now: float) -> Row:
         size = self._size_of(row.data)
         if self._bucket.missing(size, now) > 0:
-            row = replace(row, data={**_shortened(row.data), "folded": size})
-            size = self._size_of(row.data)
+            short = {**_shortened(row.data), "folded": size}
+            if self._size_of(short) > MOST_FOLDED:  # of many texts, or of odd characters
+                short = {"folded": size}
+            row = replace(row, data=short)
+            size = self._size_of(short)
         self._bucket.take(size)
         return row
 

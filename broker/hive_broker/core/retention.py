@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 DAY = 86400.0
-STREAM_ROWS = 14 * DAY
+PASSING_ROWS = 14 * DAY
 SETTLED_MESSAGES = 30 * DAY
 BETWEEN_MARKS = 600.0
 

@@ -18,7 +18,7 @@ from ..core.clock import Clock
 from ..core.delivery import Delivery
 from ..core.folding import Folder
 from ..core.gate import Gate
-from ..core.limits import Allowance
+from ..core.limits import TOLD, TOLD_PER_SECOND, Allowance, Bucket
 from ..core.mailbox import Mailbox
 from ..store.load import AgentState
 from .news import News
@@ -65,7 +65,9 @@ class Agent:
         self.shown = Shown("offline")
         self.since = clock.wall()
         self.telling = 0  # changes of `shown` on their way into the history
-        self.untold = False  # there were more than may be on their way
+        self.untold = False  # there were more than may be on their way, or than may be kept
+        self.tellings = Bucket(TOLD, TOLD_PER_SECOND, clock.steady())
+        self.written = 0  # bytes of history, about, since one looked how much it keeps
         self.last_event = 0
         self.last_seen: float | None = None
         self.news = News()  # of whatever a waiting recv must look at

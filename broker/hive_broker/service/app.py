@@ -52,7 +52,7 @@ class App:
         self.post = Post(broker, self.deliveries, self.limits)
         self.reminders = Reminders(broker, self.deliveries)
         self.dead = DeadLetters(broker, self.deliveries)
-        self.retention = Retention(broker)
+        self.retention = Retention(broker, self.conditions)
         self.snapshot = Snapshot(broker)
         self.metrics = Metrics(broker, self.conditions, self.retention)
         self.metering = Metering(broker, self.presence)

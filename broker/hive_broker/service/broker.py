@@ -20,6 +20,7 @@ from ..store import load
 from ..store.opening import Opened, open_store
 from ..store.reader import Reader
 from ..store.rows import NewEvent, NewMessage, StoredEvent, Unit
+from ..store.shares import ROW
 from ..store.writer import Writer
 from .agent import Agent
 from .alarms import Alarms
@@ -200,6 +201,7 @@ class Broker:
         for event in events:
             if event.agent is not None and (agent := self.agents.get(event.agent)):
                 agent.last_event = event.id
+                agent.written += event.size + ROW
         self.history.committed(events)
 
 

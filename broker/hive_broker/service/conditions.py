@@ -13,6 +13,7 @@ DATABASE_DAMAGED = "DatabaseDamaged"
 MESSAGES_DAMAGED = "MessagesDamaged"
 MESSAGES_LOST = "MessagesLost"
 DAMPED = "Damped"
+HISTORY_CUT = "HistoryCut"
 
 
 class Conditions:

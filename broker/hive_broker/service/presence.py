@@ -64,10 +64,18 @@ class Presence:
 
     def _tell(self, agent: Agent) -> None:
         """Put the shown state into the history. Of one that changes faster than the disk writes,
-        what it is by then: else one agent's whims would take the disk from all others."""
-        if agent.telling >= MOST_TELLING:
+        or for long than anybody reads, what it is by then: else one agent's whims would take
+        the disk from all others."""
+        now = self._broker.clock.steady()
+        wait = agent.tellings.missing(1, now)
+        if agent.telling >= MOST_TELLING or wait:
             agent.untold = True
+            if wait:
+                self._broker.alarms.set(
+                    ("untold", agent.uid), now + wait, lambda: self._late(agent)
+                )
             return
+        agent.tellings.take(1)
         shown = agent.shown
         data: dict[str, Any] = {
             "state": shown.state,
@@ -83,6 +91,10 @@ class Presence:
 
     def _told(self, agent: Agent) -> None:
         agent.telling -= 1
+        self._late(agent)
+
+    def _late(self, agent: Agent) -> None:
+        """What could not be told before."""
         if agent.untold and not agent.telling:
             agent.untold = False
             self._tell(agent)

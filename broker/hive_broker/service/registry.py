@@ -115,7 +115,7 @@ class Registrar:
             peer.close()
         self._presence.refresh(agent)
         del self._broker.agents[agent.uid]
-        for alarm in ("pump", "limit"):
+        for alarm in ("pump", "limit", "untold"):
             self._broker.alarms.cancel((alarm, agent.uid))
         agent.news.ring()
 

@@ -1,4 +1,5 @@
-"""Deletes what is old: stream rows after 14 days, settled messages after 30."""
+"""Deletes what is old: rows that pass after 14 days, settled messages after 30; and of an agent
+that wrote more than one may keep, its oldest."""
 
 from __future__ import annotations
 
@@ -11,25 +12,31 @@ from hive_wire.rpc_errors import RpcError
 from ..core.retention import (
     BETWEEN_MARKS,
     DAY,
+    PASSING_ROWS,
     SETTLED_MESSAGES,
-    STREAM_ROWS,
     Mark,
     newest_before,
 )
-from ..store import old
+from ..store import old, shares
 from ..store.rows import Change, Unit
+from . import conditions as c
+from .agent import Agent
 from .broker import Broker
+from .conditions import Conditions
 
 log = logging.getLogger(__name__)
 
 PAUSE = 0.05  # seconds between two small transactions: others go first
+WRITTEN = 128 << 20  # bytes that an agent wrote before one looks how much it keeps
 
 
 class Retention:
     """Every ten minutes of service a mark, and what went old meanwhile."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, conditions: Conditions) -> None:
         self._broker = broker
+        self._conditions = conditions
+        self._cut: dict[str, int] = {}  # rows of agents, by name
         self._began = broker.clock.steady()
         self._lived = 0.0  # at `_began`
         self._marks: list[Mark] = []
@@ -55,7 +62,7 @@ class Retention:
         await self._broker.writer.submit(unit)
         self._marks = [m for m in (*self._marks, mark) if m.lived >= forget]
         path = self._broker.path
-        rows = newest_before(self._marks, mark.lived, STREAM_ROWS).event
+        rows = newest_before(self._marks, mark.lived, PASSING_ROWS).event
         await self._drop(old.old_rows(path, rows), old.drop_rows)
         # A day ahead of the messages: some were given their ids long before they were stored.
         await self._write_out(newest_before(self._marks, mark.lived, SETTLED_MESSAGES - DAY).event)
@@ -63,6 +70,27 @@ class Retention:
         agents = list(self._broker.name_of)
         await self._drop(
             old.old_messages(path, messages), lambda ids: old.drop_messages(ids, agents)
+        )
+        for agent in [a for a in self._broker.agents.values() if a.written >= WRITTEN]:
+            await self._cut_down(agent)
+
+    async def _cut_down(self, agent: Agent) -> None:
+        """What one agent wrote, it must not have all others' disk for."""
+        path, written, before = self._broker.path, agent.written, self.deleted
+        await self._drop(shares.excess_events(path, agent.uid, shares.MOST), old.drop_rows)
+        questions = shares.excess_questions(path, agent.uid, shares.MOST_QUESTIONS)
+        await self._drop(questions, shares.drop_questions)
+        agent.written -= written
+        if self.deleted == before:
+            return
+        self._cut[agent.name] = self._cut.get(agent.name, 0) + self.deleted - before
+        rows = ", ".join(f"{count} of {name}" for name, count in sorted(self._cut.items()))
+        self._conditions.set(
+            c.HISTORY_CUT,
+            f"the oldest rows of agents that wrote more than is kept of one ({shares.MOST >> 30} "
+            f"GiB) were deleted before their time: {rows}; see hive logs, and stop an agent that "
+            "does nothing but write",
+            self._cut,
         )
 
     async def _write_out(self, upto: int) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from ..core.retention import Mark
 from .changes import to_json
 from .events import OF_MESSAGE, last_of_each
-from .rows import Change
+from .rows import PASSING_KINDS, Change
 
 ROWS = 200  # of one transaction
 IDS = 5000  # a look
 WRITE_OUT = 1000  # events of one transaction
+PASSING = f"({', '.join(repr(kind) for kind in sorted(PASSING_KINDS))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Kept:
 
 
 def kept(path: Path) -> Kept:
-    db = _open(path)
+    db = opened(path)
     try:
         known = dict(db.execute("select k, v from meta where k in ('lived', 'written_out')"))
         found = db.execute("select lived, message, event from mark order by lived")
@@ -39,17 +40,17 @@ def kept(path: Path) -> Kept:
 
 
 def old_rows(path: Path, upto: int) -> Iterator[list[int]]:
-    """Ids of stream rows up to an id, but the last one of each agent: its number counts on."""
-    db = _open(path)
+    """Ids of rows up to an id that pass, but the last one of each agent: its number counts on."""
+    db = opened(path)
     try:
         last = {ident for ident, _ in last_of_each(db).values()}
         last.add(db.execute("select max(id) from event").fetchone()[0])
         for first in range(0, upto + 1, IDS):
             rows = db.execute(
-                "select id from event where id >= ? and id < ? and stream=1",
+                f"select id from event where id >= ? and id < ? and kind in {PASSING}",  # noqa: S608 - a constant
                 (first, min(first + IDS, upto + 1)),
             ).fetchall()
-            yield from _batches([row[0] for row in rows if row[0] not in last])
+            yield from batches([row[0] for row in rows if row[0] not in last])
     finally:
         db.close()
 
@@ -57,7 +58,7 @@ def old_rows(path: Path, upto: int) -> Iterator[list[int]]:
 def old_messages(path: Path, upto: int) -> Iterator[list[int]]:
     """Ids of messages up to an id that nobody waits for. What the system said under a key
     stays, so that it is never said twice."""
-    db = _open(path)
+    db = opened(path)
     try:
         kept = {row[0] for row in db.execute("select message from delivery where state=0")}
         kept |= {row[0] for row in db.execute("select message from delivery where state=3")}
@@ -68,7 +69,7 @@ def old_messages(path: Path, upto: int) -> Iterator[list[int]]:
                 " and (key is null or sender <> 'system')",
                 (first, min(first + IDS, upto + 1)),
             ).fetchall()
-            yield from _batches([row[0] for row in rows if row[0] not in kept])
+            yield from batches([row[0] for row in rows if row[0] not in kept])
     finally:
         db.close()
 
@@ -78,13 +79,10 @@ def drop_rows(idents: list[int]) -> tuple[Change, ...]:
     return (
         (
             "delete from event_agent where (agent, id) in (select coalesce(agent, ''), id"
-            " from event where stream=1 and id in (select value from json_each(?)))",
+            " from event where id in (select value from json_each(?)))",
             (chosen,),
         ),
-        (
-            "delete from event where stream=1 and id in (select value from json_each(?))",
-            (chosen,),
-        ),
+        ("delete from event where id in (select value from json_each(?))", (chosen,)),
         ("pragma incremental_vacuum(200)", ()),
     )
 
@@ -128,10 +126,10 @@ def mark(found: Mark, forget_before: float) -> tuple[Change, ...]:
     )
 
 
-def _batches(idents: list[int]) -> Iterator[list[int]]:
+def batches(idents: list[int]) -> Iterator[list[int]]:
     for first in range(0, len(idents), ROWS):
         yield idents[first : first + ROWS]
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def opened(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)

@@ -13,6 +13,8 @@ from hive_wire.names import OPERATOR, SYSTEM
 from ..core.addressing import preview
 
 STREAM_KINDS = frozenset({"text", "thinking", "tool_use", "tool_result", "engine", "stderr"})
+PASSING_KINDS = STREAM_KINDS | {"gap", "offline", "ready", "state", "tool"}
+"""Events that an agent makes as many of as it likes, with nobody's leave. All others last."""
 MESSAGE = "message"
 MESSAGE_SIZE = 400  # characters that the event of a message has as JSON, about
 
