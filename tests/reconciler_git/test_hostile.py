@@ -367,6 +367,45 @@ async def test_large_trees_are_not_read(
     assert (await hive.submit_commit(manager, scout, oid, "x", clone.fetch(oid))).state == "open"
 
 
+def _to_and_fro(clone: Clone) -> str:
+    """A history whose trees come again, without a file that they had in between."""
+    clone.write("agents/scout/prompt.md", "One.\n")
+    for name in ("a", "b"):
+        clone.write(f"agents/scout/{name}/lost.md", f"{name}\n")
+    clone.commit()
+    clone.change("agents/scout/prompt.md", "Two.\n")
+    clone.change("agents/scout/prompt.md", "One.\n")  # the first tree again
+    git(clone.path, "rm", "-q", "-r", "agents/scout/a", "agents/scout/b")
+    return clone.change("agents/scout/prompt.md", "Three.\n")
+
+
+def _empty_on_top(clone: Clone) -> str:
+    clone.change("agents/scout/prompt.md", "One.\n")
+    return clone.commit("nothing more")
+
+
+@pytest.mark.parametrize("make", [_to_and_fro, _empty_on_top])
+async def test_all_of_a_history_is_taken_in(
+    hive: Hive,
+    manager: Requester,
+    clone: Clone,
+    layout: Layout,
+    scout: str,
+    make: Callable[[Clone], str],
+) -> None:
+    """What is missing in it would keep everybody from cloning hive.git."""
+    oid = await asyncio.to_thread(make, clone)
+    done = await hive.submit_commit(manager, scout, oid, "x", clone.fetch(oid))
+    assert done.state == "open", done.message
+    await asyncio.to_thread(git, layout.hive_git, "fsck", "--strict", "--full")
+    effect = (await hive.proposal(done.n)).effect
+    assert effect is not None
+    await hive.approve(done.n, effect.digest, "root")
+    again = layout.root / "again"
+    url = f"file://{layout.hive_git}"
+    await asyncio.to_thread(git, layout.root, "clone", "-q", url, str(again))
+
+
 async def test_extra_objects_stay_outside(
     hive: Hive, manager: Requester, clone: Clone, layout: Layout, scout: str
 ) -> None:

@@ -117,6 +117,7 @@ class _Reach:
         self._objects = objects
         self.found: dict[str, Raw] = {}
         self._names = 0
+        self._followed: set[tuple[str, str]] = set()  # trees, each after the one before it
         self.known: set[str] = set()  # commits of hive.git where the new ones begin
 
     def follow(self, oid: str) -> None:
@@ -157,9 +158,10 @@ class _Reach:
     def _follow_tree(self, before: str, tree: str) -> None:
         todo = [(before, tree)]
         while todo:
-            before, tree = todo.pop()
-            if tree == EMPTY or tree in self.found or self._trees.has(tree):
+            before, tree = pair = todo.pop()
+            if tree in (EMPTY, before) or pair in self._followed or self._trees.has(tree):
                 continue
+            self._followed.add(pair)  # after another one it shares less with that
             if len(self._take(tree, ObjectType.TREE)) > MAX_TREE:
                 raise Refused(f"tree {tree[:12]} has more than {MAX_TREE >> 20} MiB; split it up")
             old, new = self._trees.differing(before, tree)
