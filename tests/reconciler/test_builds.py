@@ -138,6 +138,22 @@ async def test_a_card_shows_packages_and_units_before_anything_is_built(host, ni
     assert system["units"] == [{"name": "a.service", "change": "changed"}]
 
 
+async def test_a_file_beside_agent_nix_is_evaluated_as_it_is(nix_swarm, asked):
+    swarm, beside = nix_swarm, "agents/hm1nd/packages.json"
+    listed = "builtins.fromJSON (builtins.readFile ./packages.json)"
+    reads = f'{{ pkg, ... }}: {{ environment.systemPackages = map (n: pkg n "1") ({listed}); }}\n'
+    n = (await asked({NIX: reads, beside: '["git"]\n'}))["proposal"]
+    assert (await judged(swarm, n))["build"]["state"] == "ok"
+    await swarm.approve(n)
+    shown = await judged(swarm, (await asked({beside: '["git", "nmap"]\n'}))["proposal"])
+    (change,) = shown["effect"]["changes"]
+    assert change["risk"] == "high"
+    (system,) = shown["build"]["systems"]
+    assert system["packages"] == [{"name": "nmap", "before": None, "after": "1"}]
+    shown = await judged(swarm, (await asked({beside: '["git", nmap]\n'}))["proposal"])
+    assert shown["state"] == "rejected"
+
+
 async def test_what_does_not_evaluate_is_rejected_and_its_author_told(nix_swarm, asked):
     swarm = nix_swarm
     n = (await asked({NIX: BROKEN}))["proposal"]

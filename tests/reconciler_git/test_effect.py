@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_reconciler.model.checks import hidden_character
-from hive_reconciler.model.desired import Entry, Valid
+from hive_reconciler.model.desired import Entry, Invalid, Valid
 from hive_reconciler.model.effect import Effect, Side, difference, effect
 from hive_reconciler.model.fields import Risk
 from hive_reconciler.model.policy import classes, over_limit
@@ -84,6 +84,11 @@ def test_new_and_removed() -> None:
     assert [c.risk for c in gone.changes] == [Risk.HIGH]
 
 
+def test_an_agent_whose_files_are_mended_is_no_new_one() -> None:
+    (action,) = of(Invalid((), "t"), valid(state="stopped")).actions
+    assert action.reason == "its files can be used again, not started"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "risk"),
     [
@@ -113,7 +118,71 @@ def test_riskiest_first_and_files_count() -> None:
     )
     ranks = [c.risk.rank for c in found.changes]
     assert ranks == sorted(ranks)
-    assert {"agent.nix", "prompt.md", "network.mode"} <= {c.field for c in found.changes}
+    files = {"agents/a/agent.nix", "agents/a/prompt.md"}
+    assert files | {"network.mode"} <= {c.field for c in found.changes}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "file", "risk"),
+    [
+        ({}, {}, changed("agents/a/packages.json", None, "[ ]"), Risk.HIGH),
+        ({}, {}, changed("agents/a/packages.json", "[ ]", None), Risk.HIGH),
+        ({}, {}, changed("agents/a/more/agent.toml", "x", "y"), Risk.HIGH),
+        ({}, {}, changed("agents/a/more/prompt.md", "x", "y"), Risk.HIGH),
+        ({}, {}, changed("agents/a/network.mode", "x", "host"), Risk.HIGH),
+        ({}, {}, changed("agents/a/prompt.md", "x", "y"), Risk.MEDIUM),
+        ({}, {"prompt": "role.md"}, changed("agents/a/role.md", None, "y"), Risk.MEDIUM),
+        ({}, {"prompt": "role.md"}, changed("agents/a/prompt.md", "x", None), Risk.MEDIUM),
+        # Was, or stays, something else than role text:
+        ({}, {"prompt": "data.json"}, changed("agents/a/data.json", "x", "y"), Risk.HIGH),
+        ({}, {"prompt": "role.md"}, changed("agents/a/prompt.md", "x", "y"), Risk.HIGH),
+    ],
+)
+def test_what_nix_can_read_ranks_as_its_own_files(
+    before: dict[str, Any], after: dict[str, Any], file: FileChange, risk: Risk
+) -> None:
+    found = of(valid(**before), valid(**after), file)
+    (change,) = (c for c in found.changes if c.field == file.path)
+    assert change.risk is risk
+    assert file.path.split("/", 2)[2] in change.text
+    assert ("Nix" in change.text) == (risk is Risk.HIGH)
+    assert ("rebuild" in {a.kind for a in found.actions}) == (risk is Risk.HIGH)
+
+
+def test_settings_are_told_one_by_one() -> None:
+    file = changed("agents/a/agent.toml", "x", "y")
+    found = of(valid(), valid(description="b"), file)
+    assert [c.field for c in found.changes] == ["description"]
+    assert [a.kind for a in found.actions] == ["update"]
+
+
+names_ = st.sampled_from(
+    ["agent.toml", "agent.nix", "prompt.md", "role.md", "a.json", "x/a.md", "x/y.nix", "role"]
+)
+prompts = st.sampled_from(["prompt.md", "role.md", "a.json"])
+
+
+@given(st.sets(names_), prompts, prompts)
+def test_no_file_changes_unnamed(names: set[str], before: str, after: str) -> None:
+    files = [changed(f"agents/a/{name}", "x", "y") for name in sorted(names)]
+    found = of(valid(prompt=before), valid(prompt=after), *files)
+    of_files = {c.field: c.risk for c in found.changes if c.field.startswith("agents/")}
+    quiet = {"agent.toml"} | ({before} & {after})
+    assert of_files.keys() == {f"agents/a/{name}" for name in names - {"agent.toml"}}
+    high = {path for path, risk in of_files.items() if risk is Risk.HIGH}
+    assert high == {f"agents/a/{name}" for name in names - quiet}
+
+
+def test_a_difference_tells_of_other_rules() -> None:
+    file = changed("agents/a/packages.json", "[ ]", "[1]")
+    side = Side(HIVE, {"a": valid()})
+    then, now = (effect([file], side, side, version) for version in (1, 2))
+    assert difference(then, now) == [
+        "+ a: packages.json, which Nix can read for packages and services, changes",
+        "+ rebuild a: packages.json changed; on hosts that run NixOS",
+        "+ told by version 2 of the rules",
+        "- told by version 1 of the rules",
+    ]
 
 
 settings_ = st.fixed_dictionaries(

@@ -94,6 +94,12 @@ def _system(effect: Effect, build: Build | None) -> Element:
         packages = sum(len(s.packages) for s in changed)
         words = f"{plural(packages, 'package')} · {to_build} to build, {to_fetch} to fetch"
         return _tile("SYSTEM", words, "think")
-    if any(c.field.endswith(".nix") or "agent.nix" in c.text for c in effect.changes):
-        return _tile("SYSTEM", "agent.nix changes", "think")
+    if any(_is_for_nix(c) for c in effect.changes):
+        return _tile("SYSTEM", "files for Nix change", "think")
     return _tile("SYSTEM", "no change", None)
+
+
+def _is_for_nix(change: Change) -> bool:
+    """Of an agent's files only those for Nix are of high risk."""
+    of_agent = change.field.startswith("agents/") and change.risk == "high"
+    return of_agent or change.field.endswith(".nix")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from hive_wire.names import DEFAULT_MANAGER, container_name
 
+from ..model.agentfiles import use
 from ..model.desired import Entry, Valid
+from ..model.effect import VERSION
 from ..model.tree import FileChange, agent_of
 from .decide import Decisions
 from .errors import ReadFailed, Refused
@@ -23,7 +25,7 @@ MAX_SYSTEMS = 8  # evaluated for one proposal
 
 @dataclass(frozen=True)
 class Candidate:
-    """A proposal that touches Nix. `key` names all that its systems are made of."""
+    """A proposal that touches what Nix reads. `key` names all that its systems are made of."""
 
     n: int
     key: str
@@ -38,7 +40,7 @@ class Candidate:
 
 
 def candidate(all_: Repositories, decisions: Decisions, n: int) -> Candidate | None:
-    """None when it is not open, does not merge, or touches no Nix."""
+    """None when it is not open, does not merge, or touches nothing for Nix."""
     with all_.trees.scratch():
         proposal = all_.ledger.one(n)
         if proposal.state != "open":
@@ -51,7 +53,7 @@ def candidate(all_: Repositories, decisions: Decisions, n: int) -> Candidate | N
             after = all_.reader.agents(step.new, step.hive_after)
         except (TooLarge, ReadFailed, Refused):
             return None
-        wanted = _touched(step.changes, after)
+        wanted = _touched(step.changes, before, after)
         if not wanted:
             return None
         chosen = wanted[:MAX_SYSTEMS]
@@ -75,10 +77,17 @@ def candidate(all_: Repositories, decisions: Decisions, n: int) -> Candidate | N
         )
 
 
-def _touched(changes: Sequence[FileChange], after: Mapping[str, Entry]) -> list[str]:
-    """Agents whose Nix files differ; all of them when what they share does."""
-    nix = (agent_of(change.path) for change in changes if change.path.endswith(".nix"))
-    own = {name for name in nix if name is not None and name in after}
+def _touched(
+    changes: Sequence[FileChange], before: Mapping[str, Entry], after: Mapping[str, Entry]
+) -> list[str]:
+    """Agents of whose files some for Nix differ; all of them when what they share does."""
+    own = {
+        name
+        for change in changes
+        if (name := agent_of(change.path)) is not None
+        and name in after
+        and use(change, before.get(name), after[name], VERSION) == "nix"
+    }
     shared = any(change.path.split("/")[0] in NIX_SHARED for change in changes)
     rest = after.keys() - own if shared else set()
     return [*sorted(own), *sorted(rest)]

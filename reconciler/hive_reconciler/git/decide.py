@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model.checks import Problem
 from ..model.desired import Desired
-from ..model.effect import Effect
+from ..model.effect import VERSION, VERSIONS, Effect
 from ..model.policy import POWER, frozen, person_problem
 from ..model.proposal import Closed, Ending, Proposal
 from ..model.records import Merge, merge_message
@@ -48,11 +48,15 @@ class Decisions:
         try:
             if proposal.state == "open":
                 return self.now(proposal)
-            old, new = proposal.pinned.base, proposal.pinned.commit
+            old, new, version = proposal.pinned.base, proposal.pinned.commit, VERSION
             if proposal.merge is not None:
                 old, new = str(self._all.store.commit(proposal.merge).parent_ids[0]), proposal.merge
+                record = self._all.history.merge_of(new)
+                version = record.effect_version if record is not None else 0
+            if version not in VERSIONS:
+                return None
             tree_of = self._all.store.tree_of
-            return self._all.previews.step(tree_of(old), tree_of(new))
+            return self._all.previews.step(tree_of(old), tree_of(new), version)
         except (TooLarge, ReadFailed, Refused):
             return None
 
@@ -126,7 +130,7 @@ class Decisions:
                 {"conflicts": list(step.paths)},
             )
         if digest is not None and step.effect.digest != digest:
-            raise self._moved(proposal, step.effect, digest)
+            raise self._moved(proposal, step, digest)
         if step.problems:
             raise Refused(f"proposal {proposal.n}: " + "; ".join(map(str, step.problems)))
         if frozen(step.hive_before, step.hive_after):
@@ -189,11 +193,8 @@ class Decisions:
         history.made(commit)
         return commit
 
-    def _moved(self, proposal: Proposal, effect: Effect, digest: str) -> Conflict:
-        shown = self._shown.get(digest)
-        if shown is None:
-            step = self.as_proposed(proposal)
-            shown = step.effect if step else None
+    def _moved(self, proposal: Proposal, step: Step, digest: str) -> Conflict:
+        shown, effect = self._looked_at(proposal, step, digest), step.effect
         self._remember(effect)
         data: dict[str, Any] = {
             "effect": effect_json(effect),
@@ -203,6 +204,18 @@ class Decisions:
         return Conflict(
             f"the effect of proposal {proposal.n} is another by now; look at it again", data
         )
+
+    def _looked_at(self, proposal: Proposal, step: Step, digest: str) -> Effect | None:
+        """What somebody saw who names `digest`; perhaps as an earlier hyperhive told it."""
+        if digest in self._shown:
+            return self._shown[digest]
+        new = self._all.previews.tree(*self._trees(proposal))
+        for version in VERSIONS:
+            told = self._all.previews.step(step.old, new, version).effect
+            if told.digest == digest:
+                return told
+        proposed = self.as_proposed(proposal)
+        return proposed.effect if proposed else None
 
     def _remember(self, effect: Effect) -> None:
         while len(self._shown) >= 200:

@@ -18,7 +18,7 @@ from ..model.checks import (
     too_many,
 )
 from ..model.desired import Entry, Valid
-from ..model.effect import Effect, Side, effect
+from ..model.effect import VERSION, Effect, Side, effect
 from ..model.glue import FLAKE, LOCK, glue_problems
 from ..model.policy import classes
 from ..model.swarm import HostAbilities, swarm_problems
@@ -81,14 +81,16 @@ class Previews:
         self._trees = trees
         self._reader = reader
         self._merged: dict[tuple[str, str, str], _Merged | Conflicts] = {}
-        self._steps: dict[tuple[str, str], Step] = {}
+        self._steps: dict[tuple[str, str, int], Step] = {}
         self._kept = 0  # bytes of them
 
     def merge(self, base: str, ours: str, theirs: str) -> Step | Conflicts:
         """The step from tree `ours` to its merge with `theirs`. Raises TooLarge, ReadFailed."""
         key = (base, ours, theirs)
         found = self._merged.get(key)
-        if found is None or (isinstance(found, _Merged) and (ours, found.tree) not in self._steps):
+        if found is None or (
+            isinstance(found, _Merged) and (ours, found.tree, VERSION) not in self._steps
+        ):
             self._bound(base, theirs, _COMPARED_IN_ALL)
             found = self._merge(base, ours, theirs)
             _keep(self._merged, key, found)
@@ -107,12 +109,13 @@ class Previews:
         """The merged tree, present in the scratch. The caller knows that it merges."""
         return merge_trees(self._trees, base, ours, theirs)[0]
 
-    def step(self, old: str, new: str) -> Step:
-        """Raises TooLarge, and ReadFailed when `old` cannot be used."""
-        key = (old, new)
+    def step(self, old: str, new: str, version: int = VERSION) -> Step:
+        """With an effect of one of `effect.VERSIONS`. Raises TooLarge, and ReadFailed when `old`
+        cannot be used."""
+        key = (old, new, version)
         found = self._steps.get(key)
         if found is None:
-            found = self._compute(old, new)
+            found = self._compute(old, new, version)
             self._kept += _weight(found)
             while self._steps and (self._kept > _MAX_KEPT or len(self._steps) >= _KEPT):
                 self._kept -= _weight(self._steps.pop(next(iter(self._steps))))
@@ -123,7 +126,7 @@ class Previews:
         """What is to change one agent is not looked at beyond what that can be. Raises TooLarge."""
         self._bound(base, theirs, _COMPARED_IN_ONE)
 
-    def _compute(self, old: str, new: str) -> Step:
+    def _compute(self, old: str, new: str, version: int) -> Step:
         try:
             changes = self._trees.changes(old, new, limit=_COMPARED_IN_ALL, max_bytes=MAX_FILE)
         except TooMany:
@@ -149,7 +152,7 @@ class Previews:
             old,
             new,
             changes,
-            effect(changes, Side(before, was), Side(after, will)),
+            effect(changes, Side(before, was), Side(after, will), version),
             tuple(problems),
             classes(changes, was, will),
             before,

@@ -121,10 +121,10 @@ def _wrong(all_: Repositories, commit: pygit2.Commit, merge: Merge) -> str | Non
         wrong = signature_problem(merge, pinned.commit, all_.reader.hive(base))
         if wrong:
             return wrong
-    if merge.effect_version != effects.VERSION:
+    if merge.effect_version not in effects.VERSIONS:
         return f"effect version {merge.effect_version} is unknown"
     with all_.trees.scratch():
-        step = all_.previews.step(base, str(commit.tree_id))
+        step = all_.previews.step(base, str(commit.tree_id), merge.effect_version)
     if step.effect.digest != merge.effect_digest:
         return "its effect is another than the approved one"
     if frozen(step.hive_before, step.hive_after):

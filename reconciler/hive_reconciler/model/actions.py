@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hive_wire.spec import AgentSpec, Takes, takes
 
+from .agentfiles import inside, use
 from .desired import Entry, Valid
 from .tree import FileChange, agent_of
 
@@ -26,9 +27,11 @@ def planned(
     after: Entry | None,
     files: Sequence[FileChange],
     other_name: str | None,
+    *,
+    version: int,
 ) -> list[Action]:
     """The actions for one agent, as if observed = desired(base). `other_name` is the one that it
-    had, or gets."""
+    had, or gets; `version` that of the effect."""
     if after is None:
         gone = f"it is {other_name} now" if other_name else "the agent is removed"
         return [] if before is None else [Action("destroy", name, gone)]
@@ -36,6 +39,8 @@ def planned(
         return []
     if not isinstance(before, Valid):
         new = f"it was {other_name}" if other_name else "new agent"
+        if before is not None and version > 1:
+            new = "its files can be used again"
         started = after.spec.state == "running"
         return [Action("create", name, new if started else f"{new}, not started")]
     if before.spec.state != after.spec.state:
@@ -44,7 +49,12 @@ def planned(
         return [Action("stop", name, "state: running → stopped")]
     if after.spec.state == "stopped":
         return []
-    return [*_changed(name, before.spec, after.spec, files), *_nix(name, files)]
+    nix = [
+        inside(file).rsplit("/", 1)[-1]
+        for file in files
+        if agent_of(file.path) == name and use(file, before, after, version) == "nix"
+    ]
+    return [*_changed(name, before.spec, after.spec, files), *_rebuilt(name, nix)]
 
 
 def _changed(
@@ -64,10 +74,8 @@ def _changed(
     return [Action("update", name, "; ".join(parts))] if parts else []
 
 
-def _nix(name: str, files: Sequence[FileChange]) -> list[Action]:
+def _rebuilt(name: str, nix: Sequence[str]) -> list[Action]:
     """The same on every host: where nothing is built, the plan beside it shows no rebuild."""
-    changed = [f.path for f in files if agent_of(f.path) == name and f.path.endswith(".nix")]
-    if not changed:
+    if not nix:
         return []
-    where = ", ".join(path.rsplit("/", 1)[1] for path in changed)
-    return [Action("rebuild", name, f"{where} changed; on hosts that run NixOS")]
+    return [Action("rebuild", name, f"{', '.join(nix)} changed; on hosts that run NixOS")]

@@ -19,7 +19,8 @@ from .fields import FieldChange, agent_changes, hive_changes, shared_changes
 from .renames import renames
 from .tree import Blob, FileChange
 
-VERSION = 1
+VERSION = 2
+VERSIONS = range(1, VERSION + 1)  # whose functions are kept: what was approved recomputes
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Side:
     agents: Mapping[str, Entry]
 
 
-def effect(changes: Sequence[FileChange], base: Side, merged: Side) -> Effect:
-    """The effect of `changes`, which lead from `base` to `merged`."""
+def effect(
+    changes: Sequence[FileChange], base: Side, merged: Side, version: int = VERSION
+) -> Effect:
+    """The effect of `changes`, which lead from `base` to `merged`, by the rules of `version`."""
     files = tuple(_file(change) for change in sorted(changes, key=lambda c: c.path))
     names = sorted(base.agents.keys() | merged.agents.keys())
     others = renames(base.agents, merged.agents)
@@ -67,6 +70,7 @@ def effect(changes: Sequence[FileChange], base: Side, merged: Side) -> Effect:
                 merged.agents.get(name),
                 changes,
                 others.get(name),
+                version=version,
             )
         ),
     ]
@@ -75,10 +79,15 @@ def effect(changes: Sequence[FileChange], base: Side, merged: Side) -> Effect:
         action
         for name in names
         for action in planned(
-            name, base.agents.get(name), merged.agents.get(name), changes, others.get(name)
+            name,
+            base.agents.get(name),
+            merged.agents.get(name),
+            changes,
+            others.get(name),
+            version=version,
         )
     )
-    return Effect(VERSION, files, ranked, actions, _digest(VERSION, files, ranked, actions))
+    return Effect(version, files, ranked, actions, _digest(version, files, ranked, actions))
 
 
 def difference(shown: Effect | None, now: Effect) -> list[str]:
@@ -129,6 +138,7 @@ def body(
 
 def _lines(value: Effect) -> list[str]:
     return [
+        f"told by version {value.version} of the rules",
         *(f"{file.path} {file.old_oid or '-'} {file.new_oid or '-'}" for file in value.files),
         *(change.text for change in value.changes),
         *(f"{action.kind} {action.agent}: {action.reason}" for action in value.actions),

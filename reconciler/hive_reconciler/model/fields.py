@@ -12,6 +12,7 @@ from hive_wire.hivetoml import HiveToml
 from hive_wire.names import EVERYONE
 from hive_wire.spec import AgentSpec, parse_size
 
+from .agentfiles import inside, use
 from .desired import Entry, Valid
 from .tree import FileChange, agent_of
 
@@ -40,7 +41,8 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True)
 class FieldChange:
-    """One setting. `agent` is "" for the swarm; None means that the setting did not exist."""
+    """One setting, or a file whose content is one: then `field` is its path. `agent` is "" for
+    the swarm; None means that the setting did not exist."""
 
     agent: str
     field: str
@@ -67,9 +69,11 @@ def agent_changes(
     after: Entry | None,
     files: Sequence[FileChange],
     other_name: str | None,
+    *,
+    version: int,
 ) -> list[FieldChange]:
     """What changes for one agent. A side that is not valid has no settings. `other_name` is the
-    one that the agent had, or gets."""
+    one that the agent had, or gets; `version` that of the effect."""
     found: list[FieldChange] = []
     if before is None and after is not None:
         text = f"adds the agent {name}"
@@ -92,25 +96,27 @@ def agent_changes(
     ]
     if old.get("uid") != new.get("uid") and isinstance(before, Valid):
         found.append(_field(name, "uid", old.get("uid"), new.get("uid")))
-    return found + _file_changes(name, after, files)
+    own = (file for file in files if agent_of(file.path) == name)
+    of_files = (_file_change(name, before, after, file, version) for file in own)
+    return found + [change for change in of_files if change is not None]
 
 
-def _file_changes(name: str, after: Entry | None, files: Sequence[FileChange]) -> list[FieldChange]:
-    """Files whose content is a capability or a task of its own."""
-    prompt = after.spec.prompt if isinstance(after, Valid) else "prompt.md"
-    found = []
-    for file in files:
-        if agent_of(file.path) != name:
-            continue
-        inside = file.path.split("/", 2)[2]
-        old, new = (side and side.oid for side in (file.old, file.new))
-        if inside == prompt:
-            text = f"{name}: the role text in {inside} {_verb(file)}"
-            found.append(FieldChange(name, inside, old, new, Risk.MEDIUM, text))
-        elif inside == "agent.nix" or inside.endswith(".nix"):
-            text = f"{name}: {inside}, packages and services, {_verb(file)}"
-            found.append(FieldChange(name, inside, old, new, Risk.HIGH, text))
-    return found
+def _file_change(
+    name: str, before: Entry | None, after: Entry | None, file: FileChange, version: int
+) -> FieldChange | None:
+    """A file whose content is a capability or a task of its own."""
+    path = inside(file)
+    field = path if version == 1 else file.path  # a file may have the name of a setting
+    old, new = (side and side.oid for side in (file.old, file.new))
+    match use(file, before, after, version):
+        case "role text":
+            text = f"{name}: the role text in {path} {_verb(file)}"
+            return FieldChange(name, field, old, new, Risk.MEDIUM, text)
+        case "nix":
+            reads = "" if path.endswith(".nix") else "which Nix can read for "
+            text = f"{name}: {path}, {reads}packages and services, {_verb(file)}"
+            return FieldChange(name, field, old, new, Risk.HIGH, text)
+    return None
 
 
 def shared_changes(files: Sequence[FileChange]) -> list[FieldChange]:
