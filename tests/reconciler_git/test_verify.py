@@ -15,7 +15,9 @@ from hive_reconciler.git.durable import ANY, RefChange
 from hive_reconciler.git.errors import ReadFailed
 from hive_reconciler.git.hive import Hive
 from hive_reconciler.git.objects import signed
+from hive_reconciler.git.repositories import PARSED
 from hive_reconciler.git.store import APPLIED
+from hive_reconciler.git.trees import Trees
 from hive_reconciler.git.verify import verify
 from hive_reconciler.model.policy import POWER_PER_HOUR
 from hive_reconciler.model.proposal import Requester
@@ -61,6 +63,43 @@ async def test_verify_finds_what_was_not_approved(
     assert [f.text for f in proof.findings if f.kind == "wrong"] == [
         "proposal 1: its effect is another than the approved one"
     ]
+
+
+async def test_an_effect_is_made_of_nothing_that_could_not_be_read(
+    hive: Hive,
+    manager: Requester,
+    layout: Layout,
+    clone: Clone,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One failed read of an agent as it is made its card that of a new agent, with a digest that
+    never recomputes."""
+    await spawned(hive, manager, "scout")
+    clone.pull()
+    oid = clone.change("agents/scout/prompt.md", "Look.\n")
+    done = await hive.submit_commit(manager, "scout", oid, "x", clone.fetch(oid))
+    right = (await hive.proposal(done.n)).effect
+    await hive.close()
+    (layout.reconciler / PARSED).unlink(missing_ok=True)  # what was read before is known by it
+    again = await Hive.open(layout, runtime_reads_nix=False)
+    failing = [git(layout.hive_git, "rev-parse", "applied:agents/scout/agent.toml")]
+    blob = Trees.blob
+
+    def fails_once(trees: Trees, oid: str) -> bytes:
+        if oid in failing:
+            failing.remove(oid)
+            raise ReadFailed("the disk did not answer")
+        return blob(trees, oid)
+
+    monkeypatch.setattr(Trees, "blob", fails_once)
+    try:
+        assert (await again.proposal(done.n)).effect is None
+        assert not failing
+        assert (await again.proposal(done.n)).effect == right
+        await approve(again, done.n)
+    finally:
+        await again.close()
+    assert await wrongs(layout) == []
 
 
 @pytest.mark.parametrize("what", ["refs/tags/proposal/1", "refs/tags/proposal/1^{commit}"])

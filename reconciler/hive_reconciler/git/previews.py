@@ -17,7 +17,7 @@ from ..model.checks import (
     too_deep,
     too_many,
 )
-from ..model.desired import Entry, Valid
+from ..model.desired import Entry, Unreadable, Valid
 from ..model.effect import VERSION, Effect, Side, effect
 from ..model.glue import FLAKE, LOCK, glue_problems
 from ..model.policy import classes
@@ -111,7 +111,7 @@ class Previews:
 
     def step(self, old: str, new: str, version: int = VERSION) -> Step:
         """With an effect of one of `effect.VERSIONS`. Raises TooLarge, and ReadFailed when `old`
-        cannot be used."""
+        or an agent that differs cannot be read."""
         key = (old, new, version)
         found = self._steps.get(key)
         if found is None:
@@ -146,6 +146,9 @@ class Previews:
         if before.defaults != after.defaults:
             touched = agents_before.keys() | agents_after.keys()
         was, will = _only(agents_before, touched), _only(agents_after, touched)
+        for name, entry in (*was.items(), *will.items()):
+            if isinstance(entry, Unreadable):  # no agent without settings: look again
+                raise ReadFailed(f"agents/{name} cannot be read: {entry.error}")
         rolls = self._reader.roll(old, before), self._reader.roll(new, after)
         problems += swarm_problems(was, will, rolls, before.policy, self._host)
         return Step(
