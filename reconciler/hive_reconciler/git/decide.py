@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from ..model.checks import Problem
+from ..model.checks import Problem, scope_problems
 from ..model.desired import Desired
 from ..model.effect import VERSION, VERSIONS, Effect
 from ..model.policy import POWER, frozen, person_problem
@@ -20,7 +20,7 @@ from .mending import exchanged
 from .objects import signed
 from .previews import Conflicts, Step, TooLarge
 from .repositories import Repositories
-from .returning import orphans
+from .returning import heirs, orphans
 from .store import APPLIED
 
 _DAY = 86400.0
@@ -35,12 +35,19 @@ class Decisions:
 
     def now(self, proposal: Proposal) -> Step | Conflicts:
         """What merging it into the present tip would do. Inside a scratch. Raises TooLarge."""
-        step = self._all.previews.merge(*self._trees(proposal))
+        all_, pinned, trees = self._all, proposal.pinned, self._trees(proposal)
+        step = all_.previews.merge(*trees)
         if isinstance(step, Conflicts):
             return step
-        found = exchanged(self._all, step)
-        if proposal.pinned.kind == "revert":
-            found += unkept(self._all, step.old, step.new)  # it may have been purged meanwhile
+        found = exchanged(all_, step)
+        if pinned.kind == "revert":
+            found += unkept(all_, step.old, step.new)  # it may have been purged meanwhile
+        asked = all_.store.tree_of(pinned.base)
+        if asked != trees[0]:  # its history has commits that were not applied when it was checked
+            if pinned.requester.kind == "agent":
+                found += tuple(scope_problems(step.changes, pinned.agent))
+            new = all_.previews.tree(*trees)
+            found += heirs(all_.trees, all_.reader, asked, step.old, new)
         return replace(step, problems=step.problems + found) if found else step
 
     def seen(self, proposal: Proposal) -> Step | Conflicts | None:
