@@ -50,6 +50,22 @@ async def test_expiry(hive: Hive, manager: Requester, monkeypatch: pytest.Monkey
     assert (await hive.proposal(done.n)).state == "expired"
 
 
+async def test_a_revert_can_be_looked_at_again_and_again(
+    hive: Hive, manager: Requester, user: Requester
+) -> None:
+    """In a large swarm the trees of a look are soon not in memory any more."""
+    n = await spawned(hive, manager, "scout")
+    await spawned(hive, manager, "cook")
+    back = await hive.submit_revert(user, n)
+    await spawned(hive, manager, "guide")  # so that its merge is in no repository
+    first = await hive.proposal(back.n)
+    assert first.effect is not None
+    hive._all.trees._cache.clear()
+    hive._all.trees._compared.clear()
+    assert await hive.proposal(back.n) == first
+    await approve(hive, back.n)
+
+
 async def test_revert(hive: Hive, manager: Requester, user: Requester, clone: Clone) -> None:
     n = await spawned(hive, manager, "scout")
     uid = (await spec_of(hive, "scout")).spec.uid

@@ -41,7 +41,8 @@ class Decisions:
             return step
         found = exchanged(all_, step)
         if pinned.kind == "revert":
-            found += unkept(all_, step.old, step.new)  # it may have been purged meanwhile
+            new = all_.previews.tree(*trees)
+            found += unkept(all_, step.old, new)  # it may have been purged meanwhile
         asked = all_.store.tree_of(pinned.base)
         if asked != trees[0]:  # its history has commits that were not applied when it was checked
             if pinned.requester.kind == "agent":
