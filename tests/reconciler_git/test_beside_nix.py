@@ -71,6 +71,19 @@ async def test_role_text_and_settings_ask_no_nix(
     assert await hive.candidate(await asked(hive, manager, clone, path, text)) is None
 
 
+async def test_nix_is_asked_again_and_again(hive: Hive, manager: Requester, clone: Clone) -> None:
+    """In a large swarm the trees of a look are soon not in memory any more; that the files could
+    not be read then looked as if there were nothing for Nix, and no evaluation was waited for."""
+    n = await asked(hive, manager, clone, BESIDE, '["nmap"]\n')
+    other = await hive.submit_spawn(manager, "scout", "x")  # so that there is a merge to make
+    await hive.approve(other.n, (await effect_of(hive, other.n)).digest, "root")
+    first = await hive.candidate(n)
+    assert first is not None
+    hive._all.trees._cache.clear()
+    hive._all.trees._compared.clear()
+    assert await hive.candidate(n) == first
+
+
 async def test_what_was_looked_at_by_former_rules_is_looked_at_again(
     hive: Hive, manager: Requester, clone: Clone, layout: Layout
 ) -> None:

@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidate(all_: Repositories, decisions: Decisions, n: int) -> Candidate | None:
-    """None when it is not open, does not merge, or touches nothing for Nix."""
+    """None when it is not open, does not merge, or touches nothing for Nix. Raises ReadFailed."""
     with all_.trees.scratch():
         proposal = all_.ledger.one(n)
         if proposal.state != "open":
@@ -49,19 +49,19 @@ def candidate(all_: Repositories, decisions: Decisions, n: int) -> Candidate | N
             step = decisions.now(proposal)
             if not isinstance(step, Step) or step.problems:
                 return None
-            before = all_.reader.agents(step.old, step.hive_before)
-            after = all_.reader.agents(step.new, step.hive_after)
         except (TooLarge, ReadFailed, Refused):
             return None
+        new = decisions.tree(proposal)
+        before = all_.reader.agents(step.old, step.hive_before)
+        after = all_.reader.agents(new, step.hive_after)
         wanted = _touched(step.changes, before, after)
         if not wanted:
             return None
         chosen = wanted[:MAX_SYSTEMS]
         present = frozenset(_container(name, before) for name in chosen if name in before)
-        shared = [_oids(all_, tree, ("hive.toml", *NIX_SHARED)) for tree in (step.old, step.new)]
+        shared = [_oids(all_, tree, ("hive.toml", *NIX_SHARED)) for tree in (step.old, new)]
         own = [
-            [_oids(all_, tree, (f"agents/{name}",)) for tree in (step.old, step.new)]
-            for name in chosen
+            [_oids(all_, tree, (f"agents/{name}",)) for tree in (step.old, new)] for name in chosen
         ]
         return Candidate(
             n,

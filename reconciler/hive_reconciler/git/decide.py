@@ -41,15 +41,18 @@ class Decisions:
             return step
         found = exchanged(all_, step)
         if pinned.kind == "revert":
-            new = all_.previews.tree(*trees)
-            found += unkept(all_, step.old, new)  # it may have been purged meanwhile
+            found += unkept(all_, step.old, self.tree(proposal))  # it may be purged by now
         asked = all_.store.tree_of(pinned.base)
         if asked != trees[0]:  # its history has commits that were not applied when it was checked
             if pinned.requester.kind == "agent":
                 found += tuple(scope_problems(step.changes, pinned.agent))
-            new = all_.previews.tree(*trees)
-            found += heirs(all_.trees, all_.reader, asked, step.old, new)
+            found += heirs(all_.trees, all_.reader, asked, step.old, self.tree(proposal))
         return replace(step, problems=step.problems + found) if found else step
+
+    def tree(self, proposal: Proposal) -> str:
+        """The merged tree of one that merges; in the scratch, unlike that of a step which was
+        computed before."""
+        return self._all.previews.tree(*self._trees(proposal))
 
     def seen(self, proposal: Proposal) -> Step | Conflicts | None:
         """What there is to see: for an open one as `now`, else as it was. None: not readable."""
@@ -83,7 +86,7 @@ class Decisions:
         try:
             if not isinstance(self.now(proposal), Step):
                 return None
-            tree = self._all.previews.tree(*self._trees(proposal))
+            tree = self.tree(proposal)
             return self._all.reader.desired(proposal.pinned.commit, tree, 0)
         except (TooLarge, ReadFailed, Refused):
             return None
@@ -192,7 +195,7 @@ class Decisions:
     def _commit(self, proposal: Proposal, step: Step, tip: str, merge: Merge) -> str:
         """Nothing is visible before the branch moves, and everything is on disk before it."""
         store, trees, history = self._all.store, self._all.trees, self._all.history
-        tree = self._all.previews.tree(*self._trees(proposal))
+        tree = self.tree(proposal)
         assert tree == step.new
         text = store.commit_text(merge_message(merge), tree, (tip, proposal.pinned.commit))
         commit = trees.write_commit(signed(text, self._all.key.sign(text)))
@@ -217,7 +220,7 @@ class Decisions:
         """What somebody saw who names `digest`; perhaps as an earlier hyperhive told it."""
         if digest in self._shown:
             return self._shown[digest]
-        new = self._all.previews.tree(*self._trees(proposal))
+        new = self.tree(proposal)
         for version in VERSIONS:
             told = self._all.previews.step(step.old, new, version).effect
             if told.digest == digest:
