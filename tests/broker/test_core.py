@@ -202,6 +202,17 @@ def test_only_what_was_not_handed_on_answers_a_new_call():
     assert again.result == "answer 2"
 
 
+def test_what_an_end_names_as_unseen_answers_once():
+    calls = log()
+    calls.repeat({"5.1:2", "5.1:9"})
+    assert calls.names == {"5.1:1", "5.1:2"}
+    found = calls.find("5.2:1", 5, "send", "same")
+    assert found is not None
+    assert found.result == "answer 2"
+    calls.add(calls.renamed(found, "5.2:1"))
+    assert calls.find("5.2:2", 5, "send", "same") is None
+
+
 def test_a_fresh_session_repeats_in_order():
     calls = log()
     calls.repeat_all(5)

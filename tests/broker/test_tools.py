@@ -82,6 +82,30 @@ async def test_a_blind_retry_repeats_without_effect(tmp_path, cause, again):
         assert third not in (first, second)
 
 
+@pytest.mark.parametrize("broker_dies", [False, True])
+async def test_a_call_that_an_interrupt_cut_answers_the_next_attempt(tmp_path, broker_dies):
+    """The engine was told that it was interrupted; the call had taken effect."""
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"), agent(B, "cook"))
+        scout, tools = await hive.harness(A), await hive.tools(A)
+        await hive.ask("send", to="scout", body="go", by="ann")
+        turn = (await scout.granted())["turn"]
+        seen = await tools.call("send", f"{turn}:1", to="cook", body="bread")
+        cut = await tools.call("send", f"{turn}:2", to="cook", body="soup")
+        unseen = [f"{turn}:2"]
+        await scout.end(turn, "failed", cause="stopped", retry_at=time.time(), unseen=unseen)
+        if broker_dies:
+            await hive.kill()
+            await hive.start()
+            await scout.hello()
+            tools = await hive.tools(A)
+        turn = (await scout.granted())["turn"]
+        assert await tools.call("send", f"{turn}:1", to="cook", body="soup") == cut
+        assert await tools.call("send", f"{turn}:2", to="cook", body="soup") != cut
+        assert await tools.call("send", f"{turn}:3", to="cook", body="bread") != seen
+        assert await bodies(hive) == ["go", "bread", "soup", "soup", "bread"]
+
+
 async def test_a_fresh_session_repeats_without_effect(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"), agent(B, "cook"))

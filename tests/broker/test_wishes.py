@@ -119,3 +119,42 @@ async def test_the_same_wish_twice_at_once_is_two_wishes(hive) -> None:
     again = await tools[2].call("restart", f"{turn}:3", agent="scout")
     assert again["proposal"] == 3
     server.close()
+
+
+@pytest.mark.parametrize("broker_dies", [False, True])
+async def test_a_wish_that_is_answered_behind_the_end_of_its_attempt_is_one(
+    hive, broker_dies
+) -> None:
+    """The engine died while it waited. The next attempt wishes the same."""
+    keys: list[str] = []
+    answered = asyncio.Event()
+
+    async def ask(_: Peer, params: dict[str, Any]) -> dict[str, Any]:
+        keys.append(params["key"])
+        await answered.wait()
+        return {"proposal": len(set(keys)), "state": "open", "message": "waits"}
+
+    server = await listen(hive.layout.requests_sock, lambda: Peer({"power": ask, "list": listed}))
+    await hive.registry(agent(A, "hm1nd", role="manager"))
+    harness = await hive.harness(A)
+    await hive.ask("send", to="hm1nd", body="work", by="ann")
+    turn = (await harness.granted())["turn"]
+    tools, others = await hive.tools(A), await hive.tools(A)
+    await until(lambda: linked(others), "the link is up")
+    wish = asyncio.create_task(tools.call("restart", f"{turn}:1", agent="scout"))
+    await until(lambda: keys, "it is asked")
+    unseen = [f"{turn}:1"]
+    await harness.end(turn, "failed", cause="engine_crash", retry_at=0.0, unseen=unseen)
+    turn = (await harness.granted())["turn"]
+    answered.set()
+    assert (await wish)["proposal"] == 1
+    if broker_dies:
+        await hive.kill()
+        await hive.start()
+        await harness.hello(running={"turn": turn})
+        others = await hive.tools(A)
+        await until(lambda: linked(others), "the link is up again")
+    again = await others.call("restart", f"{turn}:1", agent="scout")
+    assert again["proposal"] == 1
+    assert len(set(keys)) == 1
+    server.close()

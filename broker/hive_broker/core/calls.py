@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,6 +63,10 @@ class CallLog:
     def __len__(self) -> int:
         return len(self._calls)
 
+    @property
+    def names(self) -> set[str]:
+        return {call.name for call in self._calls.values()}
+
     def find(self, name: str, waking: int, tool: str, digest: str) -> Call | None:
         """The stored call that answers this one, if there is one."""
         wanted = waking, tool, digest
@@ -86,6 +90,12 @@ class CallLog:
         for call in list(self._calls.values()):
             if call.name.startswith(f"{turn.id}:"):
                 self._calls[call.id] = replace(call, repeat=call.name not in names)
+
+    def repeat(self, names: Set[str]) -> None:
+        """No engine has the results of these."""
+        for call in list(self._calls.values()):
+            if call.name in names:
+                self._calls[call.id] = replace(call, repeat=True)
 
     def repeat_all(self, waking: int) -> None:
         """The session is gone: the next attempt begins from nothing."""

@@ -65,6 +65,10 @@ class Mailbox:
         handed = (self.running.message, *self.attached(self.running.message))
         return tuple(self._at(message).hops for message in handed)
 
+    def holds(self, message: int) -> bool:
+        """Whether it is open."""
+        return message in self._open
+
     def waits(self, message: int) -> bool:
         """Whether it is here, and no turn has it."""
         return self._queued(message)

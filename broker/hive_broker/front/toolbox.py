@@ -156,10 +156,12 @@ class Toolbox:
         def then() -> None:
             if agent.mailbox.stands(turn):
                 agent.calls.add(call)
+            elif agent.mailbox.holds(turn.message):  # the attempt ended before it was answered
+                agent.calls.add(replace(call, repeat=True))
 
         return Along(
             events=(self._used(agent, tool, asked.name, ok=True),),
-            changes=(changes.add_call(agent.uid, call),),
+            changes=(changes.add_call(agent.uid, call, turn.attempt),),
             then=then,
         )
 

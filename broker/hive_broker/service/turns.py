@@ -21,7 +21,8 @@ from .health import Health
 from .presence import Presence
 from .questions import Questions
 
-# After these the session may lack the end of what was done: a repeated call is no new one.
+# After these the session may lack the end of what was done: a repeated call is no new one. After
+# any other end that goes for the calls that it names as unseen.
 UNCERTAIN = frozenset({"restarted", "engine_crash", "stalled"})
 MAX_WHY = 400  # characters
 
@@ -189,6 +190,8 @@ class Turns:
                 agent.calls.forget(turn.message)
             elif repeats:
                 agent.calls.repeat_all(turn.message)
+            else:
+                agent.calls.repeat(ending.unseen)
             agent.dead += verdict.dead is not None
             for message in verdict.settled:
                 self._bodies.forget(message)
@@ -230,6 +233,9 @@ class Turns:
             rows.append(changes.give_back(uid, verdict.returned, not_before))
             if repeats:
                 rows.append(changes.repeat_calls(uid, waking))
+            else:
+                done = {*agent.calls.names, *agent.in_flight}.intersection(end.unseen)
+                rows += [changes.repeat_call(uid, waking, name) for name in done]
         else:
             rows.append(changes.forget_calls(uid, waking))
         return tuple(rows)

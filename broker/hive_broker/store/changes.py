@@ -132,18 +132,27 @@ def meter(agent: str, usage: Usage, usd: float, at: float) -> Change:
 # -- calls ---------------------------------------------------------------------
 
 
-def add_call(agent: str, call: Call) -> Change:
+def add_call(agent: str, call: Call, attempt: int) -> Change:
+    """A call that is stored behind its attempt's end was answered to nobody."""
     return (
-        "insert into call values(?,?,?,?,?,?,?,?)",
+        "insert into call values(?,?,?,?,?,?,?, coalesce("
+        "(select attempt<>? from delivery where agent=? and message=?), 0))",
         (
-            *(call.id, agent, call.name, call.waking),
-            *(call.tool, call.digest, call.result, int(call.repeat)),
+            *(call.id, agent, call.name, call.waking, call.tool, call.digest, call.result),
+            *(attempt, agent, call.waking),
         ),
     )
 
 
 def rename_call(call: Call) -> Change:
     return ("update call set name=?, repeat=0 where id=?", (call.name, call.id))
+
+
+def repeat_call(agent: str, waking: int, name: str) -> Change:
+    return (
+        "update call set repeat=1 where agent=? and waking=? and name=?",
+        (agent, waking, name),
+    )
 
 
 def repeat_calls(agent: str, waking: int) -> Change:
