@@ -15,6 +15,7 @@ from hive_broker.service.alarms import Alarms
 from hive_broker.service.app import App
 from hive_broker.service.post import Along
 from hive_wire.paths import Layout
+from hive_wire.rpc_errors import UNAVAILABLE, RpcError
 from hive_wire.sockets import connect
 
 A = "aaaaaaaaaaaa"
@@ -102,6 +103,34 @@ async def test_a_retired_agent_is_reminded_of_nothing_until_it_is_back(tmp_path)
         await host.request("registry.set", {"agents": [agent(A, "scout")]})
         await until(lambda: app.broker.writer.last.message > last, "a message")
         host.close()
+
+
+@pytest.mark.parametrize("rings_first", [False, True])
+async def test_a_reminder_that_rings_while_it_is_cancelled_is_gone(tmp_path, rings_first):
+    layout = Layout.of(tmp_path)
+    async with serving(layout) as app:
+        await repeating(app, layout)
+        cancel = app.reminders.cancel(app.broker.agent(A), 1, Along())
+        both = cancel, app.reminders._ring(1)  # each on its way to the disk before the other
+        await asyncio.gather(*(reversed(both) if rings_first else both))
+        assert app.broker.reminders == {}
+    async with serving(layout) as app:
+        assert app.broker.reminders == {}
+
+
+async def test_a_reminder_that_could_not_be_cancelled_rings_on(tmp_path, monkeypatch):
+    layout = Layout.of(tmp_path)
+    async with serving(layout) as app:
+        reminder = await repeating(app, layout)
+        monkeypatch.setattr(app.broker.writer, "submit", refuse)
+        with pytest.raises(RpcError):
+            await app.reminders.cancel(app.broker.agent(A), 1, Along())
+        monkeypatch.undo()
+        await times_moved(app, reminder, 3)
+
+
+def refuse(*_: object) -> None:
+    raise RpcError(UNAVAILABLE, "the disk is full")
 
 
 async def test_a_span_is_a_span_also_after_a_restart(tmp_path):

@@ -59,12 +59,13 @@ class Reminders:
             listed = ", ".join(map(str, mine)) or "none"
             raise RpcError(REFUSED, f"you have no reminder {ident}; you have: {listed}")
 
-        def then(_: object) -> None:
-            self._forget(ident)
-            along.then()
-
+        self._forget(ident)  # at once: one that rings meanwhile would be back
         unit = Unit(events=along.events, changes=(changes.drop_reminder(ident), *along.changes))
-        await self._broker.writer.submit(unit, then)
+        try:
+            await self._broker.writer.submit(unit, lambda _: along.then())
+        except RpcError:
+            self._move(found)
+            raise
 
     def _arm(self, reminder: Reminder) -> None:
         def ring() -> None:
@@ -101,7 +102,7 @@ class Reminders:
         def then(_: object) -> None:
             if left is None:
                 self._forget(ident)
-            else:
+            elif ident in self._broker.reminders:  # else it was cancelled meanwhile
                 self._move(left)
                 self._rung[ident] = message.id
             self._deliveries.arrived(message)
