@@ -43,8 +43,9 @@ class CallBook:
 
     @property
     def handed(self) -> tuple[str, ...]:
-        """Calls whose result the engine has, as long as it lives."""
-        return tuple(self._answered)
+        """Calls whose result the engine has, or gets: one that waits is asked again by its name."""
+        lost = {name for names in self._unseen.values() for name in names}
+        return tuple(name for name in self._made if name not in lost)
 
     @property
     def unseen(self) -> tuple[str, ...]:

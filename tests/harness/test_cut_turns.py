@@ -285,3 +285,28 @@ async def test_what_the_agent_wrote_into_the_spool_keeps_no_broker_away(
         end = await broker.ended()
     assert (end.turn, end.outcome) == ("1.1", "ok")
     assert (spool / "ended" / "9.1.json.bad").exists()
+
+
+async def test_a_call_that_waits_while_the_harness_says_hello_is_no_lost_one(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    """Its answer may come first: a recv's messages would come again as turns."""
+    answer = asyncio.Event()
+
+    async def slow(_: object) -> str:
+        await answer.wait()
+        return "{}"
+
+    harness.script('[[rule]]\n[[rule.step]]\ntool = "recv"\nargs = {}\n')
+    broker.tools["recv"] = slow  # type: ignore[assignment]
+    async with harness:
+        broker.post("x")
+        await broker.until(lambda: broker.calls)
+        assert broker._peer is not None
+        broker._peer.close()
+        await broker.until(lambda: len(broker.hellos) == 2)
+        again = broker.hellos[-1].running
+        assert again is not None
+        assert again.handed == ("1.1:1",)
+        answer.set()
+        assert (await broker.ended()).unseen == ()

@@ -114,14 +114,20 @@ def test_the_same_call_twice_is_two_calls() -> None:
     assert book.name("send", {"x": 1}, "t1") != book.name("send", {"x": 1}, "t2")
 
 
-def test_handed_is_what_a_living_engine_was_told(spool: Spool) -> None:
+def test_handed_is_what_a_living_engine_was_told_or_is_yet_to_be(spool: Spool) -> None:
+    """A call that waits is asked again by its name: else its answer, on its way while a hello
+    is, would count as never heard."""
     spool.begin("7.1")
     book = CallBook("7.1", spool)
     first, second = book.name("send", 1, "t1"), book.name("send", 2, "t2")
+    assert book.handed == (first, second)
     book.answered(first)
-    assert book.handed == (first,)
     book.progressed()
     book.answered(second)
+    assert book.handed == (first, second)
+    book.engine_lost({"t1"})
+    assert book.handed == (first,)
+    assert book.name("send", 2, "t2") == second
     assert book.handed == (first, second)
     resumed = CallBook("7.1", spool, spool.calls(), {"t1"})
     assert resumed.handed == (first,)
