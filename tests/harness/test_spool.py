@@ -172,6 +172,14 @@ def test_results_are_those_that_the_transcript_has(spool: Spool, tmp_path: Path)
     assert sessions.results({"t1", "t2", "t3", "t4"}) == {"t1"}
 
 
+def test_a_transcript_that_cannot_be_read_has_nothing(spool: Spool, tmp_path: Path) -> None:
+    sessions = Sessions(spool, tmp_path)
+    session = sessions.renew("claude")
+    (tmp_path / "projects" / "-state" / f"{session.id}.jsonl").mkdir(parents=True)
+    assert sessions.results({"t1"}) == frozenset()
+    assert not sessions.holds(session, "u1")
+
+
 def test_an_end_that_is_gone_when_it_is_looked_at_is_none(spool: Spool) -> None:
     """Confirmed meanwhile, or put there by the agent."""
     spool.end({"turn": "7.1", "outcome": "ok"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import uuid
@@ -80,7 +81,7 @@ class Sessions:
 
     def _transcript(self, session: Session) -> Iterator[bytes]:
         for path in self._projects.glob(f"*/{session.id}.jsonl"):
-            with path.open("rb") as lines:
+            with contextlib.suppress(OSError), path.open("rb") as lines:  # the agent's, too
                 yield from lines
 
     def _change(self, **fields: Any) -> None:
