@@ -45,6 +45,7 @@ class Session:
     at: float = 0.0  # unix seconds of its last turn's end
     notes: bool = False  # its first prompt carries the agent's notes
     noted: bool = False  # the notes say what was said in it
+    message: str = ""  # whose turn began last in it
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ def _is_session(raw: dict[str, Any]) -> bool:
     wanted: dict[str, Any] = {
         "id": str,
         "engine": str,
+        "message": str,
         "notes": bool,
         "noted": bool,
         "at": (int, float),

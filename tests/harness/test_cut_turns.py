@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.fake_broker import FakeBroker
 from support.harness_process import ANSWER, HarnessProcess
+from support.odd_engine import odd_engine
 
 WAIT_FOR_GO = """
 [[rule]]
@@ -310,3 +311,64 @@ async def test_a_call_that_waits_while_the_harness_says_hello_is_no_lost_one(
         assert again.handed == ("1.1:1",)
         answer.set()
         assert (await broker.ended()).unseen == ()
+
+
+async def test_another_engine_does_not_go_on_with_a_turn_that_was_cut(tmp_path: Path) -> None:
+    """It knows nothing of what was done in it: all may be done again."""
+    harness = HarnessProcess(tmp_path, engine_path=odd_engine(tmp_path / "odd"))
+    harness.agent()
+    harness.script(WAIT_FOR_GO)
+    async with FakeBroker(harness.run) as broker:
+        await harness.start()
+        broker.post("x")
+        await _waits(harness)
+        await harness.kill()
+        (harness.state / "go").touch()  # or the shell outlives the test
+        harness.agent(engine="claude")
+        async with harness:
+            end = await broker.ended()
+            assert (end.turn, end.cause, end.discarded) == ("1.1", "restarted", True)
+            assert (await broker.ended(2)).outcome == "ok"
+
+
+async def test_an_attempt_in_a_new_conversation_says_that_it_lacks_the_one_before(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    """The broker lets what was done in that be done again, then."""
+    harness.script(WAIT_FOR_GO)
+    broker.regrant = False
+    async with harness:
+        broker.post("x")
+        await _waits(harness)
+        await broker.call("interrupt", turn="1.1")
+        assert not (await broker.ended()).discarded
+        await broker.call("command", command="clear")
+        (harness.state / "go").touch()
+        for attempt in (2, 3):
+            broker.post_again(1, "x", attempt)
+            await broker.ended(attempt)
+    told = [(end.turn, end.outcome, end.cause, end.discarded) for end in broker.ends]
+    assert told[1:] == [("1.2", "failed", "restarted", True), ("1.3", "ok", "", False)]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_an_attempt_in_the_same_conversation_goes_on(
+    harness: HarnessProcess, broker: FakeBroker, killed: bool
+) -> None:
+    harness.script(WAIT_FOR_GO)
+    if killed:  # before it noted whose turn began
+        await harness.start()
+        broker.post("x")
+        await _waits(harness)
+        await harness.kill()
+        session = harness.state / ".hive" / "session.json"
+        session.write_text(json.dumps({**json.loads(session.read_text()), "message": ""}))
+        (harness.state / "waiting").unlink()
+    async with harness:
+        if not killed:
+            broker.post("x")
+        await _waits(harness)
+        await broker.call("interrupt", turn="1.1")
+        (harness.state / "go").touch()
+        end = await broker.ended(2)
+    assert (end.turn, end.outcome, end.discarded) == ("1.2", "ok", False)

@@ -113,6 +113,11 @@ class FakeBroker:
         self._grant_next()
         return ident
 
+    def post_again(self, message: int, body: str, attempt: int) -> None:
+        """It comes back, for this attempt."""
+        self._queue.appendleft((self._message(message, body), attempt))
+        self._grant_next()
+
     def _message(self, ident: int, body: str, **more: Any) -> dict[str, Any]:
         return {
             "id": ident,

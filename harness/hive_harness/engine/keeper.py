@@ -131,7 +131,10 @@ class EngineKeeper:
             self.version = await self._versions.of(launch.argv[0], dict(launch.env))
             if self.version not in TESTED:
                 self._ears.stderr(f"Claude Code {text(self.version)} is not a tested version")
+        before = self.sessions.current
         session = await asyncio.to_thread(self.sessions.of, launch.engine)
+        if continued and before is not None and session.id != before.id:
+            raise SessionLost(f"the turn was cut, and its agent has the engine {launch.engine} now")
         resume = await asyncio.to_thread(self.sessions.exists, session)
         self.continues = bool(continued) and await asyncio.to_thread(
             self.sessions.holds, session, continued

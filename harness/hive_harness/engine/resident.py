@@ -7,6 +7,7 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import replace
+from functools import partial
 
 from ..calls import CallBook
 from ..processes import Children, now
@@ -27,6 +28,7 @@ from .watch import TurnWatch
 
 STEP = 5.0  # seconds that each step of ending a turn gets
 MAX_RESTARTS = 2  # of the process within one turn
+NEW_SESSION = "a new conversation begins, which lacks what was done about this message before"
 LOST_RESULT = "the engine had finished this turn before a restart, but its result was not stored"
 
 
@@ -112,14 +114,18 @@ class ResidentEngine:
 
         `resumed`: the turn began in an earlier boot and goes on where it was cut.
         """
+        begins = partial(self._keeper.sessions.begins, launch.engine, turn.message)
         if not resumed:
             await self.upkeep.before(launch, policy)
+            if not await asyncio.to_thread(begins) and not turn.is_first:
+                return replace(failed("restarted", NEW_SESSION), discarded=True)
         verdict = await self._play(launch, turn, book, resumed=resumed)
         session = self._keeper.sessions.current
         if verdict.cause == "prompt_too_long" and session is not None and session.turns:
             # The engine had tried to shorten it. The next attempt begins with the notes.
             await self.upkeep.begin_anew(launch.engine, with_notes=True)
             verdict = replace(verdict, discarded=True)
+        await asyncio.to_thread(begins)  # it was resumed, or the session is another one now
         return verdict
 
     async def _play(self, launch: Launch, turn: Turn, book: CallBook, *, resumed: bool) -> Verdict:
@@ -137,7 +143,7 @@ class ResidentEngine:
                 except EngineMissing as error:
                     return failed("engine_missing", str(error))
                 except SessionLost as error:
-                    if begun:
+                    if begun or not turn.is_first:
                         return replace(failed("restarted", str(error)), discarded=True)
                     continue
                 except EngineGone as error:

@@ -34,6 +34,14 @@ class Sessions:
         with self._lock:
             return self._store(Session(str(uuid.uuid4()), engine, notes=notes))
 
+    def begins(self, engine: str, message: str) -> bool:
+        """A turn of this message; whether the last one in the session was of it, too."""
+        session = self.of(engine)
+        if session.message == message:
+            return True
+        self._change(message=message)
+        return False
+
     def turn_ended(self, *, ok: bool, context: int, window: int, at: float) -> None:
         """`context` and `window` in tokens, 0 when they are unknown; `at` in unix seconds."""
         with self._lock:

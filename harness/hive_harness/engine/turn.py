@@ -15,3 +15,12 @@ class Turn:
     id: str
     prompt: str
     user_uuid: str
+
+    @property
+    def message(self) -> str:
+        return self.id.partition(".")[0]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether its message was not tried before."""
+        return self.id.endswith(".1")
