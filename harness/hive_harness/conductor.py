@@ -22,7 +22,7 @@ from .engine.resident import ResidentEngine
 from .engine.turn import Ending, Turn
 from .settings import Settings
 from .shapes import MAX_CALLS
-from .spool import Spool
+from .spool import Spool, insist
 from .states import UNKILLABLE, Doing
 from .upkeep_times import UpkeepTimes
 from .uplink import Uplink, Welcome
@@ -197,7 +197,7 @@ class Conductor:
                 if turn in self._dropped:
                     await asyncio.to_thread(self._spool.drop_running)
                 else:
-                    await asyncio.to_thread(self._spool.end, event)
+                    await insist(lambda: self._spool.end(event), self._troubled)
                     self._ended = turn
             finally:
                 self.turn = self._book = None
@@ -225,7 +225,7 @@ class Conductor:
     async def _verdict(self, turn: str, grant: Grant, *, resumed: bool) -> Verdict:
         resumed = resumed and await asyncio.to_thread(self._spool.running) == turn
         book = await self._resumed(turn) if resumed else CallBook(turn, self._spool)
-        await asyncio.to_thread(self._spool.begin, turn)
+        await insist(lambda: self._spool.begin(turn), self._troubled)
         try:
             start = self._launch()
             prompt = wake.write(wake.from_grant(grant))
@@ -251,6 +251,9 @@ class Conductor:
         """The turn's `TurnEnd`."""
         unseen = self._book.unseen if self._book is not None else ()
         return verdict.as_turn_end(turn, self._engine.session, unseen)
+
+    def _troubled(self, words: str) -> None:
+        self.show(self.doing.troubled(words))
 
     def _launch(self) -> Launch:
         return launch(self._file.current(), self._settings, self._model)

@@ -7,10 +7,12 @@ that the broker would not take is set aside as `<turn>.json.bad`.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 MAX_ENDED = 100  # as many as a hello carries
 ROOM = 500 << 10  # bytes of them: half of what it can be
+AGAIN = 1.0  # seconds until a write is tried again
 
 
 class SpoolBusy(Exception):
@@ -91,6 +94,8 @@ class Spool:
             raise SpoolBusy(
                 f"another harness holds {self._dir}/lock; one session has one harness"
             ) from None
+        if self._running.exists() and self.running() is None:
+            self._forget()  # a kill cut `end`
 
     # -- the session -----------------------------------------------------------
 
@@ -155,6 +160,10 @@ class Spool:
     def end(self, event: dict[str, Any]) -> None:
         """The terminal event of a turn, on disk when this returns."""
         _replace(self._ended / f"{event['turn']}.json", event, durable=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        """The turn that ran, and what its end claims."""
         self._owed.unlink(missing_ok=True)
         self._running.unlink(missing_ok=True)
 
@@ -166,6 +175,17 @@ class Spool:
 
     def confirm(self, turn: str) -> None:
         (self._ended / f"{turn}.json").unlink(missing_ok=True)
+
+
+async def insist(write: Callable[[], None], told: Callable[[str], None]) -> None:
+    """Write what must be on disk before anything goes on, however long the disk is full."""
+    while True:
+        try:
+            return await asyncio.to_thread(write)
+        except OSError as error:
+            log.warning("it is tried again: %s", error)
+            told(f"the harness cannot write to /state: {error.strerror}")
+            await asyncio.sleep(AGAIN)
 
 
 def _end(path: Path) -> dict[str, Any] | None:
@@ -237,11 +257,13 @@ def _rows(path: Path) -> list[Any]:
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
+    _make_room(path)
     with path.open("ab") as file:
         file.write(json.dumps(row).encode() + b"\n")
 
 
 def _replace(path: Path, value: dict[str, Any], *, durable: bool = False) -> None:
+    _make_room(path)
     beside = path.with_name(path.name + ".new")
     with beside.open("wb") as file:
         file.write(json.dumps(value).encode())
@@ -251,6 +273,11 @@ def _replace(path: Path, value: dict[str, Any], *, durable: bool = False) -> Non
     os.rename(beside, path)
     if durable:
         _sync_directory(path.parent)
+
+
+def _make_room(path: Path) -> None:
+    """The folder of a file; an agent that tidied up may have removed it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _sync_directory(path: Path) -> None:

@@ -331,6 +331,38 @@ async def test_another_engine_does_not_go_on_with_a_turn_that_was_cut(tmp_path: 
             assert (await broker.ended(2)).outcome == "ok"
 
 
+async def test_a_turn_that_removed_the_spool_ends_well(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    """As `git clean` in /state does."""
+    harness.script('[[rule]]\n[[rule.step]]\nrun = "rm -rf .hive"\n' + ANSWER[9:])
+    async with harness:
+        for turn in ("1.1", "2.1"):
+            broker.post("x")
+            end = await broker.ended(int(turn[0]))
+            assert (end.turn, end.outcome) == (turn, "ok")
+        assert len(broker.hellos) == 1
+        assert len(broker.calls) == 2
+
+
+async def test_the_end_of_a_turn_waits_until_it_can_be_stored(
+    harness: HarnessProcess, broker: FakeBroker
+) -> None:
+    """Played again it would be done twice."""
+    harness.script('[[rule]]\n[[rule.step]]\nrun = "rmdir .hive/ended; touch .hive/ended"\n')
+    async with harness:
+        broker.post("x")
+        await broker.until(
+            lambda: any("cannot write" in s.get("detail", "") for s in broker.states)
+        )
+        assert broker.ends == []
+        (harness.state / ".hive" / "ended").unlink()
+        assert (await broker.ended()).outcome == "ok"
+        await broker.state("idle")
+    assert broker.granted == ["1.1"]
+    assert len(broker.hellos) == 1
+
+
 async def test_an_attempt_in_a_new_conversation_says_that_it_lacks_the_one_before(
     harness: HarnessProcess, broker: FakeBroker
 ) -> None:

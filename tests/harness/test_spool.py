@@ -54,6 +54,26 @@ def test_a_kill_between_the_event_and_the_forgetting_of_the_turn(
     assert spool.running() is None
 
 
+def test_what_an_end_claims_is_claimed_once_though_a_kill_cut_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / ".hive")
+    spool.owe(0.5, Usage(input_tokens=7))
+    spool.begin("7.1")
+    (tmp_path / ".hive" / "ended").mkdir()
+    (tmp_path / ".hive" / "ended" / "7.1.json").write_text("{}")
+    spool.open()
+    assert spool.owed() == (0.0, Usage())
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_what_no_end_claimed_is_owed_in_the_next_boot(tmp_path: Path, runs: bool) -> None:
+    spool = Spool(tmp_path / ".hive")
+    spool.owe(0.5, Usage(input_tokens=7))
+    if runs:
+        spool.begin("7.1")
+    spool.open()
+    assert spool.owed() == (0.5, Usage(input_tokens=7))
+
+
 def test_calls_are_kept_for_the_same_turn_only(spool: Spool) -> None:
     spool.begin("7.1")
     first, second = Call("7.1:1", "a", "t1"), Call("7.1:2", "b", "t2")

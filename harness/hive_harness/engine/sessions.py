@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Iterator, Set
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..spool import Session, Spool
+
+log = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -49,9 +52,8 @@ class Sessions:
             if was is not None:
                 context, window = context or was.context, window or was.window
                 turns = was.turns + ok
-                self._store(
-                    replace(was, turns=turns, context=context, window=window, at=at, noted=False)
-                )
+                now = replace(was, turns=turns, context=context, window=window, at=at, noted=False)
+                self._note(now)
 
     def noted(self) -> None:
         """The notes say what was said so far."""
@@ -95,7 +97,15 @@ class Sessions:
     def _change(self, **fields: Any) -> None:
         with self._lock:
             if self.current is not None:
-                self._store(replace(self.current, **fields))
+                self._note(replace(self.current, **fields))
+
+    def _note(self, session: Session) -> None:
+        """The same conversation, of which more is known; the next note says it again."""
+        self.current = session
+        try:
+            self.spool.save_session(session)
+        except OSError as error:
+            log.warning("what is known of the session could not be stored: %s", error)
 
     def _store(self, session: Session) -> Session:
         self.spool.save_session(session)
