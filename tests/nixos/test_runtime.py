@@ -99,6 +99,33 @@ async def test_what_needs_a_restart_is_not_updated(rig: Rig) -> None:
     assert refused.value.reason == "AlreadyRunning"
 
 
+async def test_other_binds_under_the_same_key_lead_to_a_restart(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    fewer = replace(container, revision="r2", binds=())
+    await rig.runtime.start(container)
+    assert (await rig.seen("a")).restart_key == container.restart_key
+    with pytest.raises(RuntimeFailure, match="by a restart only"):
+        await rig.runtime.update(fewer)
+    seen = await rig.seen("a")
+    assert seen.restart_key not in (None, container.restart_key), "else it is updated for ever"
+    assert (seen.phase, seen.revision) == (Phase.RUNNING, "r1")
+    await rig.runtime.stop("h-a", 5)
+    await rig.runtime.start(fewer)
+    assert (await rig.seen("a")).restart_key == container.restart_key
+
+
+async def test_what_an_older_hyperhive_started_less_closed_is_restarted(rig: Rig) -> None:
+    container = rig.container("a", "r1", rig.commit("a", "one"))
+    await rig.runtime.start(container)
+    file = rig.places.confs / "h-a-1.conf"
+    file.write_text(file.read_text().replace(" --link-journal=no", ""))
+    seen = await rig.seen("a")
+    assert seen.restart_key not in (None, container.restart_key)
+    await rig.runtime.stop("h-a", 5)
+    await rig.runtime.start(container)
+    assert (await rig.seen("a")).restart_key == container.restart_key
+
+
 async def test_a_failed_switch_goes_back(rig: Rig) -> None:
     await rig.runtime.start(rig.container("a", "r1", rig.commit("a", "one")))
     before = rig.unit("a")["started_with"]

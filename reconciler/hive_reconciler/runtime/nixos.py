@@ -21,7 +21,7 @@ from . import nixos_doctor
 from .base import Container, Finding, Observed, Phase, RuntimeFailure
 from .checks import check
 from .nixos_build import Builder, eval_identity
-from .nixos_conf import NETWORKS, Conf, conf_of
+from .nixos_conf import NETWORKS, OUTDATED, Conf, conf_of
 from .nixos_declared import Declared
 from .nixos_files import Files
 from .nixos_host import Done, Places, run
@@ -78,18 +78,17 @@ class NixosRuntime:
             tag=self._layout.tag,
             unenforced=await asyncio.to_thread(self._unenforced),
         )
-        return self._with_stale(confs, seen)
+        by_name = {conf.name: conf for conf in confs}
+        return tuple(self._judged(by_name[one.name], one) for one in seen)
 
-    def _with_stale(
-        self, confs: tuple[Conf, ...], seen: tuple[Observed, ...]
-    ) -> tuple[Observed, ...]:
-        """One that runs another system than the host declares runs no known revision."""
-        stale = set()
-        for conf in confs:
-            current = self._systems.current(conf.name)
-            if current is not None and current != conf.running:
-                stale.add(conf.name)
-        return tuple(replace(one, revision=None) if one.name in stale else one for one in seen)
+    def _judged(self, conf: Conf, seen: Observed) -> Observed:
+        """One that runs another system than the host declares runs no known revision; one that was
+        started with other flags than we start with now needs a restart."""
+        if self._systems.current(conf.name) not in (None, conf.running):
+            seen = replace(seen, revision=None)
+        if seen.restart_key is not None and not conf.is_closed:
+            seen = replace(seen, restart_key=OUTDATED)
+        return seen
 
     async def _phase(self, name: str) -> Phase:
         for seen in await self.observe():
@@ -232,6 +231,9 @@ class NixosRuntime:
             system = await self._system(container, before)
             wanted = conf_of(container, self._layout.root, system)
             if not _takes_in_place(before, wanted):
+                if (before.uid, before.restart_key) == (wanted.uid, wanted.restart_key):
+                    # Else what is seen would lead to the same update again and again.
+                    await asyncio.to_thread(self._files.write, before.outdated())
                 raise RuntimeFailure(
                     "NeedsRestart", f"{container.name} takes this over by a restart only"
                 )

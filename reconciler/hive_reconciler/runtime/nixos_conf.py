@@ -42,6 +42,7 @@ _CLOSED = (
     "--tmpfs=/nix/var/nix/gcroots",
     "--link-journal=no",  # a link in the host's journal, named and filled by the agent
 )
+OUTDATED = "outdated"  # no restart key of anybody: what runs is to be started anew
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=,./:-]+")
 _OURS = {
     "uid": "HIVE_UID",
@@ -71,12 +72,21 @@ class Conf:
     def settled(self) -> bool:
         return self.next_system == self.running
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it closes what a start closes by now: an older hyperhive may have written it."""
+        return self.flags[-len(_CLOSED) :] == _CLOSED
+
     def switching_to(self, system: str) -> Conf:
         return replace(self, next_system=system)
 
     def took(self, revision: str) -> Conf:
         """The switch to `next_system` succeeded, or there was none to make."""
         return replace(self, running=self.next_system, revision=revision)
+
+    def outdated(self) -> Conf:
+        """Of what only a restart brings to what is wanted, though the key does not say so."""
+        return replace(self, restart_key=OUTDATED)
 
 
 def conf_of(container: Container, root: Path, system: str) -> Conf:
