@@ -45,6 +45,11 @@ def test_a_switch_without_a_known_end_has_no_revision() -> None:
     assert one(CONF.switching_to("/t"), RUNNING, "h-a-1").revision is None
 
 
+def test_a_switch_without_a_known_end_is_made_again_without_a_restart() -> None:
+    """Without a key it would count as one of which nothing tells what it runs."""
+    assert one(CONF.switching_to("/t"), RUNNING, "h-a-1").restart_key == "k1"
+
+
 @pytest.mark.parametrize(
     ("active", "registered", "phase"),
     [

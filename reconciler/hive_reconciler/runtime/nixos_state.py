@@ -116,15 +116,15 @@ def observe(
         unit = units.get(machine, NEVER_SEEN)
         phase = _phase(unit, registered=machine in machines)
         lives = phase in (Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
-        known = lives and conf.settled
         by_itself = phase is Phase.STOPPED and conf.name not in stopped
         found.append(
             Observed(
                 name=conf.name,
                 uid=conf.uid,
                 phase=phase,
-                revision=conf.revision if known else None,
-                restart_key=conf.restart_key if known else None,
+                # A switch that was cut off is made again in place: it changes the system alone.
+                revision=conf.revision if lives and conf.settled else None,
+                restart_key=conf.restart_key if lives else None,
                 started=unit.entered if lives else None,
                 exit_status=unit.ended if by_itself else None,
                 memory=unit.memory if lives else None,
