@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +102,37 @@ async def test_shim_and_supervisor_killed_at_once(site: Site) -> None:
     assert dead(leader)
     await site.runtime.start(site.container())
     assert await site.phase() is Phase.RUNNING
+
+
+@pytest.fixture
+def export(site: Site) -> Iterator[Path]:
+    """Where nspawn 256 and newer mounts a place for sockets, and refuses to start if one is there.
+    Its older ones know nothing of it."""
+    folder = Path("/run/systemd/nspawn/unix-export") / site.layout.machine("h-x")
+    yield folder
+    subprocess.run(["umount", "--quiet", folder], capture_output=True, check=False)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rmdir()
+
+
+def _mount(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
+
+
+@pytest.mark.root
+async def test_what_a_killed_supervisor_left_mounted_keeps_no_container_from_starting(
+    site: Site, export: Path
+) -> None:
+    await asyncio.to_thread(_mount, export)  # all of it was killed: nobody stopped it
+    await site.runtime.start(site.container())
+    assert not export.exists()
+    await asyncio.to_thread(_mount, export)
+    _, supervisor, _ = await site.processes()
+    os.kill(supervisor, signal.SIGKILL)
+    await site.until_phase(Phase.BROKEN)
+    await site.runtime.destroy("h-x")
+    assert not export.exists()
 
 
 @pytest.mark.root

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ GATE_SECONDS = 10
 RESOLV = Path("/etc/resolv.conf")
 AT_GATE = "gate"  # beside the record while PID 1 waits
 FILTER_SECONDS = 5.0  # that an observation waits for the filter to be put back
+LEFT = Path("/run/systemd/nspawn")
 
 
 class NspawnRuntime(SupervisedRuntime):
@@ -78,6 +80,7 @@ class NspawnRuntime(SupervisedRuntime):
         shims = self._groups.shims()
         shims.make()
         oom = group.oom_file()
+        _clear(record.machine)
         if container.network == "private":
             os.mkfifo(root / GATE.relative_to("/"), 0o600)
             (entry.path / AT_GATE).touch()
@@ -147,10 +150,7 @@ class NspawnRuntime(SupervisedRuntime):
 
     async def _ended(self, name: str) -> None:
         await asyncio.to_thread(self._wiring.disconnect, name)
-        # What a killed supervisor leaves; a directory of its own, empty.
-        path = Path("/run/systemd/nspawn/propagate") / self._layout.machine(name)
-        if path.is_dir():
-            await asyncio.to_thread(path.rmdir)
+        await asyncio.to_thread(_clear, self._layout.machine(name))
 
     async def close(self) -> None:
         await super().close()
@@ -183,6 +183,16 @@ def command(container: Container, root: Path, record: Record) -> tuple[str, ...]
         *(WAIT if container.network == "private" else ()),
         *container.argv,
     )
+
+
+def _clear(machine: str) -> None:
+    """Remove what a killed supervisor leaves of itself: where the second is still mounted,
+    systemd-nspawn 256 and newer refuse to start."""
+    for path in (LEFT / "propagate" / machine, LEFT / "unix-export" / machine):
+        if os.path.ismount(path):
+            subprocess.run(["umount", "--lazy", path], capture_output=True, check=False)
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _open_gate(gate: Path, leader: Process) -> None:
