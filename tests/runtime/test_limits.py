@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.containers import GO, WAITS, Site
 
-from hive_reconciler.runtime import cgroups
+from hive_reconciler.runtime import cgroups, doctor
 from hive_reconciler.runtime.base import Phase, RuntimeFailure
 from hive_reconciler.runtime.cgroups import Group, Groups
-from hive_reconciler.runtime.hierarchies import trees
+from hive_reconciler.runtime.hierarchies import Tree, trees
 from hive_reconciler.runtime.nspawn import NspawnRuntime
 
 pytestmark = pytest.mark.root
@@ -115,6 +117,45 @@ async def test_limits_that_nothing_holds_are_told_or_refused(site: Site, group: 
     await runtime.start(container)
     assert [one.unenforced for one in await runtime.observe()] == [("memory",)]
     await runtime.destroy("h-x")
+
+
+def test_doctor_calls_no_limit_held_that_a_group_does_not_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Tree(tmp_path, 1, frozenset({"memory", "pids", "cpu"}))
+    monkeypatch.setattr(doctor, "trees", lambda: (listed,))
+    assert [finding.ok for finding in doctor._limits()] == [False] * 3
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert [finding.ok for finding in doctor._limits()] == [True] * 3
+    assert list(Path("/sys/fs/cgroup").rglob("hive-doctor-*")) == []
+
+
+IN_A_GROUP = """
+import sys
+from pathlib import Path
+from hive_reconciler.runtime import doctor
+from hive_wire.paths import Layout
+for door in sys.argv[2:]:
+    Path(door).write_text("0")
+print(doctor._trial(Layout.of(Path(sys.argv[1])), "nspawn"))
+"""
+
+
+def test_doctor_leaves_nothing_in_the_group_that_it_runs_in(site: Site, group: Group) -> None:
+    group.make()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", IN_A_GROUP, str(site.layout.root), *group.doors()],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "ok=True" in done.stdout, done.stdout + done.stderr
+        assert [folder for _, path in group.places for folder in path.glob("*/")] == []
+    finally:
+        group.remove()
+        Groups(site.layout.tag).tidy()
 
 
 async def test_nothing_of_a_group_is_left(site: Site) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support.containers import AS_ROOT, GO, Site
 
-from hive_reconciler.runtime import process
-from hive_reconciler.runtime.base import Phase, RuntimeFailure
+from hive_reconciler.runtime import doctor, process
+from hive_reconciler.runtime.base import Finding, Phase, RuntimeFailure
 from hive_reconciler.runtime.process import ProcessRuntime
 from hive_wire.paths import Layout
 
@@ -76,6 +76,17 @@ async def test_without_bubblewrap_nothing_starts(
     assert failure.value.reason == "NoIsolation"
     findings = await site.runtime.doctor()
     assert any(not finding.ok and "bubblewrap" in finding.cure for finding in findings)
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_no_setting_is_to_be_weakened_where_containers_start(
+    starts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AppArmor may restrict user namespaces and its profile of bubblewrap allow them."""
+    monkeypatch.setattr(doctor, "_SYSCTLS", {"kernel/ostype": "Linux"})
+    monkeypatch.setattr(doctor, "_trial", lambda *_: Finding(starts, "a container", ""))
+    findings = doctor.process_findings(Layout.of(tmp_path))
+    assert [f.ok for f in findings if f.what == "kernel.ostype"] == [starts]
 
 
 @unprivileged

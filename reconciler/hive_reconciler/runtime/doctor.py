@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -9,18 +10,20 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from hive_wire.paths import Layout
 
 from . import network, nspawn, process, skeleton
 from .base import Bind, Container, Finding, RuntimeFailure
-from .cgroups import LIMITS
+from .cgroups import LIMITS, Group, Groups
 from .hierarchies import WANTED, trees
 from .records import Record
 
 SOCKET_BYTES = 107
 TRIAL_SECONDS = 30
+_ENTER = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit; shift; done; shift; exec "$@"'
 _SYSCTLS = {
     "kernel/unprivileged_userns_clone": "0",
     "user/max_user_namespaces": "0",
@@ -43,13 +46,14 @@ def nspawn_findings(layout: Layout) -> tuple[Finding, ...]:
 
 def process_findings(layout: Layout) -> tuple[Finding, ...]:
     """For the runtime process. Starts a container for a moment when it can."""
+    trial = _trial(layout, "process")
     return (
         _program(process.PROGRAM, "bubblewrap", (0, 8)),
         _kernel((5, 14), "limits of processes per user namespace need it"),
-        *_sysctls(),
+        *_sysctls(works=trial.ok),
         *(f for f in _limits() if f.ok or f.what != "limit tasks"),  # RLIMIT_NPROC holds it
         _sockets(layout),
-        _trial(layout, "process"),
+        trial,
     )
 
 
@@ -93,21 +97,45 @@ def _kernel(oldest: tuple[int, int], why: str) -> Finding:
 
 
 def _limits() -> tuple[Finding, ...]:
-    held = {controller for tree in trees() for controller in tree.controllers}
+    unheld = _unheld()
     who = "the machine's boot options" if os.geteuid() == 0 else "a session that delegates cgroups"
     return tuple(
         Finding(
-            controller in held,
+            LIMITS[controller] not in unheld,
             f"limit {LIMITS[controller]}",
             f"cgroup controller {controller} is "
-            + ("ours to use" if controller in held else "not ours to use: not enforced"),
+            + ("not ours to use: not enforced" if LIMITS[controller] in unheld else "ours to use"),
             f"{who} (`systemd-run --user --scope -p Delegate=yes hive up`), or accept it",
         )
         for controller in WANTED
     )
 
 
-def _sysctls() -> tuple[Finding, ...]:
+def _unheld() -> tuple[str, ...]:
+    """Limits that no group of ours gets: a controller may be listed, and yet not given to one."""
+    try:
+        with _group() as group:
+            return group.unenforced()
+    except OSError:
+        return tuple(LIMITS.values())
+
+
+@contextlib.contextmanager
+def _group() -> Iterator[Group]:
+    """Made as a container's is, and removed with all that a supervisor makes in it."""
+    groups = Groups(f"-doctor-{secrets.token_hex(4)}", trees())
+    group = groups.group("trial")
+    try:
+        group.make()
+        yield group
+    finally:
+        group.remove()
+        groups.tidy()
+
+
+def _sysctls(*, works: bool) -> tuple[Finding, ...]:
+    """What keeps users from containers. Where one starts all the same, as by a profile of AppArmor,
+    none is to be changed."""
     found = []
     for name, bad in _SYSCTLS.items():
         path = Path("/proc/sys", name)
@@ -115,7 +143,7 @@ def _sysctls() -> tuple[Finding, ...]:
             value = path.read_text().strip()
             key = name.replace("/", ".", 1)
             cure = f"as root: sysctl -w {key}={'0' if bad == '1' else '1' if 'clone' in key else '10000'}"
-            found.append(Finding(value != bad, key, f"is {value}", cure))
+            found.append(Finding(works or value != bad, key, f"is {value}", cure))
     return tuple(found)
 
 
@@ -192,16 +220,17 @@ def _try(home: Path, runtime: str) -> str:
     else:
         argv = _without_descriptors(process.command(container, root, record, filtered=False))
         environment = {}
-    done = subprocess.run(
-        argv,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        env=environment,
-        check=False,
-        timeout=TRIAL_SECONDS,
-    )
+    with _group() as group:
+        done = subprocess.run(
+            ("/bin/sh", "-c", _ENTER, "sh", *group.doors(), "--", *argv),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            check=False,
+            timeout=TRIAL_SECONDS,
+        )
     if done.returncode == 0:
         return ""
     return (done.stderr or done.stdout).strip()[-500:] or f"it ended with {done.returncode}"
