@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.containers import AS_ROOT
 
-from hive_reconciler.runtime import seccomp, skeleton
+from hive_reconciler.runtime import seccomp, shim, skeleton
 from hive_reconciler.runtime.base import Bind, Container, RuntimeFailure
 from hive_reconciler.runtime.checks import check
 from hive_reconciler.runtime.choose import choose
@@ -140,6 +141,24 @@ def test_a_log_ends_with_its_last_lines(tmp_path: Path) -> None:
     log.with_name("x.log.1").write_bytes(b"one\ntwo\n")
     log.write_bytes(b"three\r\nfo\xffur")
     assert tail(log, 3) == ("two", "three", "fo�ur")
+
+
+def test_a_log_goes_on_after_a_disk_that_was_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = shim.Log(str(tmp_path / "x.log"), 100)
+    log.write(b"before\n" * 14)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shim.os, "open", full)
+        for _ in range(2):
+            log.write(b"lost\n" * 10)
+        os.fstat(log.fd)  # nor does it write to a number that is another file's by now
+    log.write(b"after\n")
+    assert tail(tmp_path / "x.log", 2) == ("before", "after")
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

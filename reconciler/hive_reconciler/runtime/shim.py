@@ -59,10 +59,16 @@ class Log:
         self.tail = (self.tail + data)[-TAIL:]
         with contextlib.suppress(OSError):  # a full disk costs the log, not the container
             if self.size + len(data) > self.limit:
-                os.close(self.fd)
-                os.replace(self.path, self.path + ".1")
-                self._open()
+                self._turn()
             self.size += os.write(self.fd, data)
+
+    def _turn(self) -> None:
+        """Begin a new file. Where that fails, the next write tries again."""
+        old = self.fd
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.path, self.path + ".1")
+        self._open()
+        os.close(old)
 
 
 class Shim:
