@@ -97,7 +97,8 @@ class Shim:
         go_given = go < 0
         while not self.finished():
             starting = not self.reported
-            for key, _ in self.selector.select(0.005 if self.leader and starting else 1.0):
+            pause = 0.005 if self.leader else 1.0  # nothing tells of the marker or the deadline
+            for key, _ in self.selector.select(pause if starting else None):
                 key.data(key.fd)
             if self.leader and not go_given:
                 self.bound_leader()
