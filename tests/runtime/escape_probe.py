@@ -28,6 +28,7 @@ NUMBERS = {  # name: (x86_64, aarch64)
     "name_to_handle_at": (303, 264),
     "unshare": (272, 97),
     "init_module": (175, 105),
+    "io_uring_setup": (425, 425),
 }
 RDONLY, BIND, REMOUNT, REC = 1, 4096, 32, 16384
 NEWNS, NEWCGROUP, NEWUSER = 0x20000, 0x02000000, 0x10000000
@@ -164,6 +165,8 @@ def attempts(given: dict[str, Any]) -> dict[str, Callable[[], Any]]:
         "host address": lambda: connect(socket.AF_INET, (given["address"], given["port"])),
         "host abstract socket": lambda: connect(socket.AF_UNIX, "\0" + given["abstract"]),
         "raw socket": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
+        "socket of the virtual machine": lambda: socket.socket(socket.AF_VSOCK),
+        "socket by a ring": lambda: call("io_uring_setup", 1, bytes(120)),
         "key by search": lambda: key_search(given["key"]),
         "key by request": lambda: key_request(given["key"]),
         "open by handle": by_handle,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import struct
 import threading
 from dataclasses import replace
@@ -166,8 +167,8 @@ def test_the_filter_denies_what_it_names_and_nothing_else(machine: str) -> None:
     steps = list(struct.iter_unpack("HBBI", seccomp.program(machine)))
     arch = seccomp._AUDIT[machine]
 
-    def verdict(number: int, architecture: int) -> int:
-        data, at, value = {0: number, 4: architecture}, 0, 0
+    def verdict(number: int, architecture: int, first: int = 1) -> int:
+        data, at, value = {0: number, 4: architecture, 16: first}, 0, 0
         while True:
             code, yes, no, k = steps[at]
             at += 1
@@ -181,6 +182,10 @@ def test_the_filter_denies_what_it_names_and_nothing_else(machine: str) -> None:
     denied = set(seccomp.DENIED[machine].values())
     for number in range(600):
         assert (verdict(number, arch) != 0x7FFF0000) == (number in denied)
+    for family in range(50):
+        is_denied = verdict(seccomp.SOCKET[machine], arch, family) != 0x7FFF0000
+        assert is_denied == (family == socket.AF_VSOCK)
+        assert verdict(0, arch, family) == 0x7FFF0000
     assert verdict(0, arch ^ 1) != 0x7FFF0000
     assert verdict(0x40000000, arch) != 0x7FFF0000
     assert seccomp.program("riscv64") == b""

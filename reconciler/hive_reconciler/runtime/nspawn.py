@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hive_wire.paths import Layout
 
-from . import network, userland
+from . import network, seccomp, userland
 from .base import Bind, Container, Finding, Observed, Phase, RuntimeFailure
 from .launch import Launch
 from .logs import LIMIT
@@ -98,7 +98,7 @@ class NspawnRuntime(SupervisedRuntime):
             shim_doors=shims.doors(),
             oom_file=None if oom is None else str(oom),
             rlimits={},
-            seccomp="",
+            seccomp=seccomp.program().hex(),
         )
 
     def _files(self, container: Container) -> dict[str, str]:
