@@ -171,6 +171,10 @@ async def story(site: Site, world: str) -> dict[str, Any]:
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     await site.runtime.observe()
     told["tables after a flush"] = tables()
+    site.runtime.adopt(lambda _: None)
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    await until(tables)  # and nobody looks
+    told["tables put back"] = tables()
     await site.runtime.stop("h-x", 1)
     told["phase of the other"] = await site.phase("h-b")
     await site.runtime.stop("h-b", 1)

@@ -8,6 +8,7 @@ import errno
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from hive_wire.paths import Layout
 
 from . import network, seccomp, userland
 from .base import Bind, Container, Finding, Observed, Phase, RuntimeFailure
+from .filter_watch import FilterWatch
 from .launch import Launch
 from .logs import LIMIT
+from .network_rules import table
 from .processes import Process, alive
 from .records import MARKER, Record
 from .skeleton import host_binds
@@ -57,6 +60,7 @@ class NspawnRuntime(SupervisedRuntime):
         super().__init__(layout)
         self._wiring = Wiring(layout, self._cabinet)
         self._refresh: asyncio.Task[str] | None = None
+        self._filter_watch: FilterWatch | None = None
 
     def _refuse(self, container: Container) -> None:
         if os.geteuid() != 0:
@@ -117,12 +121,30 @@ class NspawnRuntime(SupervisedRuntime):
     async def _filter_trouble(self) -> str:
         """Why the filter of private networks could not be put back, or "". That is the trouble of
         those that have one: a tool that fails or hangs keeps nobody from seeing the others."""
+        refresh = self._refreshed()
+        await asyncio.wait((refresh,), timeout=FILTER_SECONDS)
+        if not refresh.done():
+            return f"nft or ip did not end in {FILTER_SECONDS:g} s"
+        return refresh.result()
+
+    def _refreshed(self) -> asyncio.Task[str]:
         if self._refresh is None or self._refresh.done():
             self._refresh = asyncio.create_task(asyncio.to_thread(self._wiring.refresh))
-        await asyncio.wait((self._refresh,), timeout=FILTER_SECONDS)
-        if not self._refresh.done():
-            return f"nft or ip did not end in {FILTER_SECONDS:g} s"
-        return self._refresh.result()
+        return self._refresh
+
+    def adopt(self, on_change: Callable[[str], None]) -> None:
+        super().adopt(on_change)
+        with contextlib.suppress(OSError):  # then the next observation puts the filter back
+            self._filter_watch = FilterWatch(table(self._layout.tag), self._put_back)
+
+    def _put_back(self) -> None:
+        """The filter is gone. One that is being loaded now may have been there before."""
+        if self._filter_watch is None:
+            return
+        if self._refresh is not None and not self._refresh.done():
+            self._refresh.add_done_callback(lambda _: self._put_back())
+        else:
+            self._refreshed()
 
     def _judged(self, seen: Observed, trouble: str) -> Observed:
         """PID 1 at its gate is a start of ours, or one that died half-way and only stop() cures."""
@@ -153,6 +175,9 @@ class NspawnRuntime(SupervisedRuntime):
         await asyncio.to_thread(_clear, self._layout.machine(name))
 
     async def close(self) -> None:
+        if self._filter_watch is not None:
+            self._filter_watch.close()
+            self._filter_watch = None
         await super().close()
         if self._refresh is not None:
             await asyncio.wait((self._refresh,))
