@@ -147,6 +147,11 @@ in
         serviceConfig = {
           TimeoutStopSec = mkDefault cfg.stopTimeout;
           RestartSec = mkDefault 2;
+          # Sockets between a virtual machine and its host are in no network namespace. The other two
+          # lines close other ways to the same call: of 32-bit programs, and of rings.
+          RestrictAddressFamilies = mkDefault "~AF_VSOCK";
+          SystemCallArchitectures = mkDefault "native";
+          SystemCallFilter = mkDefault "~io_uring_setup:ENOSYS";
           # systemd starts a container again that reboots, so this is not for the reconciler to do.
           ExecStartPre = [ "${realPlaces} /var/lib/${containers}/%i" ];
           # Where a killed nspawn leaves this mounted, the next one refuses to start.

@@ -24,6 +24,8 @@ def connects(family: str, address: str) -> str:
     return f'python3 -c "import socket; socket.socket(socket.{family}).connect({address})"'
 
 
+# As a child of the container's own: what enters from outside is under no filter of system calls.
+SERVICE = "systemd-run --quiet --wait --collect /usr/bin/python3 -c"
 ASK_DAEMON = connects("AF_UNIX", f"'{DAEMON}/socket'")
 
 
@@ -45,6 +47,12 @@ ESCAPES = (
     Escape(f"{ASK_DAEMON} || {{ umount -l {DAEMON}; {ASK_DAEMON}; }}"),
     Escape(connects("AF_INET", "('127.0.0.1', 7099)")),
     Escape(connects("AF_UNIX", "chr(0) + 'hive-escape'")),
+    Escape(f"{SERVICE} 'import socket; socket.socket(socket.AF_VSOCK)'", False),
+    Escape(
+        f"{SERVICE} 'import ctypes; "
+        "exit(ctypes.CDLL(None).syscall(425, 1, bytes(120)) < 0)'",  # io_uring_setup
+        False,
+    ),
     Escape("touch /run/hive/x", False),
     Escape("mknod /dev/disk b 7 0 && : </dev/disk", False),
     Escape("ls /var/lib/hyperhive", False),
@@ -85,6 +93,7 @@ async def all_fail(agent: str, state: Path) -> None:
     mapped = inside(agent, "cat /proc/self/uid_map").stdout.split()
     assert mapped[:1] == ["0"] and mapped[1] != "0", mapped
     assert inside(agent, "ls /sys/class/net").stdout.split() == ["lo"]
+    assert inside(agent, f"{SERVICE} 'import socket'").returncode == 0
     _no_help_from_outside(agent, state)
 
 
