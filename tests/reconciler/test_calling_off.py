@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -152,16 +153,22 @@ async def test_what_is_cut_short_is_not_told_as_done(held, by):
     assert ("restart", "Done") not in past
 
 
+def describing(swarm, tmp_path, words):
+    """A proposal that a running container takes over in place, pushed by a person."""
+
+    def describe(clone):
+        path = "agents/scout/agent.toml"
+        old, new = clone.read(path), f'description = "{words}"'
+        clone.write(path, re.sub('description = ".*"', new, old))
+        assert clone.read(path) != old
+
+    return pushed(swarm.layout, swarm.host, tmp_path, words, describe)
+
+
 async def test_a_newer_revision_waits_for_a_switch(held, tmp_path):
     swarm, runtime = held, held.runtime
     runtime.hold = "switch"
-
-    def describe(clone):
-        text = clone.read("agents/scout/agent.toml")
-        assert 'description = "x"' in text
-        clone.write("agents/scout/agent.toml", text.replace('"x"', '"y"'))
-
-    await swarm.approve(await pushed(swarm.layout, swarm.host, tmp_path, "y", describe))
+    await swarm.approve(await describing(swarm, tmp_path, "y"))
     await swarm.until(lambda: len(runtime.began) == 1)
     for _ in range(3):
         await restart(swarm)
@@ -169,6 +176,20 @@ async def test_a_newer_revision_waits_for_a_switch(held, tmp_path):
     runtime.go.set()
     await swarm.until(lambda: runs_the_newest(swarm))
     assert not runtime.cancelled
+
+
+async def test_what_is_switched_to_is_built_before(held, tmp_path):
+    """A build takes longer than a switch may, and a newer revision calls it off."""
+    swarm, runtime = held, held.runtime
+    runtime.hold = "build"
+    await swarm.approve(await describing(swarm, tmp_path, "y"))
+    await swarm.until(lambda: len(runtime.began) == 1)
+    await swarm.approve(await describing(swarm, tmp_path, "z"))
+    await swarm.until(lambda: len(runtime.began) == 2)
+    assert runtime.cancelled == {"build": 1}
+    runtime.go.set()
+    await swarm.until(lambda: runs_the_newest(swarm))
+    assert ("stop", SCOUT) not in runtime.done
 
 
 async def test_a_name_is_not_given_away_while_its_container_stops(held, tmp_path):

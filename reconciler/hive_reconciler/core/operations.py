@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 START_DEADLINE = 300.0  # seconds
 BUILD_DEADLINE = 2100.0  # of a start that builds a system first
 STOP_DEADLINE = 120.0
+UPDATE_DEADLINE = 400.0  # a switch of a system and, where it fails, its undoing: 180 s each
 DESTROY_DEADLINE = 900.0  # an agent may leave millions of files
 OBSERVE_DEADLINE = 30.0
 FILES_DEADLINE = 30.0
@@ -277,7 +278,7 @@ class Operations:
         return unknown and self._world.wanted(uid) is not None and not self._world.is_lost(uid)
 
     async def _prepare(self, operation: Operation) -> None:
-        """Build what is wanted, before anything is stopped; a newer revision calls it off."""
+        """Build what is wanted, before anything is touched; a newer revision calls it off."""
         wanted = self._world.wanted(operation.action.uid)
         if wanted is None or not self._builds:
             return
@@ -302,13 +303,14 @@ class Operations:
         self._world.started(operation.action.uid, wanted)
 
     async def _update(self, operation: Operation) -> None:
+        await self._prepare(operation)
         async with self.gates["update"].enter(operation.priority):
             wanted = self._unchanged(operation)
             if wanted is None:
                 return
             await self._begin(operation, "Updating", operation.action.reason)
             await self._write_files(wanted)
-            async with asyncio.timeout(STOP_DEADLINE):
+            async with asyncio.timeout(UPDATE_DEADLINE):
                 await self._runtime.update(wanted.container)
             self._world.started(operation.action.uid, wanted)
 
