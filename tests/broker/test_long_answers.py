@@ -13,8 +13,9 @@ from hive_broker.front import params as p
 from hive_broker.front.history_api import HistoryApi
 from hive_broker.front.host_api import HostApi
 from hive_broker.service.dead import DeadLetters
+from hive_broker.store.reader import Grave
 from hive_wire.frames import MAX_FRAME, encode
-from hive_wire.pages import AGENTS, METRICS, ask_whole
+from hive_wire.pages import AGENTS, DEAD, METRICS, ask_whole
 
 UIDS = [f"{n:012x}" for n in range(10_000)]
 
@@ -59,11 +60,20 @@ async def test_dead_letters_fit_whatever_stands_in_them(body: str) -> None:
     broker: Any = Mock()
     broker.name_of = {}
 
-    async def dead(limit: int) -> list[tuple[str, int, str, dict[str, Any]]]:
-        return [(UIDS[n], 5, "loop", {"id": n, "body": body}) for n in range(limit)]
+    graves = [Grave(UIDS[n], 1.5, 5, "loop", {"id": n, "body": body}) for n in range(500)]
 
-    broker.reader.dead = dead
-    found = await DeadLetters(broker, Mock()).listed()
-    assert [letter["id"] for letter in found] == list(range(len(found)))
-    assert len(encode({"dead": found})) < MAX_FRAME
-    assert len(found) == 200 or len(found) > 50
+    async def dead(limit: int, after: str | None) -> list[Grave]:
+        start = 0 if after is None else int(after.split(":")[1]) + 1
+        return graves[start : start + limit]
+
+    broker.reader.dead, broker.agents = dead, {}
+    letters = DeadLetters(broker, Mock())
+
+    async def ask(_method: str, after: str | None = None) -> dict[str, Any]:
+        answer = await letters.listed(200, after)
+        assert len(encode(answer)) < MAX_FRAME
+        assert len(answer["dead"]) > 50 or answer["next"] is None
+        return answer
+
+    found = await ask_whole(ask, DEAD)
+    assert [letter["id"] for letter in found["dead"]] == list(range(500))

@@ -78,6 +78,23 @@ async def test_questions_come_in_pages_and_are_counted(tmp_path):
         assert every["questions"][0]["id"] == asked[-1]
 
 
+async def test_the_questions_that_end_first_are_found_behind_all_others(tmp_path):
+    async with rig(tmp_path) as hive:
+        await hive.registry(agent(A, "scout"))
+        tools = await hive.tools(A)
+
+        async def ask(**more: float) -> int:
+            return (await tools.call("ask_operator", question="?", **more))["id"]
+
+        first, second = await ask(), await ask()
+        late, soon = await ask(ttl_seconds=900), await ask(ttl_seconds=300)
+        found = await hive.ask("questions", soonest=True, limit=3)
+        assert [q["id"] for q in found["questions"]] == [soon, late, first]
+        assert (found["open"], found["next"]) == (4, None)
+        found = await hive.ask("questions", soonest=True)
+        assert [q["id"] for q in found["questions"]] == [soon, late, first, second]
+
+
 async def test_a_question_is_withdrawn_by_its_asker_only(tmp_path):
     async with rig(tmp_path) as hive:
         await hive.registry(agent(A, "scout"), agent(B, "cook"))

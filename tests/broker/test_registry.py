@@ -136,6 +136,8 @@ async def test_dead_letters_of_a_retired_agent_wait_for_nobody(tmp_path):
         assert len((await hive.ask("dead"))["dead"]) == 1
         await hive.registry()
         assert (await hive.ask("dead"))["dead"] == []
+        assert (await hive.ask("dead"))["total"] == 0
+        assert [e["agent"] for e in await hive.events("retired")] == [A]
         await hive.registry(agent(A, "scout"))
         assert len((await hive.ask("dead"))["dead"]) == 1
         await hive.ask("dead.drop", id=1, agent="scout", by="ann")

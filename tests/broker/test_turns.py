@@ -73,6 +73,31 @@ async def test_a_failure_is_tried_again_five_times_and_then_people_see_it(hive):
     with pytest.raises(RpcError, match="is not dead"):
         await hive.ask("dead.retry", id=sent["id"], agent="scout", by="ann")
 
+    told = await hive.events("dead.retried"), await hive.events("dead.dropped")
+    assert [[e["data"] for e in rows] for rows in told] == [
+        [{"message": sent["id"], "by": "ann"}]
+    ] * 2
+
+
+async def test_all_dead_letters_are_counted_and_reached(hive):
+    await hive.registry(agent(A, "scout"))
+    scout, sent = await hive.harness(A), []
+    for n in range(3):
+        sent.append((await hive.ask("send", to="scout", body=f"{n}", by="ann"))["id"])
+        for _ in range(5):
+            turn = (await scout.granted())["turn"]
+            await scout.end(turn, "failed", counted=True, cause="refused")
+    found, behind = [], {}
+    while behind is not None:
+        answer = await hive.ask("dead", limit=1, **behind)
+        assert answer["total"] == 3
+        found += [letter["id"] for letter in answer["dead"]]
+        behind = None if answer["next"] is None else {"after": answer["next"]}
+    assert found == sent[::-1]
+    assert [letter["id"] for letter in await _dead(hive)] == found
+    with pytest.raises(RpcError, match="after"):
+        await hive.ask("dead", after="1:2")
+
 
 async def _dead(hive) -> list:
     return (await hive.ask("dead"))["dead"]

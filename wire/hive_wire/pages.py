@@ -30,6 +30,8 @@ RETIRED = Listing("retired", "agents")  # host.sock
 PART = Listing("proposal_part", "rows", ("digest",))  # host.sock
 AGENTS = Listing("agents", "agents")  # broker.sock
 QUESTIONS = Listing("questions", "questions")  # broker.sock
+DEAD = Listing("dead", "dead")  # broker.sock
+DEAD_AFTER = r"^\d{1,12}(\.\d{1,12})?(e-\d{1,2})?:\d{1,18}:[a-z0-9]{12}$"  # its `after`
 METRICS = Listing("metrics", "text", ("lines",))  # broker.sock; the reconciler has one page
 
 

@@ -79,7 +79,7 @@ class HostApi:
             "questions": self._on(p.ListQuestions, self._questions),
             "answer": self._on(p.Answer, self._answer),
             "question.hold": self._on(p.HoldQuestion, self._hold_question),
-            "dead": self._on(p.Nothing, self._dead),
+            "dead": self._on(p.ListDead, self._dead),
             "dead.retry": self._on(p.Dead, self._dead_retry),
             "dead.drop": self._on(p.Dead, self._dead_drop),
             "undamp": self._on(p.Undamp, self._undamp),
@@ -182,6 +182,8 @@ class HostApi:
         return {"messages": await self._app.broker.reader.inbox(Span(call.limit, call.after))}
 
     async def _questions(self, _: Peer, call: p.ListQuestions) -> dict[str, Any]:
+        if call.soonest:
+            return await self._app.questions.soonest(call.limit)
         return await self._app.questions.listed(call.open, call.limit, call.after)
 
     async def _answer(self, _: Peer, call: p.Answer) -> dict[str, Any]:
@@ -191,15 +193,15 @@ class HostApi:
     async def _hold_question(self, _: Peer, call: p.HoldQuestion) -> dict[str, Any]:
         return {"expires": await self._app.questions.hold(call.id, call.more)}
 
-    async def _dead(self, _: Peer, __: p.Nothing) -> dict[str, Any]:
-        return {"dead": await self._app.dead.listed()}
+    async def _dead(self, _: Peer, call: p.ListDead) -> dict[str, Any]:
+        return await self._app.dead.listed(call.limit, call.after)
 
     async def _dead_retry(self, _: Peer, call: p.Dead) -> dict[str, Any]:
-        await self._app.dead.retry(self._app.broker.agent(call.agent), call.id)
+        await self._app.dead.retry(self._app.broker.agent(call.agent), call.id, call.by)
         return {}
 
     async def _dead_drop(self, _: Peer, call: p.Dead) -> dict[str, Any]:
-        await self._app.dead.drop(self._app.broker.agent(call.agent), call.id)
+        await self._app.dead.drop(self._app.broker.agent(call.agent), call.id, call.by)
         return {}
 
     # -- people at the controls --------------------------------------------------

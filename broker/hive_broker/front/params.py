@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hive_wire.jsonrpc import Params
+from hive_wire.pages import DEAD_AFTER
 from hive_wire.protocol import AgentState, Moment, StreamRow, TurnId, Uid, Usage
 from hive_wire.rpc_errors import INVALID_PARAMS, RpcError
 
@@ -114,6 +115,7 @@ class Inbox(Call):
 
 class ListQuestions(Call):
     open: bool = True
+    soonest: bool = False
     after: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
@@ -128,6 +130,11 @@ class Answer(Call):
 class HoldQuestion(Call):
     id: Id
     more: Annotated[float, Field(gt=0, le=3600)] | None = None
+
+
+class ListDead(Call):
+    after: Annotated[str, Field(pattern=DEAD_AFTER)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 200
 
 
 class Dead(Call):

@@ -8,12 +8,11 @@ from hive_wire.pages import fitting
 from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 from ..store import changes
+from ..store.reader import Grave
 from ..store.rows import Unit
 from .agent import Agent
 from .broker import Broker
 from .deliveries import Deliveries
-
-LISTED = 200
 
 
 class DeadLetters:
@@ -21,22 +20,26 @@ class DeadLetters:
         self._broker = broker
         self._deliveries = deliveries
 
-    async def listed(self) -> list[dict[str, Any]]:
-        """The newest ones, their bodies cut."""
-        rows = (
-            {
-                "id": message["id"],
-                "agent": self._broker.name_of.get(uid, uid),
-                "uid": uid,
-                "message": message,
-                "attempts": attempts,
-                "cause": cause,
-            }
-            for uid, attempts, cause, message in await self._broker.reader.dead(LISTED)
-        )
-        return fitting(rows)[0]
+    async def listed(self, limit: int, after: str | None) -> dict[str, Any]:
+        """A page of them, their bodies cut, and how many there are in all."""
+        found = await self._broker.reader.dead(limit + 1, after)
+        rows, cut = fitting(self._as_json(grave) for grave in found[:limit])
+        more = cut or len(found) > limit
+        total = sum(agent.dead for agent in self._broker.agents.values())
+        return {"dead": rows, "next": found[len(rows) - 1].place if more else None, "total": total}
 
-    async def retry(self, agent: Agent, message: int) -> None:
+    def _as_json(self, grave: Grave) -> dict[str, Any]:
+        """As docs/protocol.md, `dead`."""
+        return {
+            "id": grave.message["id"],
+            "agent": self._broker.name_of.get(grave.uid, grave.uid),
+            "uid": grave.uid,
+            "message": grave.message,
+            "attempts": grave.counted,
+            "cause": grave.cause,
+        }
+
+    async def retry(self, agent: Agent, message: int, by: str) -> None:
         """Try a dead letter again, with its failures forgiven."""
         async with agent.lock:
             attempt = await self._attempt(agent, message)
@@ -46,19 +49,20 @@ class DeadLetters:
                 agent.mailbox.revive(message, attempt)
                 self._deliveries.pump(agent)
 
-            await self._broker.writer.submit(
-                Unit(changes=(changes.unbury(agent.uid, message),)), then
-            )
+            event = self._broker.event(agent.uid, "dead.retried", {"message": message, "by": by})
+            change = changes.unbury(agent.uid, message)
+            await self._broker.writer.submit(Unit(events=(event,), changes=(change,)), then)
 
-    async def drop(self, agent: Agent, message: int) -> None:
+    async def drop(self, agent: Agent, message: int, by: str) -> None:
         async with agent.lock:
             await self._attempt(agent, message)
 
             def then(_: object) -> None:
                 agent.dead -= 1
 
+            event = self._broker.event(agent.uid, "dead.dropped", {"message": message, "by": by})
             change = changes.drop_dead(agent.uid, message, self._broker.clock.wall())
-            await self._broker.writer.submit(Unit(changes=(change,)), then)
+            await self._broker.writer.submit(Unit(events=(event,), changes=(change,)), then)
 
     async def _attempt(self, agent: Agent, message: int) -> int:
         attempt = await self._broker.reader.dead_attempt(agent.uid, message)

@@ -154,6 +154,12 @@ class Questions:
         is_open = len(self._broker.questions)
         return {"questions": rows, "next": rows[-1]["id"] if more else None, "open": is_open}
 
+    async def soonest(self, limit: int) -> dict[str, Any]:
+        """The open ones that end first, and how many are open in all."""
+        found = await self._broker.reader.soonest(limit)
+        rows, _ = fitting(self.as_json(question) for question in found)
+        return {"questions": rows, "next": None, "open": len(self._broker.questions)}
+
     def as_json(self, question: Question) -> dict[str, Any]:
         """As docs/protocol.md, `Question`."""
         q = question

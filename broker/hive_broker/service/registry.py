@@ -78,7 +78,8 @@ class Registrar:
         broker, wall = self._broker, self._broker.clock.wall()
         rows = [changes.retire_agent(uid, wall) for uid in gone]
         rows += [changes.set_agent(record) for record in changed]
-        await broker.writer.submit(Unit(changes=tuple(rows)))
+        events = tuple(broker.event(uid, "retired", {}) for uid in gone)
+        await broker.writer.submit(Unit(events=events, changes=tuple(rows)))
         for uid in gone:
             self._retire(broker.agents[uid])
         for record in changed:

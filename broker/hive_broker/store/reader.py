@@ -30,6 +30,22 @@ PERMISSION = "select * from question where agent=? and ask=? order by id desc li
 
 
 @dataclass(frozen=True, slots=True)
+class Grave:
+    """A dead letter: its message to one agent, and when it was given up."""
+
+    uid: str
+    done: float
+    counted: int
+    cause: str
+    message: dict[str, Any]
+
+    @property
+    def place(self) -> str:
+        """Where it lies among the others, as DEAD_AFTER has it."""
+        return f"{self.done!r}:{self.message['id']}:{self.uid}"
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """A page of rows by id: the first `limit` behind `after`, else the last before `before`."""
 
@@ -146,17 +162,27 @@ class Reader:
         values = (first if after is None else after, limit)
         return [load.question(row) for row in await self._db.execute_fetchall(query, values)]
 
-    async def dead(self, limit: int) -> list[tuple[str, int, str, dict[str, Any]]]:
-        """(uid, counted attempts, cause, message) of live agents' dead letters, newest first."""
+    async def soonest(self, limit: int) -> list[Question]:
+        """The open questions that end first; what does not end comes last, the oldest first."""
+        query = "select * from question where state='open' order by expires is null, expires, id limit ?"
+        return [load.question(row) for row in await self._db.execute_fetchall(query, (limit,))]
+
+    async def dead(self, limit: int, after: str | None = None) -> list[Grave]:
+        """Live agents' dead letters, those given up last first; behind the place `after`."""
+        behind, values = "", list[object]()
+        if after is not None:
+            done, message, uid = after.split(":")
+            behind = " and (d.done, d.message, d.agent) < (?, ?, ?)"
+            values = [float(done), int(message), uid]
         rows = await self._db.execute_fetchall(
-            "select d.agent, d.counted, d.cause,"  # noqa: S608 - constants
+            "select d.agent, d.done, d.counted, d.cause,"  # noqa: S608 - constants
             f" {_COLUMNS.format(body='substr(m.body, 1, 2000)')}"
             " from delivery d join message m on m.id = d.message"
-            " where d.state=3 and d.agent in (select uid from agent where retired is null)"
-            " order by d.done desc limit ?",
-            (limit,),
+            f" where d.state=3 and d.agent in (select uid from agent where retired is null){behind}"
+            " order by d.done desc, d.message desc, d.agent desc limit ?",
+            (*values, limit),
         )
-        return [(row[0], row[1], row[2], _message(row[3:])) for row in rows]
+        return [Grave(row[0], row[1], row[2], row[3], _message(row[4:])) for row in rows]
 
     async def dead_attempt(self, uid: str, message: int) -> int | None:
         """The attempt a dead letter would make next; None when it is not dead."""

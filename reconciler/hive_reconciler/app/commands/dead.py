@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from hive_wire.pages import DEAD
 from hive_wire.paths import Layout
 
 from ..client import CallFailed, Client
@@ -14,7 +15,7 @@ from .common import broker, me, print_json, print_table
 
 def dead(layout: Layout, options: argparse.Namespace) -> int:
     with broker(layout) as client:
-        letters: list[dict[str, Any]] = client.call("dead")["dead"]
+        letters: list[dict[str, Any]] = client.whole(DEAD)["dead"]
         if options.action is not None:
             return _decide(client, letters, options)
     if options.json:
