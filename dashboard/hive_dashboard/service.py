@@ -29,7 +29,7 @@ from .live.sse import Streams
 from .live.tools import Tools
 from .pages.rows import row
 from .settings import Settings
-from .web import api, forms, views
+from .web import api, forms, lists, views
 from .web.gate import gate
 from .web.guard import MAX_REQUEST
 from .web.ports import AgentPorts
@@ -160,9 +160,10 @@ def _routes(site: Site) -> web.Application:
 
     get("/", views.swarm_page)
     get("/swarm", views.swarm_page)
-    get("/messages", views.messages)
-    get("/questions", views.questions)
-    get("/audit", views.audit)
+    get("/messages", lists.messages)
+    get("/questions", lists.questions)
+    get("/dead", lists.dead)
+    get("/audit", lists.audit)
     get("/plan", views.plan)
     get(f"/a/{name}/journal", views.journal)
     get(f"/a/{name}/log.txt", views.log_text)

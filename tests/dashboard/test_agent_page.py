@@ -224,7 +224,7 @@ async def test_what_it_asks_is_answered_on_its_page(page_world: World) -> None:
     world.broker.ask("Something else?", agent="hm1nd")
     await world.until(lambda: len(world.site.mirror.snapshot.questions) == 2)
     page = await world.get("/a/scout/")
-    assert 'action="/questions/1/answer"' in page
-    assert 'action="/questions/2/answer"' not in page
+    assert 'action="/questions/1/answer?back=%2Fa%2Fscout%2F"' in page
+    assert 'action="/questions/2/answer' not in page
     async with world.http.get(f"{world.url}/api/agent/scout") as answer:
         assert "asks" in (await answer.json())["sections"]

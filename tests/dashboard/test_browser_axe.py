@@ -26,6 +26,8 @@ PATHS = (
     "/audit",
     "/plan",
     "/messages",
+    "/questions",
+    "/dead",
     "/sessions",
     "/api",
     "/proposals/7",

@@ -21,6 +21,8 @@ PATHS = (
     "/a/scout/journal",
     "/proposals/7",
     "/messages",
+    "/questions",
+    "/dead",
     "/audit",
     "/plan",
     "/sessions",

@@ -52,7 +52,7 @@ FORMS: dict[str, tuple[str, list[Step], str]] = {
     ),
     "/questions/2/extend": ("/", [], "#f-answer-2 button[form=f-extend-2]"),
     "/dead/4/retry": ("/", [], "#f-retry-4-scout button"),
-    "/dead/4/drop": ("/", [], "#f-drop-4-scout button"),
+    "/dead/6/drop": ("/", [], "#f-drop-6-scout button"),
     "/undamp": ("/", [], "#f-undamp button"),
     "/pause": ("/", [], "#f-freeze button"),
     "/unpause": ("/", [], "#f-freeze button"),
@@ -86,7 +86,9 @@ def fill(world: World) -> None:
     broker.ask("Which cache?", ["near", "far"])
     broker.ask("Which port?", expires=time.time() + 300)
     letter = {"sender": "hm1nd", "body": "hm"}
-    broker.dead = [{"id": 4, "agent": "scout", "message": letter, "attempts": 5, "cause": "no"}]
+    broker.dead = [
+        {"id": n, "agent": "scout", "message": letter, "attempts": 5, "cause": "no"} for n in (4, 6)
+    ]
     broker.condition("Damped", "hm1nd and scout", "hm1nd", "scout")
     host.changed("agents")
     world.site.mirror.stale("kept", "dead")

@@ -147,6 +147,24 @@ async def test_time_stands_still_while_one_types(world: World) -> None:
         assert await b.page.input_value("#f-answer-1 textarea") == "let me think"
 
 
+async def test_time_stands_still_on_the_page_of_all_questions_too(world: World) -> None:
+    n = world.broker.ask("Which port?", expires=time.time() + 300)
+    async with browsing(world) as b:
+        page, text = b.page, b.page.locator(f"#f-answer-{n} textarea")
+        await page.goto(f"{world.url}/questions")
+        await text.fill("the second")
+        await world.until(lambda: world.broker.called("question.hold") == [{"id": n}])
+        await page.click(f"button[form=f-extend-{n}]")
+        await expect(page.locator("#notices")).to_contain_text("15 minutes longer")
+        await expect(text).to_have_value("the second")
+        await page.click(f"#f-answer-{n} button.pri")
+        await expect(page.locator("#notices")).to_contain_text("Answered.")
+        assert page.url == f"{world.url}/questions"
+        assert world.broker.called("answer")[0]["text"] == "the second"
+        kept = await page.evaluate("Object.keys(localStorage).filter(k => k.includes('draft'))")
+        assert kept == []
+
+
 async def test_a_diff_side_by_side(world: World) -> None:
     world.host.add(7)
     async with browsing(world) as b:

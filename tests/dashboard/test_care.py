@@ -234,3 +234,17 @@ async def test_where_to_look(page_world: World) -> None:
     await world.host.stop()
     async with world.http.get(world.url + "/audit") as answer:
         assert answer.status == 503
+
+
+async def test_a_card_says_what_this_machines_own_network_comes_to(page_world: World) -> None:
+    world = page_world
+    world.host.add(7)
+    world.host.add(8)
+    network = {"agent": "scout", "field": "network.mode", "before": "none", "after": "host"}
+    world.host.proposals[8]["row"]["effect"]["changes"] = [{**network, "risk": "high"}]
+    world.host.changed("proposals")
+    words = "scout: with this machine's own network an agent reaches what listens on 127.0.0.1"
+    await world.until(lambda: "network" in str(world.site.mirror.snapshot.details.get(8)))
+    for place, count in (("/", 1), ("/proposals/8", 1), ("/proposals/7", 0)):
+        shown = await world.get(place)
+        assert shown.count(words) == count, place

@@ -5,15 +5,19 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from support.dashboard_world import JSON, SAME, World
 from support.page_rows import Json, line
 
+from hive_broker.front.host_api import COMPACT_SECONDS
+from hive_broker.service.logins import SECONDS as LOGIN_SECONDS
+from hive_dashboard.live.backends import Backend
 from hive_dashboard.live.mirror import DETAILS
 from hive_dashboard.live.models import MOST_LINES
 from hive_dashboard.pages.approvals import IN_LIST
-from hive_wire.rpc_errors import REFUSED, RpcError
+from hive_wire.rpc_errors import CONFLICT, REFUSED, RpcError
 
 
 async def post(world: World, path: str, data: Mapping[str, object], status: int = 200) -> str:
@@ -52,7 +56,7 @@ async def test_nothing_is_approved_that_was_not_shown(page_world: World) -> None
     assert 'action="/proposals/1/deny"' in page
     whole = await world.get("/proposals/1")
     assert "systemPackages" in whole
-    assert 'action="/proposals/1/approve?own"' in whole
+    assert 'action="/proposals/1/approve?back=%2Fproposals%2F1"' in whole
 
 
 def file_of(lines: int, path: str = "prompt.md", word: str = "line") -> Json:
@@ -69,7 +73,7 @@ async def test_lines_that_a_list_has_no_room_for_are_not_approved_there(page_wor
     assert 'action="/proposals/7/approve"' not in page
     whole = await world.get("/proposals/7")
     assert "evil 2" in whole
-    assert 'action="/proposals/7/approve?own"' in whole
+    assert 'action="/proposals/7/approve?back=%2Fproposals%2F7"' in whole
 
 
 async def test_lines_that_no_page_has_room_for_must_be_looked_at(page_world: World) -> None:
@@ -170,8 +174,10 @@ async def test_what_is_refused_on_its_own_page_is_said_there(page_world: World) 
         assert "<title>#7 · hyperhive</title>" in page
         assert ("It changed since you looked" in page) is moved
         assert f'value="{"cd" * 32}"' in page
-    await post(world, "/proposals/7/approve?own", {"effect": "cd" * 32})
+    page = await post(world, "/proposals/7/approve?back=%2Fproposals%2F7", {"effect": "cd" * 32})
     assert world.host.proposals[7]["row"]["state"] == "merged"
+    assert "<title>#7 · hyperhive</title>" in page
+    assert "#7 is merged by damo" in page
 
 
 async def test_deny_needs_a_reason(page_world: World) -> None:
@@ -334,6 +340,59 @@ async def test_an_agents_page_takes_words_and_commands(page_world: World) -> Non
     await post(world, "/a/scout/command", {"command": "rm -rf"}, 422)
 
 
+async def test_a_question_that_somebody_else_answered_is_no_proposal_that_moved(
+    page_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = page_world
+    n = world.broker.ask("Which?")
+    await with_proposal(world, n)
+
+    def answered(_params: object) -> Json:
+        raise RpcError(CONFLICT, f"question {n} was answered by ana already")
+
+    monkeypatch.setattr(world.broker, "_answer", answered)
+    page = await post(world, f"/questions/{n}/answer", {"text": "near"}, 409)
+    assert "was answered by ana already" in page
+    assert "It changed since you looked" not in page
+
+
+async def test_a_command_is_one_without_scripts_too(page_world: World) -> None:
+    world = page_world
+    page = await post(world, "/a/scout/prompt", {"body": " /compact keep the plan\r\n"})
+    assert "/compact done" in page
+    called = world.broker.called("command")
+    assert [(c["command"], c["argument"]) for c in called] == [("compact", "keep the plan")]
+    page = await post(world, "/a/scout/prompt", {"body": "/nonsense"}, 422)
+    assert "There is no command /nonsense" in page
+    assert ">\n/nonsense</textarea>" in page
+    for text in ("/etc/hosts is empty", "/compact\nand then\nthis"):
+        await post(world, "/a/scout/prompt", {"body": text})
+    assert [c["body"] for c in world.broker.called("send")] == [
+        "/etc/hosts is empty",
+        "/compact\nand then\nthis",
+    ]
+    assert world.broker.called("command") == called
+
+
+async def test_a_command_may_take_as_long_as_the_broker_lets_it(
+    page_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that shortens a conversation takes minutes."""
+    world, waited = page_world, dict[str, float]()
+    ask = Backend.ask
+
+    async def noted(it: Backend, method: str, *, timeout: float = 20.0, **params: Any) -> Any:
+        waited[method] = timeout
+        return await ask(it, method, timeout=timeout, **params)
+
+    monkeypatch.setattr(Backend, "ask", noted)
+    await post(world, "/a/scout/command", {"command": "compact"})
+    await post(world, "/a/scout/login/start", {})
+    await post(world, "/a/scout/login/code", {"code": "right"})
+    assert waited["command"] > COMPACT_SECONDS
+    assert min(waited["login.start"], waited["login.code"]) > LOGIN_SECONDS
+
+
 async def test_freeze_and_dead_letters(page_world: World) -> None:
     world = page_world
     await post(world, "/pause", {})
@@ -353,6 +412,32 @@ async def test_freeze_and_dead_letters(page_world: World) -> None:
     assert "gave up after 5 attempts: refused" in page
     page = await post(world, "/dead/4/drop", {"agent": "scout"})
     assert "gave up" not in page
+
+
+@pytest.mark.parametrize("kind", ["dead.retried", "dead.dropped", "retired"])
+async def test_a_dead_letter_that_is_none_any_more_leaves_the_page(
+    page_world: World, kind: str
+) -> None:
+    """Decided in a terminal, or its agent is retired."""
+    world = page_world
+    letter = {"sender": "hm1nd", "body": "hm"}
+    world.broker.dead = [{"id": 4, "agent": "scout", "message": letter, "cause": "no"}]
+    world.broker.emit("dead", {"message": 4, "attempts": 5, "cause": "no"})
+    await world.until(lambda: bool(world.site.mirror.snapshot.dead))
+    world.broker.dead = []
+    world.broker.emit(kind, {"message": 4, "by": "ana"})
+    await world.until(lambda: not world.site.mirror.snapshot.dead)
+
+
+async def test_what_one_sends_pushes_nothing_out_of_the_inbox(page_world: World) -> None:
+    world = page_world
+    world.broker.message("scout", "operator", "please look at this")
+    for n in range(250):
+        world.broker.message("operator", "scout", f"order {n}")
+    await world.until(lambda: "order 249" in str(world.site.mirror.snapshot.messages))
+    assert [m.body for m in world.site.mirror.snapshot.inbox] == ["please look at this"]
+    assert "please look at this" in await world.get("/api/v1/inbox")
+    assert not [q for q in world.broker.called("messages") if "peer" in q], "looks at all there are"
 
 
 async def test_unknown_fields_and_recipients(page_world: World) -> None:

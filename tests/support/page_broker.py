@@ -25,6 +25,7 @@ class FakeBroker(FakeServer):
         self.questions: list[Json] = []
         self.dead: list[Json] = []
         self.conditions: list[Json] = []
+        self.fitting = 1 << 30  # events in one answer, which is one frame
         self.states: dict[str, Json] = {n: agent_status(n) for n in ("hm1nd", "scout")}
         self._ids = itertools.count(1)
         self._subscribed: set[Peer] = set()
@@ -42,7 +43,8 @@ class FakeBroker(FakeServer):
                 "agents": lambda _p, q: self._agents(q),
                 "questions": lambda _p, q: self._questions(q),
                 "messages": lambda _p, q: self._messages(q),
-                "dead": lambda _p, _q: {"dead": self.dead},
+                "inbox": lambda _p, q: self._inbox(q),
+                "dead": lambda _p, q: self._dead(q),
                 "send": lambda _p, q: self._send(q),
                 "answer": lambda _p, q: self._answer(q),
                 "question.hold": lambda _p, q: self._hold(q),
@@ -50,8 +52,8 @@ class FakeBroker(FakeServer):
                 "pause": lambda _p, _q: {},
                 "unpause": lambda _p, _q: {},
                 "undamp": lambda _p, q: self._undamp(q),
-                "dead.retry": lambda _p, _q: {},
-                "dead.drop": lambda _p, q: self._drop(q),
+                "dead.retry": lambda _p, q: self._settle(q, "dead.retried"),
+                "dead.drop": lambda _p, q: self._settle(q, "dead.dropped"),
             },
         )
 
@@ -176,7 +178,8 @@ class FakeBroker(FakeServer):
             and ("uid" not in q or e["agent"] == q["uid"])
             and ("kinds" not in q or e["kind"] in q["kinds"])
         ]
-        rows = rows[: q["limit"]] if "after" in q else rows[-q["limit"] :]
+        limit = min(q["limit"], self.fitting)
+        rows = rows[:limit] if "after" in q else rows[-limit:]
         return {"events": rows, "cursor": rows[-1]["id"] if rows else 0}
 
     def _search(self, q: Params) -> Json:
@@ -199,6 +202,10 @@ class FakeBroker(FakeServer):
         peer = q.get("peer")
         rows = [m for m in self.messages if peer is None or peer in (m["sender"], m["to"])]
         return {"messages": rows[-q["limit"] :], "cursor": len(self.messages)}
+
+    def _inbox(self, q: Params) -> Json:
+        rows = [m for m in self.messages if m["to"] == "operator"]
+        return {"messages": rows[-q["limit"] :]}
 
     def _send(self, q: Params) -> Json:
         if q["to"] not in (*UIDS, "everyone"):
@@ -223,6 +230,9 @@ class FakeBroker(FakeServer):
 
     def _questions(self, q: Params) -> Json:
         is_open = [r for r in self.questions if r["state"] == "open"]
+        if q.get("soonest"):
+            soonest = sorted(is_open, key=lambda r: r["expires"] or float("inf"))
+            return {"questions": soonest[: q["limit"]], "next": None, "open": len(is_open)}
         rows = is_open if q["open"] else self.questions[::-1]
         if (after := q.get("after")) is not None:
             rows = [r for r in rows if (r["id"] > after if q["open"] else r["id"] < after)]
@@ -236,7 +246,14 @@ class FakeBroker(FakeServer):
         self.emit("question", row, row["agent"])
         return {"expires": row["expires"]}
 
-    def _drop(self, q: Params) -> Json:
+    def _dead(self, q: Params) -> Json:
+        """A place is written as the broker does: when it was given up, message, agent."""
+        start = int(q["after"].split(":")[1]) + 1 if "after" in q else 0
+        end = start + q["limit"]
+        behind = f"1.5:{end - 1}:{UIDS['scout']}" if end < len(self.dead) else None
+        return {"dead": self.dead[start:end], "next": behind, "total": len(self.dead)}
+
+    def _settle(self, q: Params, kind: str) -> Json:
         self.dead = [d for d in self.dead if d["id"] != q["id"]]
-        self.emit("dead", {"message": q["id"], "attempts": 5, "cause": "dropped"})
+        self.emit(kind, {"message": q["id"], "by": q["by"]})
         return {}

@@ -74,17 +74,19 @@ class Job:
             raise Failed(404, f"The broker knows no agent {self.name!r}.")
         return status.uid
 
-    async def tell(self, backend: Backend, method: str, **params: Any) -> dict[str, Any]:
-        """Raises Failed."""
+    async def tell(
+        self, backend: Backend, method: str, *, within: float = 20.0, **params: Any
+    ) -> dict[str, Any]:
+        """`within` is in seconds. Raises Failed."""
         given = {k: v for k, v in params.items() if v is not None or k == "uid"}
         try:
-            answer = await backend.ask(method, **given)
+            answer = await backend.ask(method, timeout=within, **given)
         except RpcError as error:
             raise _failed(backend, error) from None
         except TimeoutError:
             raise Failed(
                 504,
-                f"The {backend.title} did not answer within 20 s. It may still be "
+                f"The {backend.title} did not answer within {within:.0f} s. It may still be "
                 "done: look before you try again.",
             ) from None
         return answer if isinstance(answer, dict) else {}

@@ -95,7 +95,13 @@ ACTIONS = (
         True,
     ),
     Action("/send", Send, talk.send, "send", "Write to an agent, or to everyone"),
-    Action("/a/{name}/prompt", Prompt, talk.prompt, "prompt", "Write to an agent"),
+    Action(
+        "/a/{name}/prompt",
+        Prompt,
+        talk.prompt,
+        "prompt",
+        "Write to an agent, or command it (/help)",
+    ),
     Action(
         "/a/{name}/command", Command, talk.command, "command", "Give an agent's engine a command"
     ),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..live.models import Question
 from ..text import one_line
 from .job import Failed, Job
-from .wishes import Answer, Command, Dead, LoginCode, Prompt, Send
+from .wishes import COMMANDS, Answer, Command, Dead, LoginCode, Prompt, Send
 
 MORE = 900  # seconds that "+15 min" gives a question
 UNDAMPED = 100  # agents that the broker takes at once
+# Seconds; the broker gives up before: a model that shortens a conversation takes minutes.
+COMMANDED, LOGGED_IN = 320.0, 70.0
 _ALL: dict[str, Any] = {"uid": None}  # every agent
+_COMMAND = re.compile(r"/([a-z-]+)(?:\s+(.*))?")  # one line: a text may begin so, too
 
 
 async def send(job: Job) -> str:
@@ -23,7 +27,10 @@ async def send(job: Job) -> str:
 
 
 async def prompt(job: Job) -> str:
+    """What starts with / is a command, as the page says, with scripts and without."""
     wish: Prompt = job.wish
+    if found := _COMMAND.fullmatch(wish.body.strip()):
+        return await _command(job, found[1], found[2])
     await job.to_broker("send", to=job.name, body=wish.body, by=job.user)
     return f"Sent to {job.name}."
 
@@ -63,21 +70,29 @@ async def extend(job: Job) -> str:
 
 async def command(job: Job) -> str:
     wish: Command = job.wish
-    answer = await job.to_broker(
-        "command", uid=job.uid(), command=wish.command, argument=wish.argument, by=job.user
-    )
-    return one_line(str(answer.get("text", "")), 1000) or f"/{wish.command}: done."
+    return await _command(job, wish.command, wish.argument)
+
+
+async def _command(job: Job, name: str, argument: str | None) -> str:
+    if name not in COMMANDS:
+        known = " ".join(f"/{command}" for command in COMMANDS)
+        raise Failed(422, f"There is no command /{name}. There are: {known}")
+    asked = {"uid": job.uid(), "command": name, "argument": argument, "by": job.user}
+    answer = await job.to_broker("command", within=COMMANDED, **asked)
+    return one_line(str(answer.get("text", "")), 1000) or f"/{name}: done."
 
 
 async def dead_retry(job: Job) -> str:
     wish: Dead = job.wish
     await job.to_broker("dead.retry", id=job.n, agent=wish.agent, by=job.user)
+    job.desk.mirror.stale("dead")
     return f"The message goes to {wish.agent} again."
 
 
 async def dead_drop(job: Job) -> str:
     wish: Dead = job.wish
     await job.to_broker("dead.drop", id=job.n, agent=wish.agent, by=job.user)
+    job.desk.mirror.stale("dead")
     return "The message is dropped."
 
 
@@ -117,7 +132,7 @@ async def unpause_one(job: Job) -> str:
 
 async def login_start(job: Job) -> str:
     uid = job.uid()
-    answer = await job.to_broker("login.start", uid=uid, by=job.user)
+    answer = await job.to_broker("login.start", within=LOGGED_IN, uid=uid, by=job.user)
     job.desk.mirror.login_at(uid, str(answer.get("url", "")))
     return "Log in at the address beside the log, then paste the code here."
 
@@ -125,7 +140,8 @@ async def login_start(job: Job) -> str:
 async def login_code(job: Job) -> str:
     wish: LoginCode = job.wish
     uid = job.uid()
-    answer = await job.to_broker("login.code", uid=uid, code=wish.code, by=job.user)
+    asked = {"uid": uid, "code": wish.code, "by": job.user}
+    answer = await job.to_broker("login.code", within=LOGGED_IN, **asked)
     job.desk.mirror.login_at(uid, None)
     return one_line(str(answer.get("text", "")), 300) or f"{job.name} is logged in."
 

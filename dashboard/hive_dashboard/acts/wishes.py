@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -87,8 +87,12 @@ class Power(Wish):
     action: Literal["start", "stop", "restart"]
 
 
+Commanded = Literal["cancel", "clear", "compact", "model", "new-session", "help"]
+COMMANDS: tuple[str, ...] = get_args(Commanded)
+
+
 class Command(Wish):
-    command: Literal["cancel", "clear", "compact", "model", "new-session", "help"]
+    command: Commanded
     argument: Annotated[Annotated[str, Field(max_length=200)] | None, Optional_] = None
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hive_wire.pages import DEAD_AFTER
+
 from ..live.mirror import Snapshot
 from ..live.models import (
     BrokerCondition,
@@ -234,7 +236,12 @@ class Messages(Answer):
 
 
 class Dead(Answer):
+    """Those given up last first; `total`: how many there are. Go on with `after` = `next` until that
+    is null."""
+
     dead: tuple[DeadLetter, ...]
+    next: str | None = None
+    total: int | None = None
 
 
 class Kept(Answer):
@@ -309,6 +316,11 @@ class QuestionQuery(Query):
     open: bool = True
     after: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class DeadQuery(Query):
+    after: Annotated[str, Field(pattern=DEAD_AFTER)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 200
 
 
 class MessageQuery(Query):

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hive_wire.names import OPERATOR
 from hive_wire.pages import RETIRED, ask_whole
 from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
@@ -168,12 +167,12 @@ async def messages(look: Look) -> dict[str, Any]:
 
 
 async def inbox(look: Look) -> dict[str, Any]:
-    found = await look.ask(look.broker, "messages", peer=OPERATOR, before=NEWEST, limit=200)
-    return {"messages": [row for row in found["messages"] if row["to"] == OPERATOR]}
+    return await look.ask(look.broker, "inbox", limit=200)
 
 
 async def dead(look: Look) -> dict[str, Any]:
-    return await look.ask(look.broker, "dead")
+    query: a.DeadQuery = look.query
+    return await look.ask(look.broker, "dead", after=query.after, limit=query.limit)
 
 
 async def kept(look: Look) -> dict[str, Any]:
@@ -214,7 +213,7 @@ READS = (
     Read("/questions", a.QuestionQuery, a.Questions, questions, "Questions to people"),
     Read("/messages", a.MessageQuery, a.Messages, messages, "Messages of all, or of one agent"),
     Read("/inbox", a.NoQuery, a.Messages, inbox, "Messages to people"),
-    Read("/dead", a.NoQuery, a.Dead, dead, "Dead letters"),
+    Read("/dead", a.DeadQuery, a.Dead, dead, "Dead letters"),
     Read("/kept", a.NoQuery, a.Kept, kept, "Retired agents whose state is kept"),
     Read("/plan", a.NoQuery, a.Plan, plan, "The dry run"),
     Read("/sessions", a.NoQuery, a.Sessions, sessions, "Who is logged in"),

@@ -29,7 +29,7 @@ from .models import (
     Question,
     Retired,
 )
-from .reading import BROKER, HOST
+from .reading import BROKER, HOST, STALE
 from .spending import Spending, Spent
 
 log = logging.getLogger(__name__)
@@ -41,16 +41,6 @@ AGAIN = 2.0  # seconds until a part that could not be read is asked for again
 DETAILS = 30  # open proposals whose diff is kept
 HOST_PARTS = tuple(HOST)
 BROKER_PARTS = tuple(BROKER)
-
-# Which parts an event of the broker makes stale.
-_STALE: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("state", "turn.started", "turn.ended", "ready", "offline"), ("agents",)),
-    **dict.fromkeys(("paused", "unpaused", "login"), ("agents",)),
-    "message": ("messages", "inbox", "agents"),
-    "question": ("questions", "late"),
-    "dead": ("dead", "agents"),
-    "condition": ("conditions",),
-}
 
 
 @dataclass(frozen=True)
@@ -83,6 +73,7 @@ class Snapshot:
     messages: tuple[Message, ...] = ()
     inbox: tuple[Message, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
+    dead_behind: int = 0  # that were not read
     conditions: tuple[BrokerCondition, ...] = ()  # of the broker
     lanes: dict[str, tuple[Span, ...]] = field(default_factory=dict)
     machine: Machine | None = None
@@ -102,6 +93,7 @@ class Mirror:
         self._stale: set[str] = set()
         self._lanes = Lanes()
         self._spending = Spending()
+        self._meanwhile: list[Event] | None = None  # heard while history is read
         self._doors: dict[str, int] = {}
         self._taken: dict[str, int] = {}
         self._logins: dict[str, str] = {}
@@ -138,12 +130,14 @@ class Mirror:
         """Note what the broker's events make stale."""
         self._lanes.add(events)
         self._spending.add(events)
+        if self._meanwhile is not None:
+            self._meanwhile += events
         for event in events:
             if event.agent:
                 self._heard[event.agent] = event.at
             if event.kind == "login" and event.data.get("outcome") != "started":
                 self._logins.pop(event.agent or "", None)
-            if parts := _STALE.get(event.kind):
+            if parts := STALE.get(event.kind):
                 self.stale(*parts)
 
     def login_at(self, uid: str, url: str | None) -> None:
@@ -233,7 +227,12 @@ class Mirror:
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """What the parts are now, and why some could not be read."""
         reads = [HOST[p](host) if p in HOST else BROKER[p](broker) for p in parts]
-        answers = await asyncio.gather(*reads, return_exceptions=True)
+        heard: list[Event] = []
+        self._meanwhile = heard
+        try:
+            answers = await asyncio.gather(*reads, return_exceptions=True)
+        finally:
+            self._meanwhile = None
         found: dict[str, Any] = {}
         failed: dict[str, str] = {}
         for part, answer in zip(parts, answers, strict=True):
@@ -244,11 +243,13 @@ class Mirror:
             else:
                 found[part] = answer
         if "past" in found:
-            self._lanes.load(found.pop("past"))
+            self._lanes.load(_joined(found.pop("past"), heard))
         if "turns" in found:
-            self._spending.load(found.pop("turns"))
+            self._spending.load(_joined(found.pop("turns"), heard))
         if "questions" in found:
             found["questions"], found["questions_behind"] = found["questions"]
+        if "dead" in found:
+            found["dead"], found["dead_behind"] = found["dead"]
         if "open" in found:
             found["details"], unread = await self._details(host, found["open"])
             failed |= {"open": "; ".join(unread)} if unread else {}
@@ -284,6 +285,12 @@ async def read_proposal(host: Backend, n: int) -> Review:
     """Raises RpcError, TimeoutError, ValidationError."""
     detail = ProposalDetail.of(await host.ask("proposal", n=n))
     return Review(detail, await asyncio.to_thread(paint, detail.diff))
+
+
+def _joined(history: list[Event], heard: list[Event]) -> list[Event]:
+    """With what was heard after the history was read."""
+    last = history[-1].id if history else 0
+    return [*history, *(event for event in heard if event.id > last)]
 
 
 def minute() -> float:

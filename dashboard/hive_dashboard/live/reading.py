@@ -1,11 +1,10 @@
-"""How each part of what the pages show is read from its process."""
+"""How each part of what the pages show is read from its process, and when it is read again."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from hive_wire.names import OPERATOR
 from hive_wire.pages import AGENTS, RETIRED, STATUS, ask_whole
 
 from .backends import Backend
@@ -23,7 +22,7 @@ from .models import (
 
 NEWEST = 1 << 53  # "before" this id is the newest there is
 PAGE = 200  # proposals in one answer
-ASKED = 200  # open questions that are read; those behind are counted
+ASKED = 200  # open questions, and dead letters, that are read; the others are counted
 
 
 async def _status(host: Backend) -> HostStatus:
@@ -58,11 +57,11 @@ async def _agents(broker: Backend) -> dict[str, AgentStatus]:
 
 
 async def _questions(broker: Backend) -> tuple[tuple[Question, ...], int]:
-    """The oldest open ones, and how many are open behind them."""
-    answer = await broker.ask("questions", open=True, limit=ASKED)
-    rows = tuple(Question.model_validate(row) for row in answer["questions"])
-    is_cut = answer.get("next") is not None
-    return rows, max(1, answer["open"] - len(rows)) if is_cut else 0
+    """The open ones that end first, in the order in which they were asked, and how many are open
+    beside them."""
+    answer = await broker.ask("questions", open=True, soonest=True, limit=ASKED)
+    rows = sorted((Question.model_validate(row) for row in answer["questions"]), key=lambda q: q.id)
+    return tuple(rows), max(0, answer["open"] - len(rows))
 
 
 async def _messages(broker: Backend) -> tuple[Message, ...]:
@@ -71,14 +70,16 @@ async def _messages(broker: Backend) -> tuple[Message, ...]:
 
 
 async def _inbox(broker: Backend) -> tuple[Message, ...]:
-    answer = await broker.ask("messages", peer=OPERATOR, before=NEWEST, limit=200)
-    rows = (Message.model_validate(row) for row in answer["messages"])
-    return tuple(row for row in rows if row.to == OPERATOR)[-40:]
+    answer = await broker.ask("inbox", limit=40)
+    return tuple(Message.model_validate(row) for row in answer["messages"])
 
 
-async def _dead(broker: Backend) -> tuple[DeadLetter, ...]:
-    answer = await broker.ask("dead")
-    return tuple(DeadLetter.model_validate(row) for row in answer["dead"])
+async def _dead(broker: Backend) -> tuple[tuple[DeadLetter, ...], int]:
+    """Those given up last, and how many there are behind them."""
+    answer = await broker.ask("dead", limit=ASKED)
+    rows = tuple(DeadLetter.model_validate(row) for row in answer["dead"])
+    is_cut = answer["next"] is not None
+    return rows, max(1, answer["total"] - len(rows)) if is_cut else 0
 
 
 async def _conditions(broker: Backend) -> tuple[BrokerCondition, ...]:
@@ -119,4 +120,14 @@ BROKER: dict[str, _Read] = {
     "past": _past,
     "late": _late,
     "turns": _turns,
+}
+
+# Which parts an event of the broker makes stale.
+STALE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("state", "turn.started", "turn.ended", "ready", "offline"), ("agents",)),
+    **dict.fromkeys(("paused", "unpaused", "login"), ("agents",)),
+    "message": ("messages", "inbox", "agents"),
+    "question": ("questions", "late"),
+    **dict.fromkeys(("dead", "dead.retried", "dead.dropped", "retired"), ("dead", "agents")),
+    "condition": ("conditions",),
 }

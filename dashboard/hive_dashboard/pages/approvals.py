@@ -114,6 +114,7 @@ def card(
             if moved
             else None,
             _chips(row, found),
+            _shares_network(row.effect),
             h("p.say", h("span.dim", f"{row.requester} says: "), row.description)
             if len(row.description) > 120 or "\n" in row.description
             else None,
@@ -130,7 +131,7 @@ def card(
             )
             if left_out
             else None,
-            decide(view, row, found, apart=found is None or limit < min(lines, MOST_LINES), own=own)
+            decide(view, row, found, apart=found is None or limit < min(lines, MOST_LINES))
             if row.state == "open" and not view.view_only
             else None,
         ),
@@ -161,6 +162,21 @@ def _chips(row: Proposal, found: Review | None) -> Element:
         if hidden_chars
         else None,
         h("a.chip", "permalink", href=f"/proposals/{row.n}"),
+    )
+
+
+def _shares_network(effect: Effect | None) -> Element | None:
+    """What a person must know who lets an agent have this machine's network."""
+    changes = effect.changes if effect else ()
+    names = [c.agent for c in changes if c.field == "network.mode" and c.after == "host"]
+    if not names:
+        return None
+    return h(
+        "p.warn.s-bad",
+        f"⚠ {', '.join(str(name) for name in names)}: with this machine's own network an agent "
+        "reaches what listens on 127.0.0.1, and can show pages under this machine's name, at any "
+        "port that is free, also at this page's own while it is down. Open none of them in a "
+        "browser that you use here.",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from ..html import BASE, Child, Element, Kept, Verbatim, h, leet, render
 from ..live.mirror import Snapshot
@@ -27,7 +28,7 @@ class Notice:
 class View:
     """What a page is drawn from. `drafts` are the fields of a form that was refused, by the
     form's name; `moved` says for a proposal what changed since it was looked at; `shelf` has parts
-    that were drawn for other views."""
+    that were drawn for other views; `page` is the address of the page."""
 
     snapshot: Snapshot
     user: str
@@ -36,6 +37,11 @@ class View:
     drafts: dict[str, dict[str, str]] = field(default_factory=dict)
     moved: dict[int, tuple[str, ...]] = field(default_factory=dict)
     shelf: Shelf = field(default_factory=Shelf)
+    page: str = "/"
+
+    def action(self, path: str) -> str:
+        """Where a form is sent whose answer leads back to this page."""
+        return path if self.page == "/" else f"{path}?{urlencode({'back': self.page})}"
 
     def draft(self, form: str, name: str) -> str:
         return self.drafts.get(form, {}).get(name, "")

@@ -9,15 +9,13 @@ from ..text import plural
 from .common import View, button, form, hidden
 
 
-def decide(view: View, row: Proposal, found: Review | None, *, apart: bool, own: bool) -> Element:
-    """`apart`: its lines are not all on this page, so that the yes is given on its own one. `own`:
-    this is that one, and what is refused is said here."""
-    back = "?own" if own else ""
+def decide(view: View, row: Proposal, found: Review | None, *, apart: bool) -> Element:
+    """`apart`: its lines are not all on this page, so that the yes is given on its own one."""
     hindered = row.needs_rebase or (found is not None and found.detail.hindered)
     risky = row.effect is not None and row.effect.is_risky
     approve = (
         form(
-            f"/proposals/{row.n}/approve{back}",
+            view.action(f"/proposals/{row.n}/approve"),
             hidden("effect", row.effect.digest),
             _guard(view, row, found),
             _looked(row.n, found),
@@ -37,8 +35,8 @@ def decide(view: View, row: Proposal, found: Review | None, *, apart: bool, own:
         h("a.btn.st.s-ok", leet("◆ L00K AT 1T…", "Look at it"), href=f"/proposals/{row.n}")
         if apart
         else None,
-        _words(view, row, "changes", back) if row.from_agent else None,
-        _words(view, row, "deny", back),
+        _words(view, row, "changes") if row.from_agent else None,
+        _words(view, row, "deny"),
         h("span.dim.grow.r.unviewed", data_unviewed=row.n),
     )
 
@@ -87,7 +85,7 @@ _VERBS = {
 }
 
 
-def _words(view: View, row: Proposal, verb: str, back: str) -> Element:
+def _words(view: View, row: Proposal, verb: str) -> Element:
     """A fold with a text and a button: to deny, or to ask for changes."""
     name = f"{verb}-{row.n}"
     label, words, kind, key, asks = _VERBS[verb]
@@ -100,7 +98,7 @@ def _words(view: View, row: Proposal, verb: str, back: str) -> Element:
             data_key=key,
         ),
         form(
-            f"/proposals/{row.n}/{verb}{back}",
+            view.action(f"/proposals/{row.n}/{verb}"),
             h(
                 "textarea",
                 Verbatim(view.draft(name, "reason")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ..html import Child, Element, Verbatim, h, leet
@@ -112,8 +112,9 @@ def _late(view: View, q: Question) -> Element:
     )
 
 
-def audit_page(view: View, asset: AssetUrl, rows: Iterable[Proposal]) -> str:
-    """All decisions, as the refs of hive.git have them."""
+def audit_page(view: View, asset: AssetUrl, rows: Sequence[Proposal], *, is_cut: bool) -> str:
+    """Decisions, as the refs of hive.git have them, the newest first, a page at a time."""
+    older = h("a.btn", "▸ older", href=f"/audit?before={rows[-1].n}") if rows and is_cut else None
     lines = [_line(row) for row in rows]
     heads = ("asked", "ended", "proposal", "agent", "by", "state", "decided by", "deployed")
     table = h(
@@ -137,7 +138,7 @@ def audit_page(view: View, asset: AssetUrl, rows: Iterable[Proposal]) -> str:
                         "div.body",
                         h(
                             "p.dim",
-                            "The newest 500, UTC. The record itself is the history of ",
+                            "The newest first, UTC. The record itself is the history of ",
                             h("code", "applied"),
                             "; ",
                             h("code", "hive verify"),
@@ -145,7 +146,8 @@ def audit_page(view: View, asset: AssetUrl, rows: Iterable[Proposal]) -> str:
                         ),
                         h("div.scroll", table, tabindex=0, role="region", aria_label="decisions")
                         if lines
-                        else h("p.empty", "Nothing was proposed yet."),
+                        else h("p.empty", "There is no decision here."),
+                        older,
                     ),
                 ),
                 id="main",

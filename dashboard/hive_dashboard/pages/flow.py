@@ -164,18 +164,25 @@ def dead(view: View) -> Element:
         "✝",
         "D34D L3TTERS",
         "Dead letters",
-        h("div.inbox", [_dead(view, row) for row in rows]),
-        count=len(rows),
+        h("div.inbox", [letter(view, row) for row in rows], _more(view.snapshot.dead_behind)),
+        count=len(rows) + view.snapshot.dead_behind,
     )
 
 
-def _dead(view: View, row: DeadLetter) -> Element:
+def _more(count: int) -> Element | None:
+    """The way to those that are not here."""
+    if not count:
+        return None
+    return h("p.pad", h("a.c.s-bad", f"▸ {plural(count, 'more dead letter')}", href="/dead"))
+
+
+def letter(view: View, row: DeadLetter) -> Element:
     body = _body(row.message)
     buttons: list[Child] = []
     if not view.view_only:
         buttons = [
             form(
-                f"/dead/{row.id}/{verb}",
+                view.action(f"/dead/{row.id}/{verb}"),
                 hidden("agent", row.agent),
                 button(label, words, kind, small=True),
                 name=f"{verb}-{row.id}-{row.agent}",

@@ -6,16 +6,17 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from hive_wire.names import EVERYONE
 from hive_wire.protocol import Event, Message
 
 from ..html import Child, Element, h, leet
-from ..live.models import Question
+from ..live.models import DeadLetter, Question
 from ..text import coloured, one_line, plural, quoted, terminal
 from .agents import AgentView, agents
 from .common import AssetUrl, View, clock, notices, page
-from .flow import message_row
+from .flow import letter, message_row
 from .need import away
 from .output import coloured_parts
 from .questions import question
@@ -200,6 +201,27 @@ def questions_page(
         h("div.qs", [question(view, q) for q in rows]),
         h("a.btn", "▸ next", href=f"/questions?after={behind}") if behind is not None else None,
     )
+
+
+def dead_page(
+    view: View, asset: AssetUrl, rows: Sequence[DeadLetter], behind: str | None, count: int
+) -> str:
+    """Dead letters, those given up last first, a page at a time; there are `count` in all."""
+    return _page(
+        view,
+        asset,
+        "dead",
+        ("✝ D34D L3TTERS", "Dead letters"),
+        h("p.dim.num", f"{len(rows)} of {plural(count, 'dead letter')}, the newest first")
+        if rows
+        else h("p.empty", "There is no dead letter here."),
+        h("div", [letter(view, row) for row in rows]),
+        h("a.btn", "▸ next", href=dead_address(behind)) if behind is not None else None,
+    )
+
+
+def dead_address(after: str | None) -> str:
+    return f"/dead?{urlencode({'after': after})}" if after else "/dead"
 
 
 def _page(view: View, asset: AssetUrl, current: str, title: tuple[str, str], *body: Child) -> str:

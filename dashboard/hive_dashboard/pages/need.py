@@ -88,6 +88,7 @@ def waiting(s: Snapshot) -> int:
         + s.questions_behind
         + len(s.open)
         + len(s.dead)
+        + s.dead_behind
         + len(_stops(s))
         + sum(a.kind == "bad" or a.state == "needs-login" for a in agents(s))
     )
@@ -231,4 +232,5 @@ def _dead(s: Snapshot) -> list[Need]:
         return []
     first = s.dead[0]
     words = f"{first.agent}: {one_line(first.cause, 80)}"
-    return [Need("bad", "✝", "#sec-dead", plural(len(s.dead), "dead letter"), words)]
+    title = plural(len(s.dead) + s.dead_behind, "dead letter")
+    return [Need("bad", "✝", "#sec-dead", title, words)]

@@ -51,7 +51,7 @@ def question(view: View, q: Question) -> list[Element]:
     ident = f"q{q.id}"
     if view.view_only:
         return [h("div.q.s-you", _head(view, q), h("p.qt", q.text), id=ident)]
-    more = form(f"/questions/{q.id}/extend", name=f"extend-{q.id}")
+    more = form(view.action(f"/questions/{q.id}/extend"), name=f"extend-{q.id}")
     body = _permission(view, q) if q.permission else _asking(view, q)
     return [body, h("div", more, hidden=True, id=f"more-{q.id}")] if q.expires else [body]
 
@@ -104,7 +104,7 @@ def _permission(view: View, q: Question) -> Element:
         answers.append(("always", "✓✓ 4LWAYS", "Allow always", "think"))
     answers.append(("deny", "✕ D3NY", "Deny", "bad"))
     return form(
-        f"/questions/{q.id}/answer",
+        view.action(f"/questions/{q.id}/answer"),
         _head(view, q),
         h("p.qt", "wants to use ", h("b.s-think.c", one_line(asked.tool, 80)), " now:"),
         # All of it as it would run: a terminal would hide what stands before a carriage return.
@@ -169,7 +169,7 @@ def _asking(view: View, q: Question) -> Element:
         placeholder="or in your own words…" if rows else "your answer…",
     )
     return form(
-        f"/questions/{q.id}/answer",
+        view.action(f"/questions/{q.id}/answer"),
         _head(view, q),
         h("fieldset", h("legend.qt", q.text), rows, text),
         h(

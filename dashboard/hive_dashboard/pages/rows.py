@@ -208,9 +208,12 @@ def _offline(data: Data) -> _Row:
     return "s-off", "state", "○", "the harness is gone"
 
 
+def _retired(data: Data) -> _Row:
+    return "s-off", "state", "⌂", "retired: its mail waits for its return"
+
+
 def _login(data: Data) -> _Row:
-    who = one_line(str(data.get("by", "")), 60)
-    return "s-off", "state", "↪", f"{one_line(str(data['outcome']), 20)} by {who}"
+    return "s-off", "state", "↪", f"{one_line(str(data['outcome']), 20)} by {_by(data)}"
 
 
 def _dead(data: Data) -> _Row:
@@ -223,6 +226,18 @@ def _dead(data: Data) -> _Row:
             f"{one_line(str(data.get('cause', '')), 200)}"
         ),
     )
+
+
+def _retried(data: Data) -> _Row:
+    return "s-off", "state", "↻", f"message {data['message']} is tried again, says {_by(data)}"
+
+
+def _dropped(data: Data) -> _Row:
+    return "s-off", "state", "✝", f"message {data['message']} was dropped by {_by(data)}"
+
+
+def _by(data: Data) -> str:
+    return one_line(str(data.get("by", "")), 60)
 
 
 def _tool(data: Data) -> _Row:
@@ -262,7 +277,10 @@ _KINDS: dict[str, Callable[[Data], _Row]] = {
     "turn.ended": _ended,
     "ready": _ready,
     "offline": _offline,
+    "retired": _retired,
     "dead": _dead,
+    "dead.retried": _retried,
+    "dead.dropped": _dropped,
     "login": _login,
     "tool": _tool,
     "gap": _gap,

@@ -25,6 +25,16 @@ export function startForms(refresh) {
     event.preventDefault();
     send(form, event.submitter, refresh);
   });
+  startTyping();
+  for (const el of document.querySelectorAll("[data-sticky]")) {
+    const key = `hive-sticky:${el.dataset.sticky}`, old = localStorage.getItem(key);
+    if (old && [...el.options].some((o) => o.value === old)) el.value = old;
+    el.addEventListener("change", () => localStorage.setItem(key, el.value));
+  }
+}
+
+// Of forms that lead to another page, too: the time of a question stands still, drafts are kept.
+export function startTyping() {
   document.addEventListener("input", ({ target }) => {
     if ("draft" in (target.dataset ?? {})) save(target);
     const ttl = target.form?.querySelector("[data-hold]");
@@ -39,11 +49,6 @@ export function startForms(refresh) {
     target.form.requestSubmit();
   });
   restore(document);
-  for (const el of document.querySelectorAll("[data-sticky]")) {
-    const key = `hive-sticky:${el.dataset.sticky}`, old = localStorage.getItem(key);
-    if (old && [...el.options].some((o) => o.value === old)) el.value = old;
-    el.addEventListener("change", () => localStorage.setItem(key, el.value));
-  }
 }
 
 // While somebody types, the time of a question stands still: told at most every 20 s.
@@ -63,6 +68,10 @@ async function hold(ttl) {
 function save(el) {
   if (el.value.trim()) localStorage.setItem(draftKey(el), el.value);
   else localStorage.removeItem(draftKey(el));
+}
+
+export function forget(form) {
+  for (const el of form.elements) if ("draft" in el.dataset) localStorage.removeItem(draftKey(el));
 }
 
 export function restore(root) {

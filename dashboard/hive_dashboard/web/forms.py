@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import orjson
 from aiohttp import web
@@ -12,13 +13,19 @@ from ..acts.job import Desk, Failed, Job
 from ..acts.table import Action
 from ..acts.wishes import BadForm, EndSession, parse
 from ..auth.service import TooManyFailures
-from ..pages.common import Notice
+from ..pages.common import Notice, View
 from ..pages.plain import login_page
 from .guard import JSON, Refused
+from .lists import show_dead, show_questions
 from .site import SESSION, SITE, json, page, see, set_session, wants_json
 from .views import notice, show_agent, show_proposal, show_swarm
 
 MAX_FIELDS = 100
+_PAGE = re.compile(  # those with forms, beside the swarm's
+    r"/(?:a/[a-z][a-z0-9-]{0,8}/|proposals/[1-9]\d{0,8}|questions(?:\?after=\d{1,15})?"
+    r"|dead(?:\?after=[\w.%:-]{1,80})?)",
+    re.ASCII,
+)
 
 
 def action(it: Action) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -46,7 +53,7 @@ def action(it: Action) -> Callable[[web.Request], Awaitable[web.Response]]:
             return json({"ok": said})
         await site.mirror.settle()
         site.flash[site.session().id].append(notice(said, ok=True))
-        raise see(f"/a/{path['name']}/" if request.path.startswith("/a/") else "/")
+        raise see(_back(request))
 
     return handle
 
@@ -63,7 +70,8 @@ async def _refuse(
         await site.mirror.settle()
     if wants_json(request):
         return json({"error": error.message, "changed": error.changed}, error.status)
-    moved = {int(path["n"]): error.changed} if error.status == 409 and "n" in path else {}
+    is_moved = error.status == 409 and request.path.startswith("/proposals/")
+    moved = {int(path["n"]): error.changed} if is_moved else {}
     if moved and not error.changed:
         moved = dict.fromkeys(moved, (error.message,))
     draft = {name: given[-1] for name, given in fields.items()}
@@ -74,13 +82,35 @@ async def _refuse(
         drafts={form: draft},
         moved=moved,
     )
-    if request.path.startswith("/a/"):
-        return await show_agent(site, view, path["name"], status=error.status)
-    if request.path.startswith("/proposals/") and site.host.is_up:
-        n = int(path["n"])
-        if "own" in request.query or all(row.n != n for row in view.snapshot.open):
-            return await show_proposal(site, view, n, error.status)
-    return show_swarm(site, view, error.status)
+    try:
+        return await _page_of(request, view, error.status)
+    except Refused:
+        return show_swarm(site, view, error.status)  # its page cannot be had now
+
+
+def _back(request: web.Request) -> str:
+    """The page that the form stood on."""
+    back = request.query.get("back", "")
+    if _PAGE.fullmatch(back):
+        return back
+    return f"/a/{request.match_info['name']}/" if request.path.startswith("/a/") else "/"
+
+
+async def _page_of(request: web.Request, view: View, status: int) -> web.Response:
+    """That page, drawn anew. Raises Refused."""
+    site, back = request.app[SITE], urlsplit(_back(request))
+    _, kind, *names = back.path.split("/")
+    after = dict(parse_qsl(back.query)).get("after")
+    if kind == "a":
+        return await show_agent(site, view, names[0], status=status)
+    if kind == "questions":
+        return await show_questions(site, view, int(after or 0), status)
+    if kind == "dead":
+        return await show_dead(site, view, after, status)
+    n = int(request.match_info["n"]) if request.path.startswith("/proposals/") else None
+    if kind == "proposals" or (n and all(row.n != n for row in view.snapshot.open)):
+        return await show_proposal(site, view, n or int(names[0]), status)
+    return show_swarm(site, view, status)
 
 
 async def read_form(request: web.Request) -> dict[str, list[str]]:

@@ -71,7 +71,10 @@ def check(request: web.Request, settings: Settings, port: int) -> None:
 
 def _is_ours(origin: str, host: str, settings: Settings, port: int) -> bool:
     """Whether the form came from the very origin that was asked: not another port of it."""
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     if parts.scheme not in ("http", "https") or parts.path:
         return False
     usual = {"http": ":80", "https": ":443"}[parts.scheme]

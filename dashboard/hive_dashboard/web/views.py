@@ -10,13 +10,12 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
-from hive_wire.names import OPERATOR, is_name
 from hive_wire.rpc_errors import NOT_FOUND, RpcError
 
 from ..html import tree
 from ..live.backends import Backend
 from ..live.mirror import read_proposal
-from ..live.models import Event, Message, Proposal, Question
+from ..live.models import Event
 from ..live.reading import NEWEST
 from ..live.whole import PARTS, part_page
 from ..pages import agent as agent_pages
@@ -24,10 +23,8 @@ from ..pages import looks, swarm
 from ..pages.agents import AgentView, NotRead
 from ..pages.agents import agent as find_agent
 from ..pages.common import Notice, View, icon_name
-from ..pages.decisions import audit_page
 from ..pages.need import count
 from ..pages.plain import proposal_page, sessions_page
-from ..pages.questions import CARDS
 from ..pages.whole import whole_page
 from .guard import Refused
 from .site import SITE, Packed, Site, differing, json, page, port_of, see
@@ -65,14 +62,15 @@ async def agent_page(request: web.Request) -> web.Response:
     site = request.app[SITE]
     view = site.view()
     name, query = request.match_info["name"], request.query.get("q", "").strip()[:LONGEST_QUERY]
-    at = _number(request, "at")
+    at = number(request, "at")
     it = _agent(view, name)
     if query:
-        log = await _search(site, it, query, _before(request))
+        log = await _search(site, it, query, before_of(request))
     elif at is not None:
         log = replace(await _log(site, it, at + HISTORY // 2), at=at)
     else:
-        return await show_agent(site, view, name, _before(request))
+        return await show_agent(site, view, name, before_of(request))
+    view = replace(view, page=f"/a/{name}/")
     return page(agent_pages.agent_page(view, it, log, site.assets.url, site.hub.last))
 
 
@@ -81,6 +79,7 @@ async def show_agent(
 ) -> web.Response:
     """Raises Refused."""
     it = _agent(view, name)
+    view = replace(view, page=f"/a/{name}/")
     cursor = site.hub.last
     log = await _log(site, it, before or (cursor + 1 if cursor is not None else NEWEST))
     return page(agent_pages.agent_page(view, it, log, site.assets.url, cursor), status)
@@ -91,6 +90,7 @@ async def agent_state(request: web.Request) -> web.Response:
     session = site.session()
     view = View(site.mirror.snapshot, session.user, session.view_only, shelf=site.shelf)
     it = _agent(view, request.match_info["name"])
+    view = replace(view, page=f"/a/{it.name}/")
     packed = site.packed(
         view, it.name, lambda: {n: draw(view, it) for n, draw in agent_pages.LIVE.items()}
     )
@@ -104,7 +104,7 @@ async def agent_history(request: web.Request) -> web.Response:
     view = View(site.mirror.snapshot, "", view_only=True)
     it = _agent(view, request.match_info["name"])
     cursor = site.hub.last
-    events = await _history(site, it, _before(request) or (cursor or 0) + 1)
+    events = await _history(site, it, before_of(request) or (cursor or 0) + 1)
     if events is None:
         raise Refused(503, "The broker is away: no history to show.")
     rows = await asyncio.to_thread(agent_pages.tail, events)
@@ -127,7 +127,7 @@ async def _log(site: Site, it: AgentView, before: int) -> agent_pages.Log:
 async def _search(site: Site, it: AgentView, query: str, before: int | None) -> agent_pages.Log:
     """Raises Refused."""
     given = {"before": before} if before else {}
-    found = await _ask(
+    found = await ask(
         site.broker, "search_events", agent=it.uid or it.name, query=query, limit=HISTORY, **given
     )
     events = [Event.model_validate(row) for row in found["events"]]
@@ -205,60 +205,32 @@ async def show_proposal(site: Site, view: View, n: int, status: int = 200) -> we
         raise Refused(504, "The reconciler did not answer within 20 s.") from None
     except ValidationError:
         raise Refused(502, "The reconciler's answer was not understood: versions differ?") from None
+    view = replace(view, page=f"/proposals/{n}")
     return page(proposal_page(view, site.assets.url, found), status)
 
 
 async def whole_proposal(request: web.Request) -> web.Response:
     site, n = request.app[SITE], int(request.match_info["n"])
     part = next((part for part in PARTS if part == request.query.get("part")), PARTS[0])
-    after = _number(request, "after") or 0
-    answer = await _ask(site.host, "proposal_part", n=n, part=part, after=after)
+    after = number(request, "after") or 0
+    answer = await ask(site.host, "proposal_part", n=n, part=part, after=after)
     return page(whole_page(site.view(), site.assets.url, await part_page(n, part, after, answer)))
-
-
-async def audit(request: web.Request) -> web.Response:
-    site = request.app[SITE]
-    answer = await _ask(site.host, "proposals", limit=500)
-    rows = [Proposal.model_validate(row) for row in answer["proposals"]]
-    return page(audit_page(site.view(), site.assets.url, rows))
 
 
 async def plan(request: web.Request) -> web.Response:
     site = request.app[SITE]
-    return page(looks.plan_page(site.view(), site.assets.url, await _ask(site.host, "plan")))
+    return page(looks.plan_page(site.view(), site.assets.url, await ask(site.host, "plan")))
 
 
 async def journal(request: web.Request) -> web.Response:
     site = request.app[SITE]
     view = site.view()
     it = _agent(view, request.match_info["name"])
-    answer = await _ask(site.host, "logs", name=it.name, limit=1000)
+    answer = await ask(site.host, "logs", name=it.name, limit=1000)
     return page(looks.journal_page(view, site.assets.url, it, answer["lines"]))
 
 
-async def messages(request: web.Request) -> web.Response:
-    site = request.app[SITE]
-    peer = request.query.get("peer", "")
-    given: dict[str, Any] = {"peer": peer} if is_name(peer) or peer == OPERATOR else {}
-    answer = await _ask(
-        site.broker, "messages", before=_before(request) or NEWEST, limit=HISTORY, **given
-    )
-    rows = [Message.model_validate(row) for row in answer["messages"]]
-    return page(looks.messages_page(site.view(), site.assets.url, rows, given.get("peer", "")))
-
-
-async def questions(request: web.Request) -> web.Response:
-    """All open ones: the swarm's page has room for some."""
-    site = request.app[SITE]
-    after = _number(request, "after")
-    given = {"after": after} if after else {}
-    answer = await _ask(site.broker, "questions", open=True, limit=CARDS, **given)
-    rows = [Question.model_validate(row) for row in answer["questions"]]
-    count, behind = max(len(rows), answer.get("open", 0)), answer.get("next")
-    return page(looks.questions_page(site.view(), site.assets.url, rows, behind, count))
-
-
-async def _ask(backend: Backend, method: str, **params: Any) -> dict[str, Any]:
+async def ask(backend: Backend, method: str, **params: Any) -> dict[str, Any]:
     """The answer of a process that has to be there for the page. Raises Refused."""
     try:
         answer = await backend.ask(method, **params)
@@ -269,11 +241,11 @@ async def _ask(backend: Backend, method: str, **params: Any) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _before(request: web.Request) -> int | None:
-    return _number(request, "before")
+def before_of(request: web.Request) -> int | None:
+    return number(request, "before")
 
 
-def _number(request: web.Request, name: str) -> int | None:
+def number(request: web.Request, name: str) -> int | None:
     given = request.query.get(name, "")
     return int(given) if given.isascii() and given.isdigit() and len(given) < 16 else None
 
