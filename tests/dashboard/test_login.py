@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 import sqlite3
 
 import aiohttp
@@ -15,14 +18,18 @@ from hive_dashboard.auth.sessions import (
     IDLE,
     LINK_TTL,
     LONGEST_DELAY,
+    Browser,
     Links,
     Sessions,
     Throttle,
 )
 from hive_dashboard.auth.store import Store, StoreError
+from hive_dashboard.web import peers
 from hive_wire.paths import Layout
 from hive_wire.rpc_errors import RpcError
 from hive_wire.sockets import connect
+
+HERE = Browser("a browser", 1000)
 
 
 async def test_a_link_logs_in_once(world: World) -> None:
@@ -62,6 +69,60 @@ async def test_a_login_gives_a_new_id_and_ends_the_old_one(world: World) -> None
         assert answer.status == 303
 
 
+async def status_for(world: World, uid: int, family: int, address: str) -> int:
+    """Of a request with our cookie from a process of that user."""
+    os.seteuid(uid)
+    try:
+        sock = socket.socket(family)
+    finally:
+        os.seteuid(0)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, (address, world.site.port))
+    reader, writer = await asyncio.open_connection(sock=sock)
+    [cookie] = [c for c in world.http.cookie_jar if c.key == world.site.settings.cookie]
+    host = f"Host: 127.0.0.1:{world.site.port}\r\nCookie: {cookie.key}={cookie.value}\r\n"
+    writer.write(f"GET /api/session HTTP/1.1\r\n{host}Connection: close\r\n\r\n".encode())
+    status = int((await reader.readline()).split()[1])
+    writer.close()
+    await writer.wait_closed()
+    return status
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+async def test_a_cookie_is_worth_nothing_to_another_user_of_this_machine(
+    page_world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A browser sends it to every port of our name: to an agent's with this machine's network."""
+    world = page_world
+    for family, address in (
+        (socket.AF_INET, "127.0.0.1"),
+        (socket.AF_INET6, "::ffff:127.0.0.1"),
+    ):
+        assert await status_for(world, 0, family, address) == 200
+        assert await status_for(world, 65534, family, address) == 401
+    assert caplog.text.count("came from user 65534 of this machine, not from user 0") == 1
+    assert "damo" in await world.get("/"), "who has it rightly goes on"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_whose_connection_it_is_is_known_by_both_kinds_of_address(address: str) -> None:
+    server = await asyncio.start_server(lambda _r, w: w.close(), address, 0)
+    async with server:
+        here = server.sockets[0].getsockname()[:2]
+        _, writer = await asyncio.open_connection(*here)
+        there = writer.get_extra_info("sockname")[:2]
+        assert await asyncio.to_thread(peers.owner, there, here) == os.geteuid()
+        other = (here[0], 1)
+        assert await asyncio.to_thread(peers.owner, there, other) is None
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_who_is_asked_to_log_in_comes_back_to_the_whole_address(world: World) -> None:
+    async with world.http.get(f"{world.url}/a/scout/?q=a+b&at=7") as answer:
+        assert 'name="next" value="/a/scout/?q=a+b&amp;at=7"' in await answer.text()
+
+
 async def test_the_way_back_stays_here(world: World) -> None:
     for after, wanted in (
         ("/a/scout/", "/a/scout/"),
@@ -86,6 +147,7 @@ async def test_who_may_only_look_cannot_act(world: World) -> None:
     await world.until(lambda: bool(world.site.mirror.snapshot.details))
     page = await world.get("/")
     assert "view only" in page
+    assert 'action="/sessions/end"' not in await world.get("/sessions")
     assert 'action="/send"' not in page
     assert "/approve" not in page
     async with world.http.post(
@@ -124,17 +186,17 @@ async def test_the_list_shows_every_session_and_no_secret(page_world: World) -> 
 async def test_sessions_outlive_the_process_and_are_stored_hashed(layout: Layout) -> None:
     auth = Auth(Store(layout.dashboard), lambda _id: None, lambda _n: None)
     await auth.start()
-    done = await auth.login(await auth.issue("ana", False), "browser")
+    done = await auth.login(await auth.issue("ana", False), HERE)
     assert done is not None
     await auth.stop()
     assert done[0].encode() not in (layout.dashboard / "sessions.sqlite").read_bytes()
     again = Auth(Store(layout.dashboard), lambda _id: None, lambda _n: None)
     await again.start()
-    found = await again.session(done[0])
+    found = await again.session(done[0], HERE.uid)
     assert found is not None
     assert found.user == "ana"
     await again.end(found.label)
-    assert await again.session(done[0]) is None
+    assert await again.session(done[0], HERE.uid) is None
     await again.stop()
 
 
@@ -190,7 +252,7 @@ async def test_who_has_a_link_waits_for_nobody(world: World) -> None:
 
 def test_sessions_end_by_idleness_and_by_age() -> None:
     sessions = Sessions()
-    cookie, row = sessions.open("ana", False, "b", 0)
+    cookie, row = sessions.open("ana", False, HERE, 0)
     assert sessions.find(cookie, IDLE - 1) == row
     assert sessions.find(cookie, IDLE + 1) is None
     now = 0.0

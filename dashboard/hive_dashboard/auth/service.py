@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from .sessions import FREE_FAILURES, Links, OneTime, Session, Sessions, Throttle
+from .sessions import FREE_FAILURES, Browser, Links, OneTime, Session, Sessions, Throttle
 from .store import Store
 from .users import User, Users
 
+log = logging.getLogger(__name__)
 TOUCH_EVERY = 60.0  # seconds between writes of "last seen"
 
 
@@ -46,6 +48,7 @@ class Auth:
         self._users = Users()
         self._links = Links()
         self._throttle = Throttle()
+        self._astray: set[str] = set()  # sessions whose cookie somebody else had
 
     async def start(self) -> None:
         """Raises StoreError."""
@@ -55,7 +58,7 @@ class Auth:
     async def stop(self) -> None:
         await self._store.close()
 
-    async def login(self, code: str, browser: str) -> tuple[str, Session] | None:
+    async def login(self, code: str, browser: Browser) -> tuple[str, Session] | None:
         """A new session for the code of a link; None for a wrong one.
 
         Raises TooManyFailures: only for a wrong one, or whoever tries could keep all others out.
@@ -75,10 +78,19 @@ class Auth:
         await self._store.put(row)
         return secret, row
 
-    async def session(self, cookie: str | None) -> Session | None:
-        """The live session of a cookie."""
+    async def session(self, cookie: str | None, uid: int | None) -> Session | None:
+        """The live session of a cookie. `uid` is that of its browser: what brings the cookie from
+        elsewhere has none."""
         now = time.time()
         row = self._sessions.find(cookie, now)
+        if row is not None and row.uid != uid:
+            if row.id not in self._astray:
+                self._astray.add(row.id)
+                log.warning(
+                    "the cookie of a session of %s came from %s, not from %s: not let in",
+                    *(row.user, _place(uid), _place(row.uid)),
+                )
+            return None
         if row is not None and now - row.seen > TOUCH_EVERY:
             row = self._sessions.touch(row, now)
             await self._store.put(row)
@@ -135,10 +147,10 @@ class Auth:
         live = [row.user for row in self.live()]
         return [{**asdict(user), "sessions": live.count(user.name)} for user in self._users.all()]
 
-    async def trusted(self, name: str, cookie: str | None, browser: str) -> tuple[str, Session]:
+    async def trusted(self, name: str, cookie: str | None, browser: Browser) -> tuple[str, Session]:
         """The session of somebody whom a trusted proxy names: that of the cookie, else a new one
         with its cookie. Raises UnknownUser."""
-        row = await self.session(cookie)
+        row = await self.session(cookie, browser.uid)
         if row is not None and row.user == name:
             return "", row
         user = self._users.find(name)
@@ -147,3 +159,7 @@ class Auth:
         secret, row = self._sessions.open(name, user.view_only, browser, time.time())
         await self._store.put(row)
         return secret, row
+
+
+def _place(uid: int | None) -> str:
+    return "another machine" if uid is None else f"user {uid} of this machine"

@@ -27,8 +27,18 @@ def digest(secret: str) -> str:
 
 
 @dataclass(frozen=True)
+class Browser:
+    """What it calls itself, and the user (uid) of this machine whose it is, or who brings what it
+    says here (ssh, a proxy); None: it is on another machine."""
+
+    says: str
+    uid: int | None
+
+
+@dataclass(frozen=True)
 class Session:
-    """`id` is the digest of the cookie. `view_only` may look and not act."""
+    """`id` is the digest of the cookie, `uid` that of its browser. `view_only` may look and not
+    act."""
 
     id: str
     user: str
@@ -36,6 +46,7 @@ class Session:
     created: float
     seen: float
     agent: str  # the browser, as it says
+    uid: int | None
 
     @property
     def label(self) -> str:
@@ -103,11 +114,12 @@ class Sessions:
     def __init__(self, rows: Iterable[Session] = ()) -> None:
         self._rows = {row.id: row for row in rows}
 
-    def open(self, user: str, view_only: bool, agent: str, now: float) -> tuple[str, Session]:
+    def open(self, user: str, view_only: bool, browser: Browser, now: float) -> tuple[str, Session]:
         """A new session and its cookie."""
         secret = new_secret()
         self._rows = {key: old for key, old in self._rows.items() if old.ends() > now}
-        row = Session(digest(secret), user, view_only, now, now, agent[:200])
+        says = browser.says[:200]
+        row = Session(digest(secret), user, view_only, now, now, says, browser.uid)
         self._rows[row.id] = row
         return secret, row
 

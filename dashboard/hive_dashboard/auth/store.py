@@ -14,7 +14,7 @@ from .sessions import ABSOLUTE, Session
 from .users import User
 
 T = TypeVar("T")
-VERSION = 2
+VERSION = 3
 _USERS = """
 CREATE TABLE user (
   name TEXT PRIMARY KEY, view_only INTEGER NOT NULL, added REAL NOT NULL
@@ -23,12 +23,17 @@ CREATE TABLE user (
 _SCHEMA = """
 CREATE TABLE session (
   id TEXT PRIMARY KEY, user TEXT NOT NULL, view_only INTEGER NOT NULL,
-  created REAL NOT NULL, seen REAL NOT NULL, agent TEXT NOT NULL
+  created REAL NOT NULL, seen REAL NOT NULL, agent TEXT NOT NULL, uid INTEGER
 ) STRICT, WITHOUT ROWID;
 """
 _FROM_1 = """
 INSERT INTO user SELECT user, min(view_only), min(created) FROM session GROUP BY user;
-PRAGMA user_version = 2;
+"""
+# Whose browser began a session was not noted: everybody logs in again.
+_FROM_2 = """
+DELETE FROM session;
+ALTER TABLE session ADD COLUMN uid INTEGER;
+PRAGMA user_version = 3;
 """
 
 
@@ -50,9 +55,9 @@ class Store:
         return await self._run(lambda: self._open(now))
 
     async def put(self, row: Session) -> None:
-        values = (row.id, row.user, row.view_only, row.created, row.seen, row.agent)
+        values = (row.id, row.user, row.view_only, row.created, row.seen, row.agent, row.uid)
         await self._run(
-            lambda: self._do("INSERT OR REPLACE INTO session VALUES (?,?,?,?,?,?)", values)
+            lambda: self._do("INSERT OR REPLACE INTO session VALUES (?,?,?,?,?,?,?)", values)
         )
 
     async def drop(self, ident: str) -> None:
@@ -84,7 +89,9 @@ class Store:
                     f"BEGIN; {_SCHEMA} {_USERS} PRAGMA user_version = {VERSION}; COMMIT;"
                 )
             elif version == 1:  # whoever has a session is a user
-                db.executescript("BEGIN;" + _USERS + _FROM_1 + "COMMIT;")
+                db.executescript("BEGIN;" + _USERS + _FROM_1 + _FROM_2 + "COMMIT;")
+            elif version == 2:
+                db.executescript("BEGIN;" + _FROM_2 + "COMMIT;")
             elif version != VERSION:
                 raise StoreError(
                     f"{self._path} was written by another version ({version}, this one knows "
@@ -92,8 +99,8 @@ class Store:
                 )
             with db:
                 db.execute("DELETE FROM session WHERE created < ?", (now - ABSOLUTE,))
-            rows = db.execute("SELECT id, user, view_only, created, seen, agent FROM session")
-            found = [Session(r[0], r[1], bool(r[2]), r[3], r[4], r[5]) for r in rows]
+            rows = db.execute("SELECT id, user, view_only, created, seen, agent, uid FROM session")
+            found = [Session(r[0], r[1], bool(r[2]), *r[3:]) for r in rows]
             rows = db.execute("SELECT name, view_only, added FROM user")
             users = [User(r[0], bool(r[1]), r[2]) for r in rows]
         except sqlite3.DatabaseError as error:

@@ -80,7 +80,9 @@ def sessions_page(view: View, asset: AssetUrl, rows: Iterable[Session], own: str
                     hidden("session", row.label),
                     button("✕ 3ND", "End this session", "bad", small=True),
                     name=f"end-{row.label}",
-                ),
+                )
+                if not view.view_only
+                else None,
             ),
         )
         for row in rows

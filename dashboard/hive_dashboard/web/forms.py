@@ -143,7 +143,7 @@ async def login(request: web.Request) -> web.Response:
     after = _local(fields.get("next", ["/"])[-1])
     code = fields.get("code", [""])[-1].strip()
     try:
-        done = await site.auth.login(code.rpartition("#")[2], request.headers.get("User-Agent", ""))
+        done = await site.auth.login(code.rpartition("#")[2], await site.browser(request))
     except TooManyFailures as error:
         answer = page(login_page(site.assets.url, str(error), after), 429)
         answer.headers["Retry-After"] = str(int(error.wait) + 1)

@@ -72,7 +72,7 @@ async def _pass(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     if session is None and not request.path.startswith(_OPEN):
         if request.method == "GET" and not wants_json(request) and request.path != _STREAM:
-            raise see(f"/login?next={quote(request.path)}")
+            raise see(f"/login?next={quote(request.path_qs)}")
         raise Refused(401, "You are logged out. Log in again; what you typed stays in this page.")
     if (
         session is not None
@@ -91,11 +91,14 @@ async def _session(request: web.Request, site: Site) -> Session | None:
     cookie = request.cookies.get(site.settings.cookie)
     header = site.settings.proxy_header
     named = request.headers.getall(header, []) if header else []
-    if not named or not site.settings.trusts(request.remote):
-        return await site.auth.session(cookie)
+    is_named = bool(named) and site.settings.trusts(request.remote)
+    if not is_named and not cookie:
+        return None
+    browser = await site.browser(request)
+    if not is_named:
+        return await site.auth.session(cookie, browser.uid)
     if len(named) > 1:
         raise Refused(403, "The proxy named several users.")
-    browser = request.headers.get("User-Agent", "")
     try:
         secret, session = await site.auth.trusted(named[0].strip(), cookie, browser)
     except UnknownUser as error:

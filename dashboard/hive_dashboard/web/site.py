@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from ..auth.service import Auth
-from ..auth.sessions import Session
+from ..auth.sessions import Browser, Session
 from ..html import BASE, Element, Kept, tree
 from ..live.backends import Backend
 from ..live.hub import Hub
@@ -23,6 +23,7 @@ from ..pages.common import Notice, View
 from ..pages.shelf import Shelf
 from ..settings import Settings
 from .guard import JSON
+from .peers import Peers
 from .ports import AgentPorts
 from .static import Assets
 
@@ -41,6 +42,7 @@ class Site:
     streams: Streams
     ports: AgentPorts
     shelf: Shelf = field(default_factory=Shelf)
+    peers: Peers = field(default_factory=Peers)
     port: int = 0  # of the swarm's page
     scrape_token: str = ""  # opens /metrics, and nothing else
     flash: dict[str, deque[Notice]] = field(
@@ -61,6 +63,11 @@ class Site:
         if key not in self._packed:
             self._packed[key] = pack(build())
         return self._packed[key]
+
+    async def browser(self, request: web.Request) -> Browser:
+        """Which one asks."""
+        says = request.headers.get("User-Agent", "")
+        return Browser(says, await self.peers.user(request.transport))
 
     def session(self) -> Session:
         """Of the request that is being answered; the gate lets no other in."""
