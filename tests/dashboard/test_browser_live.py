@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 
@@ -112,3 +113,53 @@ async def test_a_page_that_gets_no_news_says_so(world: World) -> None:
         await expect(said).not_to_contain_text("are open already")
     for client in taken:
         hub.leave(client)
+
+
+async def test_a_tab_that_opens_while_rows_come_has_no_hole(world: World) -> None:
+    """Another tab reads the stream, and is farther by then than the page that was loaded."""
+    world.broker.emit("text", {"text": "first"})
+    async with browsing(world) as b:
+        leader = b.page.locator("#live")
+        await expect(leader).to_contain_text("L1VE")
+
+        async def late(route: Route) -> None:
+            world.broker.emit_many([("text", {"text": f"meanwhile {i}"}) for i in range(5)])
+            told = world.broker.emit("state", {"state": "idle"})
+            await expect(leader).to_contain_text(f"id {told} ·")
+            await route.continue_()
+
+        await b.context.route("**/agent.js", late)
+        page = await log_of(b)
+        last = world.broker.emit("text", {"text": "after"})
+        await expect(page.locator(f'[data-id="{last}"]')).to_be_visible()
+        assert await ids(page) == list(range(1, last + 1))
+
+
+async def test_all_tabs_begin_anew_with_another_store(world: World) -> None:
+    world.broker.emit_many([("text", {"text": "x"})] * 9)
+    async with browsing(world) as b:
+        tabs = [b.page, await b.tab("/")]
+        world.broker.message("hm1nd", "scout", "before")
+        for page in tabs:
+            await expect(page.locator("#live")).to_contain_text("id 10 ·")
+        await world.broker.stop()
+        world.broker.events, world.broker._ids = [], itertools.count(1)
+        await world.broker.start()
+        await world.until(lambda: [c.last for c in world.site.hub._clients] == [0])
+        world.broker.message("hm1nd", "scout", "after")
+        for page in tabs:
+            await expect(page.locator("#live")).to_contain_text("id 1 ·")
+
+
+async def test_a_log_that_could_not_be_read_comes_with_the_broker(world: World) -> None:
+    world.broker.emit("text", {"text": "what was said before"})
+    await world.until(lambda: world.site.hub.last == 1)
+    await world.broker.stop()
+    await world.until(lambda: "broker" in world.site.mirror.snapshot.away)
+    async with browsing(world) as b:
+        page = await b.tab("/a/scout/")
+        await expect(page.locator("#tail")).to_contain_text("no history to show")
+        await page.fill("#p", "half a sentence")
+        await world.broker.start()
+        await expect(page.locator("#tail")).to_contain_text("what was said before")
+        assert await page.input_value("#p") == "half a sentence"

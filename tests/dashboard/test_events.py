@@ -14,6 +14,7 @@ from support.dashboard_world import World, lonely
 from support.page_rows import UIDS
 
 from hive_dashboard.live import hub as hubs
+from hive_dashboard.live import reading
 from hive_wire.paths import Layout
 
 SCOUT = UIDS["scout"]
@@ -140,6 +141,18 @@ async def test_resume_from_the_brokers_history(page_world: World) -> None:
         assert [row[0] for row in await s.rows(last)] == list(range(4, last + 1))
 
 
+async def test_pages_of_history_that_are_cut_leave_no_gap(page_world: World) -> None:
+    """An answer is one frame: of rows of 64 KiB it has ten."""
+    world = page_world
+    last = world.broker.emit_many([("text", {"text": "x"})] * 60)
+    await world.until(lambda: world.site.hub.last == last)
+    world.site.hub._kept.clear()
+    world.broker.fitting = 7
+    async with stream(world, f"?stream={SCOUT}&after=3") as s:
+        last = world.broker.emit("text", {"text": "now"})
+        assert [row[0] for row in await s.rows(last)] == list(range(4, last + 1))
+
+
 async def test_who_is_too_far_behind_starts_anew(page_world: World) -> None:
     world = page_world
     last = world.broker.emit_many([("state", {"state": "idle"})] * (hubs.KEPT * 2 + 10))
@@ -172,6 +185,62 @@ async def test_the_broker_restarts_under_an_open_stream(page_world: World) -> No
         await world.broker.start()
         rows = await s.rows(missed)
         assert [row[0] for row in rows] == [1, 2]
+
+
+async def test_what_is_told_with_the_first_answer_is_not_forgotten(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both may come in one read; a page that was loaded then went on without what it had not."""
+    async with lonely(layout) as world:
+        world.broker.emit("text", {"text": "1"})
+        subscribe = world.broker._subscribe
+
+        def busy(peer: Any, params: Any) -> Any:
+            answer = subscribe(peer, params)
+            world.broker.emit("text", {"text": "2"})
+            return answer
+
+        monkeypatch.setitem(world.broker._handlers, "subscribe", busy)  # type: ignore[arg-type]
+        async with world.broker:
+            await world.until(lambda: world.site.broker.is_up)
+            await world.until(lambda: world.site.hub.heard_total == 1)
+            assert world.site.hub.last == 2
+
+
+async def test_turns_that_end_while_the_history_is_read_are_counted(
+    page_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart of the broker: all parts are read, and shown when the last one is there."""
+    world = page_world
+    ended = {"turn": "1.1", "outcome": "ok", "cost_usd": 0.5}
+
+    def counted() -> int:
+        return getattr(world.site.mirror.snapshot.spent.get(SCOUT), "turns", 0)
+
+    world.broker.emit("turn.ended", ended)
+    await world.until(lambda: counted() == 1)
+    agents, told = reading.BROKER["agents"], list[int]()
+
+    async def slow(broker: Any) -> Any:
+        await world.until(lambda: "turns" in answered)
+        if not told:
+            told.append(world.broker.emit("turn.ended", ended))
+        await world.until(lambda: world.site.hub.last == told[0])
+        return await agents(broker)
+
+    turns, answered = reading.BROKER["turns"], list[str]()
+
+    async def noted(broker: Any) -> Any:
+        answer = await turns(broker)
+        answered.append("turns")
+        return answer
+
+    monkeypatch.setitem(reading.BROKER, "agents", slow)
+    monkeypatch.setitem(reading.BROKER, "turns", noted)
+    await world.broker.stop()
+    await world.broker.start()
+    await world.until(lambda: bool(told) and not world.site.mirror.snapshot.away)
+    await world.until(lambda: counted() == 2)
 
 
 async def test_who_comes_before_the_broker_goes_on_where_they_were(layout: Layout) -> None:
@@ -294,5 +363,6 @@ async def test_who_does_not_read_is_dropped(page_world: World) -> None:
     last = world.broker.emit_many([("text", {"text": "x"})] * (hubs.QUEUE + 1000))
     await world.until(lambda: world.site.hub.last == last)
     assert client.dropped
-    assert len(client.queue) <= hubs.QUEUE
-    world.site.hub.leave(client)
+    assert not client.queue
+    assert world.site.hub.clients == 0, "it takes nobody's place"
+    assert world.site.hub.dropped_total == 1

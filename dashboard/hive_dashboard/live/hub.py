@@ -63,6 +63,7 @@ class Client:
 
     def drop(self) -> None:
         self.dropped = True
+        self.queue.clear()
         self.wake.set()
 
 
@@ -86,7 +87,7 @@ class Hub:
         answer = await peer.request("subscribe", {"after": after, "stream": True}, timeout=10)
         cursor = int(answer["cursor"])
         if after is None:  # browsers that came before the broker may go on now
-            self.last = cursor
+            self.last = max(cursor, self.last or 0)  # what came right behind the answer was heard
         elif cursor < after:
             self.last = cursor
             self._kept.clear()
@@ -107,17 +108,21 @@ class Hub:
         self.heard_total += len(rows)
         self._keep(rows)
         self._on_events(rows)
+        late: list[Client] = []
         for client in self._clients:
             mine = [row for row in rows if client.wants(row)]
             if not mine or client.sent(mine):
                 continue
             waits_too_long = client.queue and client.queue[0].id < self._kept[0].id
             if waits_too_long or len(client.queue) + len(mine) > QUEUE:
-                self.dropped_total += 1
-                client.drop()  # it does not read; it comes back and resumes by id
+                late.append(client)
                 continue
             client.queue.extend(mine)
             client.wake.set()
+        for client in late:  # they do not read; they come back and resume by id
+            self.dropped_total += 1
+            self.leave(client)
+            client.drop()
 
     def _keep(self, rows: list[Event]) -> None:
         sizes = [size(row.data) for row in rows]

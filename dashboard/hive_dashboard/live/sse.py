@@ -132,14 +132,12 @@ class Streams:
         if rows is None and (self._hub.last or 0) - last > FARTHEST:
             client.reset = True
             return last
-        while rows is None:
+        while rows is None:  # a page may have fewer rows than asked for, and more behind it
             answer = await self._broker.ask("events", after=last, limit=PAGE)
             found = [Event.model_validate(row) for row in answer["events"]]
             await self._write(response, client, found)
             last = found[-1].id if found else max(last, self._hub.last or 0)
             rows = self._hub.kept_after(last)
-            if len(found) < PAGE:
-                rows = rows or []
         await self._write(response, client, rows)
         return rows[-1].id if rows else last
 

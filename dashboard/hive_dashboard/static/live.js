@@ -14,7 +14,8 @@ export class Live extends EventTarget {
     this.stream = stream;
     this.last = after;
     this.heard = 0; // when the last sign of life came, by performance.now()
-    this.wants = new Map();
+    this.wants = new Map(); // of the leader: each tab's, with the id up to which it was served
+    this.sent = null; // and where its stream stands
     this.wait = 250;
     this.channel = new BroadcastChannel("hive");
     this.channel.onmessage = ({ data }) => this.told(data);
@@ -42,10 +43,18 @@ export class Live extends EventTarget {
   told(m) {
     if (m.t === "rows") this.rows(m.rows);
     else if (m.t === "ping") this.ping(m.data);
-    else if (m.t === "changed" || m.t === "reset" || m.t === "out" || m.t === "full") this.emit(m.t, m.data);
+    else if (m.t === "reset") this.begin(m.data);
+    else if (m.t === "changed" || m.t === "out" || m.t === "full") this.emit(m.t, m.data);
     else if (m.t === "who") this.say(this.want());
     else if (this.leads && m.t === "want") this.add(m);
     else if (this.leads && m.t === "bye") this.wants.delete(m.tab);
+  }
+
+  // The ids that this page has say nothing any more.
+  begin(data) {
+    this.last = null;
+    for (const w of this.wants.values()) w.after = null; // or the next stream would begin there again
+    this.emit("reset", data);
   }
 
   emit(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
@@ -78,20 +87,24 @@ export class Live extends EventTarget {
   add(want) {
     const had = new Set([...this.wants.values()].map((w) => w.stream));
     this.wants.set(want.tab, want);
-    const behind = want.after !== null && this.sent !== undefined && want.after < this.sent;
+    const behind = want.after !== null && this.sent !== null && want.after < this.sent;
     if (this.source && ((want.stream && !had.has(want.stream)) || behind)) this.open();
     else if (this.heard) this.say({ t: "ping", data: this.lastPing });
+  }
+
+  passed(id) {
+    this.sent = id;
+    for (const w of this.wants.values()) w.after = Math.max(w.after ?? 0, id);
   }
 
   open() {
     clearTimeout(this.timer);
     this.source?.close();
-    const wants = [...this.wants.values()].filter((w) => w.tab !== this.tab);
-    wants.push(this.want());
-    for (const w of this.wants.values()) w.after = this.last ?? w.after; // they follow us from here
-    const afters = wants.map((w) => w.after).filter((a) => a !== null);
+    this.wants.set(this.tab, this.want());
+    const wants = [...this.wants.values()], afters = wants.map((w) => w.after).filter((a) => a !== null);
     const query = new URLSearchParams();
-    if (afters.length) query.set("after", Math.min(...afters));
+    this.sent = afters.length ? Math.min(...afters) : null;
+    if (afters.length) query.set("after", this.sent);
     const streams = [...new Set(wants.map((w) => w.stream).filter(Boolean))];
     if (streams.length) query.set("stream", streams.join(","));
     const source = (this.source = new EventSource(`${BASE}/events?${query}`));
@@ -103,10 +116,10 @@ export class Live extends EventTarget {
       this.heard = performance.now();
       use(data);
     });
-    share("ping", (data) => { this.lastPing = data; this.ping(data); this.say({ t: "ping", data }); });
-    share("rows", (rows) => { this.sent = rows[rows.length - 1][0]; this.rows(rows); this.sayLater({ t: "rows", rows }); });
+    share("ping", (data) => { this.sent ??= data.last; this.lastPing = data; this.ping(data); this.say({ t: "ping", data }); });
+    share("rows", (rows) => { this.passed(rows[rows.length - 1][0]); this.rows(rows); this.sayLater({ t: "rows", rows }); });
     share("changed", (data) => { this.say({ t: "changed", data }); this.emit("changed", data); });
-    share("reset", (data) => { this.last = null; this.say({ t: "reset", data }); this.emit("reset", data); });
+    share("reset", (data) => { this.say({ t: "reset", data }); this.begin(data); });
     source.onerror = () => { if (source === this.source) this.later(); };
   }
 
