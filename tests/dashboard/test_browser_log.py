@@ -69,6 +69,23 @@ async def test_older_rows_come_when_one_scrolls_to_them(world: World) -> None:
         assert b.troubles == []
 
 
+async def test_older_rows_that_cannot_be_had_now_can_be_later(world: World) -> None:
+    world.broker.emit_many([("text", {"text": f"row {i}"}) for i in range(500)])
+    async with browsing(world) as b:
+        page = await b.tab("/a/scout/")
+        await expect(page.locator("#live")).to_contain_text("L1VE")
+        await world.broker.stop()
+        await expect(page.locator("#sec-away")).to_contain_text("the broker is away")
+        await page.locator("#tail").hover()
+        await page.mouse.wheel(0, -100_000)
+        await expect(page.locator("#notices")).to_contain_text("Older rows cannot be had now")
+        await world.broker.start()
+        await expect(page.locator("#sec-away")).not_to_contain_text("away")
+        await page.mouse.wheel(0, 300)
+        await page.mouse.wheel(0, -100_000)
+        await expect(page.locator('#tail [data-id="300"]')).to_have_count(1)
+
+
 async def test_what_came_too_fast_is_said_and_can_be_loaded(world: World) -> None:
     async with browsing(world) as b:
         page = await log_of(b)

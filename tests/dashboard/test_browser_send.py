@@ -153,3 +153,24 @@ async def test_escape_that_is_held_cancels_no_turn(world: World) -> None:
         await page.keyboard.press("Escape")
         await page.keyboard.press("Escape")
         await expect(page.locator("#notices")).to_contain_text("/cancel done")
+
+
+async def test_escape_that_closes_something_is_no_half_of_a_cancel(world: World) -> None:
+    async with browsing(world) as b:
+        world.broker.state("scout", "thinking", "reads the papers")
+        for what in ("dialog", "#slash"):
+            page = await b.tab("/a/scout/")
+            await expect(page.locator("#cancel")).to_be_visible()
+            if what == "dialog":
+                await page.keyboard.press("Control+k")
+            else:
+                await page.type("#p", "/co")
+            await expect(page.locator(what)).to_be_visible()
+            await page.keyboard.press("Escape")
+            await page.keyboard.press("Escape")
+            await expect(page.locator(what)).not_to_be_visible()
+            await page.fill("#p", "go on")
+            await page.press("#p", "Enter")
+            await expect(page.locator("#notices")).to_contain_text("Sent to scout")
+            assert world.broker.called("command") == []
+            await page.close()

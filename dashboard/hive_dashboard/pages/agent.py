@@ -126,6 +126,7 @@ def agent_page(view: View, it: AgentView, log: Log, asset: AssetUrl, cursor: int
             "uid": it.uid or "",
             "cursor": "" if cursor is None else cursor,
             "found": log.query or log.at or "",
+            "blind": "1" if log.away and "broker" in view.snapshot.away else "",
             "now": f"{time.time():.3f}",
         },
     )

@@ -1,7 +1,7 @@
 import { startCopy } from "./copy.js";
 import { BASE, cast, make, startClocks, tick } from "./dom.js";
 import { startForms } from "./forms.js";
-import { Live, showLive } from "./live.js";
+import { Live, say, showLive } from "./live.js";
 import { Sections } from "./page.js";
 import { startKeys } from "./keys.js";
 import { showCount } from "./notify.js";
@@ -9,16 +9,25 @@ import { reveal, startPalette } from "./palette.js";
 import { startPrompt } from "./prompt.js";
 import { Tail } from "./tail.js";
 
-const { name, uid, cursor, found } = document.body.dataset;
+const { name, uid, cursor, found, blind } = document.body.dataset;
 const log = document.getElementById("tail");
 const pill = document.getElementById("pill");
 const clocks = startClocks();
 
-const sections = new Sections(`/api/agent/${name}`, (state) => { showCount(state, live.leads); clocks(); reveal(); });
+const sections = new Sections(`/api/agent/${name}`, (state) => {
+  showCount(state, live.leads);
+  clocks();
+  reveal();
+  // The history that could not be had when this page was loaded is there now.
+  if (blind && !document.querySelector("#sec-away > .s-bad")) location.reload();
+});
 
 async function rowsBefore(id) {
-  const answer = await fetch(`${BASE}/api/agent/${name}/history?before=${id}`, { headers: { Accept: "application/json" } });
-  if (!answer.ok) return [];
+  const answer = await fetch(`${BASE}/api/agent/${name}/history?before=${id}`, { headers: { Accept: "application/json" } }).catch(() => null);
+  if (!answer?.ok) {
+    say("Older rows cannot be had now; scroll up again later.", "bad");
+    return null;
+  }
   return (await answer.json()).rows.map(([id, tree]) => ({ id, tree }));
 }
 
@@ -26,7 +35,7 @@ const tail = new Tail(log, {
   make: ({ tree }) => cast(tree),
   history: async (before) => {
     const rows = await rowsBefore(before);
-    if (!rows.length) document.getElementById("older")?.parentElement.remove();
+    if (rows && !rows.length) document.getElementById("older")?.parentElement.remove();
     return rows;
   },
   onUnseen: (n) => { if (pill) { pill.hidden = !n; pill.textContent = `↓ ${n} new`; } },
@@ -123,7 +132,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     document.querySelectorAll(".side a")[event.key - 1]?.click();
   }
-  if (event.key !== "Escape" || event.repeat) return;
+  if (event.key !== "Escape" || event.repeat || event.isComposing || event.target.closest?.("dialog")) return;
   if (event.timeStamp - escaped < 600) document.getElementById("cancel")?.click();
   escaped = event.timeStamp;
 });

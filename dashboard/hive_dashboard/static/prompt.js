@@ -40,8 +40,10 @@ export function startPrompt(name) {
       event.preventDefault();
       event.stopPropagation();
       take();
-    } else if (event.key === "Escape" && rows.length) menu.hidden = true;
-    else if (step && (box.value === "" || at)) {
+    } else if (event.key === "Escape" && rows.length) {
+      event.stopPropagation(); // it is no half of the two that cancel the turn
+      menu.hidden = true;
+    } else if (step && (box.value === "" || at)) {
       const sent = JSON.parse(localStorage.getItem(key) ?? "[]"), next = Math.min(sent.length, Math.max(0, at - step));
       if (next === at) return;
       event.preventDefault();
@@ -53,7 +55,7 @@ export function startPrompt(name) {
     const text = box.value.trim(), command = text.match(/^\/([a-z-]+)(?:\s+(.*))?$/);
     at = 0;
     if (!command) return remember(key, text);
-    event.preventDefault();
+    event.preventDefault(); // it may take minutes, and the prompt is free meanwhile
     event.stopPropagation();
     if (!COMMANDS.some(([c]) => c === `/${command[1]}`))
       return say(`There is no command /${command[1]}. There are: ${COMMANDS.map(([c]) => c).join(" ")}`, "bad");

@@ -194,6 +194,7 @@ export class Tail {
     this.busy = true;
     try {
       const rows = await this.history(this.firstId);
+      if (!rows) return; // they could not be had now
       if (!rows.length) { this.done = true; return; }
       const { el } = this, box = document.createElement("div");
       box.className = "chunk";
