@@ -10,10 +10,10 @@ from hive_reconciler.runtime.base import RuntimeFailure
 
 
 def no_drain():
-    async def wait(_self):
-        return None
+    async def no_turn(_self):
+        return True
 
-    return mock.patch.object(drain.Drain, "wait", wait)
+    return mock.patch.object(drain.Drain, "_try", no_turn)
 
 
 def unknown_is_idle():
