@@ -43,10 +43,11 @@ def test_no_longer_series_does(first):
 # one name; who was renamed back; who left, and the files of that name turned bad; a record that
 # could be read between two losses, while git could not; a late look at a name's former bearer; a
 # fence of one who was being updated when others' were lifted; a record that was lost just after
-# the start under a name that had been another's.
+# the start under a name that had been another's; a revert that overtook a restart in the round in
+# which the record could not be read; a stop without a fence that came long after its drain.
 BROKE_ONCE = (
     *(6556, 6618, 12874, 22033, 21349, 24163, 120690, 121434, 301186, 404002),
-    *(506478, 507648, 507686),
+    *(506478, 507648, 507686, 1447178, 1486035),
 )
 
 
